@@ -1,0 +1,20 @@
+"""A strict, compact, threaded WebSocket server: callbacks may block, nothing to install.
+
+from ws import WSServer
+
+server = WSServer(port=8000)
+
+@server.onmessage
+def echo(client, message):
+    server.send(client, message)
+
+server.run()
+"""
+
+from .client import Client
+from .handshake import Headers, Request, Response
+from .limits import Limits
+from .server import WSServer
+
+__all__ = ["Client", "Headers", "Limits", "Request", "Response", "WSServer"]
+__version__ = "0.1.0"

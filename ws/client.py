@@ -1,0 +1,451 @@
+"""A client: a socket, with its protocol and its outbound queue."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import socket
+import ssl
+import struct
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, Union
+
+from .frames import FIN, INTERNAL_ERROR, PING, Buffer, frame
+from .handshake import HandshakeError, Head, Request, Response
+from .limits import Limits
+from .loop import READ, WRITE, Loop, Source
+from .protocol import Event, Protocol
+
+CHUNK = 1 << 16
+"""Bytes that one system call reads, or writes out of several frames."""
+REQUEST, GONE = 0x11, 0x12
+"""Kinds of events beside those of `Protocol`: a complete request, and the end of TCP."""
+
+Message = Union[str, bytes, bytearray, memoryview]
+
+logger = logging.getLogger("ws")
+
+if TYPE_CHECKING:
+    _Socket = socket.socket
+else:
+    _Socket = object
+
+
+# Where a connection is in its life
+TLS = 0  # in the TLS handshake
+HEAD = 1  # its request is awaited, or being decided on
+OPEN = 2  # accepted as a WebSocket
+LINGER = 3  # closed, but not yet by the peer's TCP (RFC 6455 §7.1.1)
+DEAD = 4  # the descriptor is closed
+
+
+class Client(_Socket):
+    """A client, as callbacks get it: a socket, plain or TLS.
+
+    Use `WSServer.send` and `WSServer.close`: this socket's own `send` goes past the framing,
+    and its own `close` cuts the connection without a closing handshake.
+    """
+
+    request: Request
+    """What the client asked for."""
+    subprotocol: str | None = None
+    """The subprotocol agreed on, if any (RFC 6455 §1.9)."""
+    latency: float | None = None
+    """Seconds that the last ping took to come back; None before."""
+    close_code: int | None = None
+    """Why the client left, see RFC 6455 §7.4: set when `onclose` is called, None before."""
+    close_reason: str = ""
+    """The reason that came with the code, or what the server noticed."""
+    _connection: Connection
+    _address: Any
+
+    @property
+    def data(self) -> dict[Any, Any]:
+        """A dict for whatever you want to keep with the client."""
+        return self.__dict__.setdefault("_data", {})  # type: ignore[no-any-return]
+
+    def getpeername(self) -> Any:
+        """Return the peer's address; works after it has gone, too."""
+        return self._address if "_address" in self.__dict__ else super().getpeername()
+
+    def close(self) -> None:
+        """Cut the connection; `onclose` follows."""
+        connection = self.__dict__.get("_connection")
+        if connection is None or connection.stage == DEAD:
+            super().close()
+        else:
+            connection.cut("closed as a socket")
+
+
+class PlainClient(Client, socket.socket):
+    """A client on a plain socket."""
+
+
+class TLSClient(Client, ssl.SSLSocket):
+    """A client on a TLS socket."""
+
+
+class Connection(Source):
+    """What the server keeps for a client: its stage, its protocol, and what waits to be sent.
+
+    dropped(connection): called once the descriptor is closed.
+    The leader alone reads. Anyone may write: `lock` guards the queue, and is held only for
+    system calls that don't block, so whoever needs it gets it.
+    """
+
+    __slots__ = (
+        "_blocked _checkpoint _dropped _head _held _ping _queue _room _tls bytes_in bytes_out "
+        "client limits lock loop messages_in messages_out protocol queued reason refusal stage"
+    ).split()
+
+    def __init__(
+        self, client: Client, loop: Loop, limits: Limits, dropped: Callable[[Connection], None]
+    ) -> None:
+        super().__init__()
+        self.client, self.loop, self.limits, self._dropped = client, loop, limits, dropped
+        client._connection = self
+        self._tls = isinstance(client, TLSClient)
+        self.stage = TLS if self._tls else HEAD
+        self.protocol = Protocol(limits.max_message_size, limits.max_fragments)
+        self.lock = threading.Lock()
+        self.queued = 0  # bytes in _queue and _held
+        self.bytes_in = self.bytes_out = self.messages_in = self.messages_out = 0
+        self.reason = ""  # why it was cut, if it was
+        self.refusal: HandshakeError | None = None  # decided on before the request was read
+        self._head: Head | None = Head(limits.max_head_size)
+        self._queue: list[Buffer] = []
+        self._blocked = False  # the socket takes no more: the loop tells when it does
+        self._room: threading.Condition | None = None  # made when a `send` has to wait
+        self._held: list[bytes] | None = None  # what waits for a fragmented message to end
+        self._ping: Any = None  # payload and time of the last ping, until its pong
+        self._checkpoint: Any = None  # bytes in and out at the last keepalive ping
+        loop.schedule(self, time.monotonic() + limits.open_timeout)
+        loop.poll(self, READ)
+
+    def __repr__(self) -> str:
+        return f"<connection from {self.client.getpeername()}>"
+
+    def fileno(self) -> int:
+        return self.client.fileno()
+
+    # Reading: the leader
+
+    def on_readable(self) -> Iterator[Event] | None:
+        try:
+            if self._tls:
+                if self.stage == TLS:
+                    self._shake_hands()
+                    return None
+                with self.lock:
+                    data = self.client.recv(CHUNK)
+            else:
+                data = self.client.recv(CHUNK)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return None
+        except (OSError, ValueError):
+            data = b""
+        if data:
+            self.bytes_in += len(data)
+            if self.stage == OPEN:
+                return self.protocol.feed(data)
+            return self._read_head(data) if self.stage == HEAD else None
+        if self.stage == OPEN:
+            self.loop.poll(self, remove=READ | WRITE)
+            return iter(((GONE, None),))
+        self.drop()
+        return None
+
+    def _shake_hands(self) -> None:
+        """Go on with the TLS handshake."""
+        self.loop.poll(self, remove=WRITE)
+        try:
+            self.client.do_handshake()  # type: ignore[attr-defined]
+            self.stage = HEAD
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLWantWriteError:
+            self.loop.poll(self, add=WRITE)
+        except (OSError, ValueError) as error:
+            logger.info("%s: TLS handshake failed: %s", self.client.getpeername(), error)
+            self.drop()
+
+    def _read_head(self, data: bytes) -> Iterator[Event]:
+        """Yield the request once it is complete; then what came behind it."""
+        try:
+            complete = self._head.feed(data) if self._head else None
+        except HandshakeError as error:
+            logger.info("%s: %s", self.client.getpeername(), error)
+            self.answer(error.response)
+            return
+        if complete is None:
+            return
+        self._head = None
+        self.client.request, rest = complete
+        self.client.request.secure = self._tls
+        self.loop.schedule(self, None)
+        yield REQUEST, self.client.request
+        if rest and self.stage == OPEN:
+            yield from self.protocol.feed(rest)
+
+    # Writing: any thread
+
+    def send(self, data: bytes, wait: float, *, fragment: bool = False, final: bool = True) -> bool:
+        """Queue one message's frames and write what the socket takes; say whether accepted.
+
+        At `max_queue_size`, wait up to *wait* seconds for room; after that, or at once without
+        *wait* if `slow_client` is 'close', cut the connection.
+        """
+        with self.lock:
+            if self.stage != OPEN or self.protocol.close_sent:
+                return False
+            size = len(data)
+            if self.queued and self.queued + size > self.limits.max_queue_size:
+                if not self._make_room(size, wait):
+                    return False
+            self.messages_out += final
+            if self._held is not None and not fragment:
+                self._held.append(data)
+                self.queued += size
+            else:
+                self._push(data)
+            return True
+
+    def send_fragments(self, frames: Iterable[bytes], wait: float) -> bool:
+        """Send the frames of one message as they come; other messages wait until its end."""
+        with self.lock:
+            first = self._held is None
+            if first:
+                self._held = []
+        if not first:
+            return self.send(b"".join(frames), wait)
+        accepted = False
+        try:
+            for data in frames:
+                accepted = self.send(data, wait, fragment=True, final=data[0] >= FIN)
+                if not accepted:
+                    break
+            return accepted
+        except BaseException:
+            if accepted:  # half a message has left: it can't be taken back
+                self.close(INTERNAL_ERROR, "message broken off")
+            raise
+        finally:
+            with self.lock:
+                held, self._held = self._held or [], None
+                for data in held:
+                    self.queued -= len(data)
+                    if not self.protocol.close_sent:
+                        self._push(data)
+
+    def send_control(self, opcode: int, payload: bytes) -> bool:
+        """Send a ping or pong, unless the queue is full; never waits (RFC 6455 §5.5)."""
+        with self.lock:
+            if self.stage != OPEN or self.protocol.close_sent:
+                return False
+            if self.queued > self.limits.max_queue_size:
+                return False
+            self._push(frame(opcode, payload))
+            return True
+
+    def ping(self, payload: bytes = b"") -> bool:
+        """Send a ping whose pong sets `client.latency`."""
+        payload = payload or os.urandom(4)
+        self._ping = payload, time.monotonic()
+        return self.send_control(PING, payload)
+
+    def on_pong(self, payload: bytes) -> None:
+        if self._ping and self._ping[0] == payload:
+            self.client.latency = time.monotonic() - self._ping[1]
+            self._ping = None
+
+    def close(self, code: int, reason: str) -> bool:
+        """Start the closing handshake; False if that is no longer possible (RFC 6455 §7.1.2)."""
+        with self.lock:
+            if self.stage != OPEN:
+                return False
+            closing = self.protocol.close(code, reason)
+            if not closing:
+                return False
+            self._push(closing)
+            if self._room:
+                self._room.notify_all()
+        self.loop.schedule(self, time.monotonic() + self.limits.close_timeout)
+        return True
+
+    def open(self, response: bytes) -> bool:
+        """Accept: send the 101 and be a WebSocket from now on; False if it is over already."""
+        with self.lock:
+            if self.stage != HEAD:
+                return False
+            self.stage = OPEN
+            self._push(response)
+        interval = self.limits.ping_interval
+        if interval:  # spread, so that clients who came together are not pinged together
+            self.loop.schedule(self, time.monotonic() + interval * random.uniform(0.5, 1))
+        return True
+
+    def answer(self, response: Response, method: str = "GET") -> None:
+        """Answer with an HTTP response, then close."""
+        if self.stage == TLS:
+            self.drop()
+            return
+        with self.lock:
+            if self.stage == HEAD:
+                self._push(response.encode(method))
+        self.linger()
+
+    def linger(self) -> None:
+        """Half-close when all is written, then wait for the peer to close (RFC 6455 §7.1.1)."""
+        with self.lock:
+            if self.stage == DEAD:
+                return
+            self.stage = LINGER
+            self._flush()
+        self.loop.schedule(self, time.monotonic() + self.limits.close_timeout)
+
+    def cut(self, reason: str) -> None:
+        """End TCP at once, by a reset; the leader notices and finishes. Takes no lock."""
+        self.reason = self.reason or reason
+        try:
+            self.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            socket.socket.shutdown(self.client, socket.SHUT_RDWR)
+        except OSError:
+            pass  # it has gone already
+
+    def give_up(self, reason: str) -> None:
+        """Cut, and have that noticed even if nothing is read at the moment. For the leader."""
+        self.cut(reason)
+        if self.stage == OPEN and not self.interest & READ:
+            self.events = iter(((GONE, None),))
+            self.loop.resume(self)
+
+    def drop(self) -> None:
+        """Close the descriptor. For the leader, or once nothing more will be read."""
+        with self.lock:
+            if self.stage == DEAD:
+                return
+            self.stage = DEAD
+            self._queue.clear()
+            if self._room:
+                self._room.notify_all()
+            self.loop.forget(self)
+            self.client.close()
+        self._dropped(self)
+
+    def on_writable(self) -> None:
+        if self.stage == TLS:
+            self._shake_hands()
+            return
+        with self.lock:
+            self._flush()
+
+    def _push(self, data: bytes) -> None:
+        self._queue.append(data)
+        self.queued += len(data)
+        if self._blocked:
+            return
+        loop = self.loop
+        if loop.more and self.queued < CHUNK:
+            if len(self._queue) == 1:
+                loop.corked.append(self)
+            if loop.more:  # still: so the loop has yet to empty `corked`
+                return
+        self._flush()
+
+    def _flush(self) -> None:
+        queue = self._queue
+        try:
+            while queue:
+                taken = 1
+                chunk = queue[0]
+                if len(queue) > 1 and len(chunk) < CHUNK:
+                    taken, chunk = self._gather()
+                elif self._tls and len(chunk) > CHUNK:  # OpenSSL reports no partial progress
+                    chunk = memoryview(chunk)[:CHUNK]
+                    queue[:1] = [chunk, memoryview(queue[0])[CHUNK:]]
+                sent = self.client.send(chunk)
+                self.bytes_out += sent
+                self.queued -= sent
+                queue[:taken] = [memoryview(chunk)[sent:]] if sent < len(chunk) else []
+        except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
+            if not self._blocked:
+                self._blocked = True
+                self.loop.poll(self, add=WRITE)
+            return
+        except (OSError, ValueError):
+            queue.clear()
+            self.queued = 0
+            self.cut("connection lost")
+        if self._blocked:
+            self._blocked = False
+            self.loop.poll(self, remove=WRITE)
+            if self._room:
+                self._room.notify_all()
+        if self.stage == LINGER:
+            self._half_close()
+
+    def _gather(self) -> tuple[int, bytes]:
+        """Join small frames at the queue's front, so that one system call takes them."""
+        queue = self._queue
+        if self.queued <= CHUNK:
+            return len(queue), b"".join(queue)
+        taken, size = 1, len(queue[0])
+        while taken < len(queue) and size + len(queue[taken]) <= CHUNK:
+            size += len(queue[taken])
+            taken += 1
+        return taken, b"".join(queue[:taken])
+
+    def _half_close(self) -> None:
+        try:
+            if self._tls:
+                try:
+                    self.client.unwrap()  # type: ignore[attr-defined]
+                except (OSError, ValueError):
+                    pass  # the close_notify has left all the same
+            socket.socket.shutdown(self.client, socket.SHUT_WR)
+        except OSError:
+            pass
+
+    def _make_room(self, size: int, wait: float) -> bool:
+        """Wait until *size* bytes may be queued."""
+        if not self._blocked:
+            self._flush()
+        deadline = time.monotonic() + wait
+        while self.queued and self.queued + size > self.limits.max_queue_size:
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                if wait or self.limits.slow_client == "close":
+                    self.cut(f"took too long to read: {self.queued} bytes were waiting for it")
+                return False
+            if self._room is None:
+                self._room = threading.Condition(self.lock)
+            self._room.wait(remaining)
+            if self.stage != OPEN or self.protocol.close_sent:
+                return False
+        return True
+
+    # Deadlines
+
+    def on_deadline(self, now: float) -> None:
+        if self.stage != OPEN:
+            self.drop()
+        elif self.protocol.close_sent:
+            self.cut("close frame not answered in time")
+        elif self._checkpoint is None:
+            self.ping()
+            self._checkpoint = self.bytes_in, self.bytes_out
+            self.loop.schedule(self, now + self.limits.ping_timeout)
+        else:
+            heard, written = self._checkpoint
+            heard = self.bytes_in > heard or not self.interest & READ
+            written = self.bytes_out > written
+            if self.queued and not written:
+                self.cut("nothing could be written to it in time")
+            elif not heard and not self.queued:
+                self.cut("keepalive ping not answered in time")
+            else:
+                self._checkpoint = None
+                interval = self.limits.ping_interval or 0
+                self.loop.schedule(self, now + max(0, interval - self.limits.ping_timeout))

@@ -1,0 +1,101 @@
+"""Frames: the bytes of RFC 6455 §5, as pure functions."""
+
+from __future__ import annotations
+
+import struct
+from typing import Union
+
+# Opcodes, RFC 6455 §5.2
+CONT, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
+
+FIN, MASK = 0x80, 0x80
+RSV1, RSV2, RSV3 = 0x40, 0x20, 0x10
+MAX_CONTROL_PAYLOAD = 125
+"""Longest payload of a control frame, in bytes (RFC 6455 §5.5)."""
+
+# Close codes that the library itself speaks of, RFC 6455 §7.4.1
+NORMAL, GOING_AWAY, PROTOCOL_ERROR, NO_STATUS, ABNORMAL = 1000, 1001, 1002, 1005, 1006
+INVALID_PAYLOAD, POLICY_VIOLATION, TOO_BIG, INTERNAL_ERROR = 1007, 1008, 1009, 1011
+
+Buffer = Union[bytes, bytearray, memoryview]
+
+_SHORT_HEADERS = {
+    opcode: tuple(bytes((FIN | opcode, length)) for length in range(126))
+    for opcode in (CONT, TEXT, BINARY, CLOSE, PING, PONG)
+}
+_IDENTITY = int.from_bytes(bytes(range(256)), "little")
+_XOR_TABLES = tuple(
+    (_IDENTITY ^ int.from_bytes(bytes((key,)) * 256, "little")).to_bytes(256, "little")
+    for key in range(256)
+)
+_from_bytes = int.from_bytes
+
+
+class ProtocolError(Exception):
+    """The peer broke the protocol: close the connection with *code* and *reason* (§7.1.7)."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(code, reason)
+        self.code = code
+        self.reason = reason
+
+
+def unmask(payload: Buffer, key: bytes) -> bytes | bytearray:
+    """XOR *payload* with the four bytes of *key*, over and over (RFC 6455 §5.3)."""
+    length = len(payload)
+    if length < 512:  # one big integer is fastest up to here, byte tables beyond
+        words = (length + 3) >> 2
+        xored = _from_bytes(payload, "little") ^ _from_bytes(key * words, "little")
+        return xored.to_bytes(words << 2, "little")[:length]
+    data = bytearray(payload)
+    for i in range(4):
+        data[i::4] = data[i::4].translate(_XOR_TABLES[key[i]])
+    return data
+
+
+def frame(opcode: int, payload: bytes, fin: bool = True) -> bytes:
+    """Return one unmasked frame, as a server sends it (RFC 6455 §5.2)."""
+    length = len(payload)
+    if length < 126 and fin:
+        return _SHORT_HEADERS[opcode][length] + payload
+    first = opcode | FIN if fin else opcode
+    if length < 126:
+        return bytes((first, length)) + payload
+    if length < 65536:
+        return struct.pack("!BBH", first, 126, length) + payload
+    return struct.pack("!BBQ", first, 127, length) + payload
+
+
+def valid_close_code(code: int) -> bool:
+    """Say whether *code* may stand in a close frame (RFC 6455 §7.4, and the IANA registry)."""
+    return 3000 <= code <= 4999 or (1000 <= code <= 1014 and code not in (1004, 1005, 1006))
+
+
+def close_payload(code: int, reason: str = "") -> bytes:
+    """Return the payload of a close frame; empty for 1005, "no status" (RFC 6455 §5.5.1).
+
+    Raises ValueError for a code that may not be sent or a reason over 123 bytes of UTF-8.
+    """
+    if code == NO_STATUS:
+        return b""
+    if not valid_close_code(code):
+        raise ValueError(f"close code {code} may not be sent: use 1000 or 3000 to 4999")
+    payload = struct.pack("!H", code) + reason.encode()
+    if len(payload) > MAX_CONTROL_PAYLOAD:
+        raise ValueError("a close reason may have at most 123 bytes of UTF-8")
+    return payload
+
+
+def parse_close(payload: bytes) -> tuple[int, str]:
+    """Return code and reason of a received close frame; (1005, '') for an empty one."""
+    if not payload:
+        return NO_STATUS, ""
+    if len(payload) == 1:
+        raise ProtocolError(PROTOCOL_ERROR, "close payload of one byte")
+    code = payload[0] << 8 | payload[1]
+    if not valid_close_code(code):
+        raise ProtocolError(PROTOCOL_ERROR, f"invalid close code {code}")
+    try:
+        return code, payload[2:].decode()
+    except UnicodeDecodeError:
+        raise ProtocolError(INVALID_PAYLOAD, "close reason is not UTF-8") from None

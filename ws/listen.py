@@ -1,0 +1,127 @@
+"""Listening sockets: made here, and accepted from."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import time
+from typing import Any, Callable
+
+from .loop import READ, Loop, Source
+
+ACCEPTS = 64
+"""Connections accepted between two looks at the clients."""
+PAUSE = 0.25
+"""Seconds without accepting after that failed."""
+BACKLOG = 1024
+"""Connections that the system may hold until they are accepted."""
+
+
+def bind(host: str, port: int, attempts: int = 10) -> tuple[list[socket.socket], int]:
+    """Listen on all addresses of *host*, '' for any, on one port; return the sockets and the port.
+
+    Raises OSError that says where it can't listen, and why.
+    """
+    flags, kind = socket.AI_PASSIVE, socket.SOCK_STREAM
+    infos = dict.fromkeys(socket.getaddrinfo(host or None, port, type=kind, flags=flags))
+    chosen = port
+    sockets: list[socket.socket] = []
+    failure = OSError(f"{host!r} has no address")
+    for family, _, _, _, address in infos:
+        try:
+            sockets.append(_listen(family, (address[0], chosen, *address[2:])))
+            chosen = sockets[-1].getsockname()[1]
+        except OSError as error:
+            failure = error
+            if error.errno == errno.EADDRINUSE:
+                break  # any other may mean that this machine lacks IPv6, or IPv4
+    else:
+        if sockets:
+            return sockets, chosen
+    for sock in sockets:
+        sock.close()
+    if sockets and not port and attempts:  # what was free for one family wasn't for the other
+        return bind(host, port, attempts - 1)
+    raise failure
+
+
+def bind_unix(path: str) -> socket.socket:
+    """Listen on a Unix socket, in place of one that a server left behind."""
+    try:
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(path)
+    except ConnectionRefusedError:
+        os.unlink(path)
+    except OSError:
+        pass
+    return _listen(socket.AF_UNIX, path)
+
+
+def _listen(family: int, address: Any) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if os.name == "posix":  # on Windows this would let others take the port over
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(address)
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        where = address if isinstance(address, str) else f"{address[0]} port {address[1]}"
+        raise OSError(error.errno, f"can't listen on {where}: {error.strerror}")
+    return sock
+
+
+class Listener(Source):
+    """Accepts connections; admit(sock, address) gets each, warn(message, error) what fails."""
+
+    __slots__ = ("_admit", "_loop", "_sock", "_warn")
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        loop: Loop,
+        admit: Callable[[socket.socket, Any], None],
+        warn: Callable[..., None],
+    ) -> None:
+        super().__init__()
+        self._sock, self._loop, self._admit, self._warn = sock, loop, admit, warn
+        sock.setblocking(False)
+        loop.poll(self, READ)
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def on_readable(self) -> None:
+        for _ in range(ACCEPTS):
+            try:
+                sock, address = self._sock.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError as error:  # no descriptors or memory left: wait for better times
+                self._warn("can't accept connections, will try again: %s", error)
+                self._loop.poll(self, remove=READ)
+                self._loop.schedule(self, time.monotonic() + PAUSE)
+                return
+            try:
+                self._admit(sock, address)
+            except (OSError, ValueError):  # it has gone already
+                sock.close()
+
+    def on_deadline(self, now: float) -> None:
+        self._loop.poll(self, READ)
+
+    def close(self) -> None:
+        """Stop listening; a Unix socket's file is removed."""
+        if self._sock.fileno() < 0:
+            return
+        self._loop.forget(self)
+        address = self._sock.getsockname()
+        self._sock.close()
+        if isinstance(address, str) and address:
+            try:
+                os.unlink(address)
+            except OSError:
+                pass

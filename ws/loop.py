@@ -1,0 +1,459 @@
+"""Who works next: readiness, threads on demand, timers and wake-ups.
+
+One thread, the *leader*, polls all sources, reads, parses, and runs callbacks itself as long
+as they are quick. While a callback runs, the leader lets go of a lock, the lead. A *monitor*
+looks every few milliseconds; if the leader is stuck, the monitor takes that lock, and another
+thread leads on. The stuck thread finds out when its callback returns and goes on as a
+*worker*: it runs what else its source has received (the inbox), and then waits for work.
+For a while after a stall the leader gives all callbacks to workers.
+
+So a source has one reader, the leader, and at most one runner of its callbacks; they meet in
+the inbox. Everything but callbacks is done by the leader, and never blocks.
+"""
+
+from __future__ import annotations
+
+import functools
+import heapq
+import logging
+import selectors
+import socket
+import threading
+import time
+from collections import deque
+from typing import Any, Callable, Iterator
+
+from .frames import BINARY, PING, PONG
+from .protocol import Event, Protocol
+
+LOOK = 0.005
+"""Seconds between two looks of the monitor."""
+QUIET_LOOKS = 20
+"""Looks at an idle leader after which the monitor sleeps until the next callback."""
+SLOW_TURNS = 5
+"""With fewer callbacks than this between two looks at one batch, they are blocking."""
+EAGER_TURNS = 64
+"""Quick callbacks in workers after which the leader runs them itself again."""
+SLOW_SECONDS = 0.002
+"""A callback that takes longer is not quick."""
+READ_AHEAD = 16
+"""Messages that may wait for their callback before their source is no longer read."""
+TICKS = 16
+"""Deadlines are kept to a sixteenth of a second, so that many share one wake-up."""
+SPARE_SECONDS = 10.0
+"""How long a thread without work stays."""
+
+READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+FORGOTTEN = -1
+"""Interest of a source that may no longer be polled."""
+
+logger = logging.getLogger("ws")
+
+
+class Source:
+    """What a loop takes care of. The leader calls its methods; they must not block."""
+
+    __slots__ = ("events", "inbox", "interest", "tick")
+    protocol: Protocol  # for those that have events
+
+    def __init__(self) -> None:
+        self.interest = 0  # what is polled for: READ, WRITE
+        self.tick: int | None = None  # when it is due, see TICKS
+        self.inbox: deque[Event] | None = None  # for its worker; None: it has none
+        self.events: Iterator[Event] | None = None  # still to parse, once the inbox is empty
+
+    def fileno(self) -> int:
+        raise NotImplementedError
+
+    def on_readable(self) -> Iterator[Event] | None:
+        """Return the events in what can be read now, parsed one by one as they are asked for."""
+        return None
+
+    def on_writable(self) -> None:
+        """Write what waits for it."""
+
+    def on_deadline(self, now: float) -> None:
+        """Do what is due; *now* is time.monotonic()."""
+
+
+class Loop:
+    """Serves sources with a leader, a monitor, and at most *threads* threads inside callbacks.
+
+    run(source, event): called for each event; may block, must not raise.
+    fault(source): called when serving a source raised: a bug, or no memory.
+    """
+
+    def __init__(
+        self, run: Callable[[Any, Event], None], fault: Callable[[Any], None], threads: int
+    ) -> None:
+        self._run, self._fault, self._threads = run, fault, threads
+        self.more = False
+        """Whether the leader has more input of one read to process: writes wait for its end."""
+        self.corked: deque[Any] = deque()
+        """The sources with such writes; `on_writable` is called for each, soon."""
+
+        self._selector = selectors.DefaultSelector()
+        # epoll and kqueue see a change while another thread waits in them; the others don't.
+        live = ("EpollSelector", "KqueueSelector")
+        self._live = type(self._selector).__name__ in live
+        self._polls = threading.Lock()  # guards the interest of all sources
+        self._polling = self._woken = self._closed = False
+        self._scheduled: deque[tuple[Any, float | None]] = deque()
+        self._resumed: deque[Any] = deque()
+        self._timers: dict[int, set[Any]] = {}  # by tick; the leader's own, like _ticks
+        self._ticks: list[int] = []  # a heap of the keys of _timers
+
+        self._mutex = threading.Lock()  # guards inboxes and what follows
+        self._alive: set[int] = set()
+        self._spares: list[threading.Lock] = []  # one per waiting thread, released to wake it
+        self._vacant = False  # nobody leads
+        self._short = False  # a thread could not be started
+        self._runnable: deque[Any] = deque()  # sources whose inbox waits for a worker
+        self._workers = 0
+        self._eager = 0
+        self._inline = True  # whether the leader runs callbacks itself
+        self._stopped = False
+
+        self._lead = threading.Lock()
+        self._batch = self._turn = 0  # polls and callbacks so far
+        self._serving: tuple[Any, Any] = (None, None)
+        self._dozing = False  # the monitor sleeps
+        self._rouse = threading.Event()
+        self._waker = _Waker()
+        self.poll(self._waker, READ)
+
+    def start(self) -> None:
+        """Start the leader and the monitor. Raises RuntimeError if there can't be more threads."""
+        threading.Thread(target=self._watch, name="ws-monitor", daemon=True).start()
+        with self._mutex:
+            self._vacant = True
+            self._employ()
+
+    def stop(self) -> None:
+        """Make all threads end, each as soon as its callbacks have returned. Takes no lock."""
+        self._stopped = True
+        self._rouse.set()
+        self._wake()
+
+    @property
+    def threads(self) -> int:
+        """How many threads there are now, the monitor included."""
+        return len(self._alive) + 1
+
+    def inside(self) -> bool:
+        """Say whether the calling thread is one of the loop's, and so inside a callback."""
+        return threading.get_ident() in self._alive
+
+    def poll(self, source: Source, add: int = 0, remove: int = 0) -> None:
+        """Change what *source* is polled for. From any thread."""
+        with self._polls:
+            old = source.interest
+            new = old & ~remove | add
+            if old in (FORGOTTEN, new) or self._closed:
+                return
+            if not old:
+                self._selector.register(source, new, source)
+            elif new:
+                self._selector.modify(source, new, source)
+            else:
+                self._selector.unregister(source)
+            source.interest = new
+        if not self._live:
+            self._wake()
+
+    def forget(self, source: Source) -> None:
+        """Never poll *source* again; to be called before its descriptor is closed."""
+        self.poll(source, remove=READ | WRITE)
+        source.interest = FORGOTTEN
+        self.schedule(source, None)
+
+    def schedule(self, source: Source, deadline: float | None) -> None:
+        """Have `source.on_deadline` called at *deadline* (time.monotonic), or never, for None.
+
+        A source has one deadline, the last that was set. It is never early, and up to a
+        sixteenth of a second late. Takes no lock, so even a signal handler may call it.
+        """
+        self._scheduled.append((source, deadline))
+        self._wake()
+
+    def resume(self, source: Source) -> None:
+        """Have the leader read *source* as if it were readable. From any thread."""
+        self._resumed.append(source)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._polling and not self._woken:
+            self._woken = True
+            self._waker.wake()
+
+    # The leader
+
+    def _lead_on(self) -> Any:
+        """Poll and serve until the loop stops, or return the source that the lead was lost with."""
+        lead = self._lead = threading.Lock()
+        lead.acquire()
+        while not self._stopped:
+            self._polling = True
+            self._set_timers()
+            ready = self._selector.select(self._timeout())
+            self._polling = self._woken = False
+            self._batch += 1
+            if self._ticks:
+                self._expire()
+            while self._resumed:
+                stuck = self._serve(self._resumed.popleft(), READ, lead)
+                if stuck is not None:
+                    return stuck
+            for key, mask in ready:
+                stuck = self._serve(key.data, mask, lead)
+                if stuck is not None:
+                    return stuck
+        return None
+
+    def _serve(self, source: Any, mask: int, lead: threading.Lock) -> Any:
+        """Serve one source; return it if the lead was lost meanwhile, else None."""
+        try:
+            if mask & WRITE:
+                source.on_writable()
+            if mask & READ:
+                events, source.events = source.events, None
+                if events is None:
+                    events = source.on_readable()
+                if events is not None:
+                    return self._dispatch(source, events, lead)
+        except Exception:
+            logger.exception("error in serving %r", source)
+            self._fault(source)
+        return None
+
+    def _dispatch(self, source: Any, events: Iterator[Event], lead: threading.Lock) -> Any:
+        """Run the callbacks for *events*, here or in a worker; return as `_serve` does."""
+        self._serving = source, events
+        run, release, acquire = self._run, lead.release, lead.acquire
+        protocol = source.protocol
+        for event in events:
+            self.more = protocol.more
+            if event[0] == PING or event[0] == PONG:
+                run(source, event)
+            elif self._inline and source.inbox is None:
+                self._turn += 1
+                if self._dozing:
+                    self._rouse.set()
+                release()
+                run(source, event)
+                if not acquire(False):
+                    return source
+            elif not self._enqueue(source, event):
+                source.events = events
+                self.poll(source, remove=READ)
+                break
+        else:
+            if not source.interest & READ:
+                self.poll(source, add=READ)
+        self._uncork()
+        return None
+
+    def _uncork(self) -> None:
+        self.more = False
+        while self.corked:
+            try:
+                source = self.corked.popleft()
+            except IndexError:  # the monitor took the last one
+                return
+            source.on_writable()
+
+    def _enqueue(self, source: Any, event: Event) -> bool:
+        """Leave *event* to a worker; False if no more may be read until it is done."""
+        with self._mutex:
+            if source.inbox is None:
+                source.inbox = deque()
+                self._runnable.append(source)
+                if self._workers + len(self._runnable) <= self._threads:
+                    self._employ()
+            source.inbox.append(event)
+            return event[0] <= BINARY and len(source.inbox) < READ_AHEAD
+
+    # Timers, all touched by the leader alone
+
+    def _set_timers(self) -> None:
+        while self._scheduled:
+            source, deadline = self._scheduled.popleft()
+            if source.tick is not None:
+                self._timers[source.tick].discard(source)
+                source.tick = None
+            if deadline is not None and source.interest != FORGOTTEN:
+                source.tick = tick = int(deadline * TICKS) + 1
+                if tick not in self._timers:
+                    self._timers[tick] = set()
+                    heapq.heappush(self._ticks, tick)
+                self._timers[tick].add(source)
+
+    def _timeout(self) -> float | None:
+        if self._resumed:
+            return 0
+        while self._ticks and not self._timers[self._ticks[0]]:
+            del self._timers[heapq.heappop(self._ticks)]
+        return max(0, self._ticks[0] / TICKS - time.monotonic()) if self._ticks else None
+
+    def _expire(self) -> None:
+        now = time.monotonic()
+        while self._ticks and self._ticks[0] <= now * TICKS:
+            for source in self._timers.pop(heapq.heappop(self._ticks)):
+                source.tick = None
+                try:
+                    source.on_deadline(now)
+                except Exception:
+                    logger.exception("error at a deadline of %r", source)
+                    self._fault(source)
+
+    # The monitor
+
+    def _watch(self) -> None:
+        batch = turn = quiet = 0
+        while not self._stopped:
+            if quiet >= QUIET_LOOKS:
+                self._dozing = True
+                if turn == self._turn:  # no callback has begun since the last look
+                    self._rouse.wait()
+                self._rouse.clear()
+                self._dozing = False
+            time.sleep(LOOK)
+            stuck = batch == self._batch and self._turn - turn < SLOW_TURNS
+            busy = turn != self._turn or self._short or not self._lead.locked()
+            quiet = 0 if busy else quiet + 1
+            batch, turn = self._batch, self._turn
+            if stuck and self._take_lead():
+                self._uncork()
+            if self._short:
+                with self._mutex:
+                    self._employ()
+
+    def _take_lead(self) -> bool:
+        """Take the lead from a leader inside a callback: that callback's thread is a worker now."""
+        with self._mutex:
+            if not self._lead.acquire(False):
+                return False
+            source, events = self._serving
+            source.events = events
+            source.inbox = deque()
+            self._resumed.append(source)
+            self._workers += 1
+            self._set_eager(EAGER_TURNS)
+            self._vacant = True
+            self._employ()
+            return True
+
+    def _set_eager(self, turns: int) -> None:
+        self._eager = turns
+        self._inline = not turns and self._workers < self._threads
+
+    # Threads
+
+    def _employ(self) -> None:
+        """Wake or start a thread for the vacant lead or a runnable source."""
+        if self._spares:
+            self._spares.pop().release()
+            return
+        try:
+            threading.Thread(target=self._thread, name="ws-thread", daemon=True).start()
+            self._short = False
+        except RuntimeError:  # there can't be more threads now: the monitor tries again
+            self._short = True
+            self._rouse.set()
+
+    def _thread(self) -> None:
+        me = threading.get_ident()
+        self._alive.add(me)
+        job = self._next_job()
+        while job is not None:
+            job()
+            job = self._next_job()
+        self._alive.discard(me)
+
+    def _next_job(self) -> Callable[[], None] | None:
+        """Wait for something to do; None if there was nothing for long, or never will be."""
+        while True:
+            with self._mutex:
+                if self._vacant:
+                    self._vacant = False
+                    return self._lead_then_work
+                if self._runnable and self._workers < self._threads:
+                    self._workers += 1
+                    self._set_eager(self._eager)
+                    return functools.partial(self._work, self._runnable.popleft())
+                if self._stopped:
+                    return None
+                spare = threading.Lock()
+                spare.acquire()
+                self._spares.append(spare)
+            if not spare.acquire(timeout=SPARE_SECONDS):
+                with self._mutex:
+                    if spare in self._spares:
+                        self._spares.remove(spare)
+                        return None
+
+    def _lead_then_work(self) -> None:
+        source = self._lead_on()
+        if source is not None:
+            self._work(source)
+            return
+        with self._mutex:
+            while self._spares:
+                self._spares.pop().release()
+        with self._polls:
+            self._closed = True
+            self._selector.close()
+            self._waker.close()
+
+    def _work(self, source: Any) -> None:
+        """Run the callbacks for a source's inbox; as one of `_workers`, which it then leaves."""
+        ran = False
+        while True:
+            with self._mutex:
+                if not source.inbox or (ran and self._runnable):
+                    if source.inbox:  # others have waited longer
+                        self._runnable.append(source)
+                    else:
+                        source.inbox = None
+                    self._workers -= 1
+                    self._set_eager(self._eager)
+                    break
+                event = source.inbox.popleft()
+            started = time.monotonic()
+            self._run(source, event)
+            ran = True
+            slow = time.monotonic() - started > SLOW_SECONDS
+            self._set_eager(EAGER_TURNS if slow else max(0, self._eager - 1))
+        if source.events is not None:
+            self.resume(source)
+
+
+class _Waker(Source):
+    """Ends the leader's wait from another thread."""
+
+    __slots__ = ("_reader", "_writer")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._reader, self._writer = socket.socketpair()
+        self._reader.setblocking(False)
+        self._writer.setblocking(False)
+
+    def fileno(self) -> int:
+        return self._reader.fileno()
+
+    def on_readable(self) -> None:
+        try:
+            self._reader.recv(4096)
+        except OSError:
+            pass
+
+    def wake(self) -> None:
+        try:
+            self._writer.send(b"\0")
+        except OSError:  # full: awake already; closed: the loop has ended
+            pass
+
+    def close(self) -> None:
+        self._reader.close()
+        self._writer.close()

@@ -1,0 +1,224 @@
+"""One connection's state machine: bytes in, events out. No sockets, clocks, threads or logging."""
+
+from __future__ import annotations
+
+from codecs import utf_8_decode
+from typing import Any, Iterator, Tuple
+
+from .frames import BINARY, CLOSE, CONT, FIN, INVALID_PAYLOAD, MAX_CONTROL_PAYLOAD, PING, PONG
+from .frames import PROTOCOL_ERROR, TEXT, TOO_BIG, ProtocolError
+from .frames import close_payload, frame, parse_close, unmask
+
+FAIL = 0x10
+"""Kind of the event that reports a ProtocolError; above the four bits of an opcode."""
+
+Event = Tuple[int, Any]
+"""(opcode, payload): str for TEXT, bytes for BINARY, PING and PONG, (code, reason) for CLOSE,
+a ProtocolError for FAIL. CLOSE and FAIL are the last event of a connection."""
+
+_FIRST_BYTES = frozenset(
+    (CONT, TEXT, BINARY, *tuple(FIN | opcode for opcode in (CONT, TEXT, BINARY, CLOSE, PING, PONG)))
+)
+
+
+class Protocol:
+    """The receiving half of RFC 6455 §5 and the closing handshake of §7, for a server.
+
+    max_message_size: bytes of payload that one message may have, all its fragments together.
+        A frame whose *declared* length goes over it fails with 1009 before any of it is kept.
+    max_fragments: frames that one message may consist of, empty ones included; 1009 beyond.
+    """
+
+    __slots__ = (
+        "_checked _fin _fragments _key _message _opcode _pending _remaining "
+        "close_sent done max_fragments max_message_size more"
+    ).split()
+
+    def __init__(self, max_message_size: int = 1 << 20, max_fragments: int = 1 << 17) -> None:
+        self.max_message_size = max_message_size
+        self.max_fragments = max_fragments
+        self.more = False
+        """Whether bytes that came with the last event are still to be parsed."""
+        self.close_sent = False
+        self.done = False
+        """Whether the last event was given; what comes after it is ignored (RFC 6455 §1.4)."""
+        self._pending = b""  # an incomplete header, or an incomplete control frame
+        self._message: bytearray | None = None  # a message of which not all has come
+        self._opcode = 0  # its opcode
+        self._fragments = 0  # its frames so far
+        self._checked = 0  # how many of its bytes are known to be UTF-8
+        self._remaining = 0  # payload bytes that the current frame still lacks
+        self._key = b""  # its masking key, turned to where the payload goes on
+        self._fin = True
+
+    def feed(self, data: bytes) -> Iterator[Event]:
+        """Parse *data* and yield its events, each as soon as it is known.
+
+        Parsing goes on only when the next event is asked for, so a reply to a message can
+        leave before a fault in the very next frame is found. Iterate to the end before
+        feeding again. After `close` was called, messages are no longer reported.
+        """
+        if self.done:
+            return
+        if self._pending:
+            data = self._pending + data
+            self._pending = b""
+        position, end = 0, len(data)
+        try:
+            if self._remaining:
+                position = min(self._remaining, end)
+                self._append(data[:position])
+                if self._fin and not self._remaining:
+                    self.more = position < end
+                    event = self._complete()
+                    if not self.close_sent:
+                        yield event
+            while end - position >= 2:
+                first = data[position]
+                length = data[position + 1] - 128
+                if length < 0 or first not in _FIRST_BYTES:
+                    raise _header_error(first, length)
+                start = position + 6
+                if length > MAX_CONTROL_PAYLOAD:
+                    start += 2 if length == 126 else 8
+                    if first >= 0x88:
+                        raise ProtocolError(PROTOCOL_ERROR, "control frame over 125 bytes")
+                    if end < start - 4:
+                        break
+                    length = _extended_length(data[position + 2 : start - 4])
+                if first < 0x88:
+                    self._admit(first & 0x0F, length)
+                    if end < start:
+                        break
+                stop = start + length
+                if stop <= end:
+                    payload = unmask(data[start:stop], data[start - 4 : start])
+                    self.more = stop < end
+                    position = stop
+                    if first >= 0x88:
+                        event = (first & 0x0F, bytes(payload))
+                        if first == FIN | CLOSE:
+                            event = (CLOSE, parse_close(event[1]))
+                            self.done = True
+                        yield event
+                        if self.done:
+                            return
+                        continue
+                    if self._message is None and first >= FIN:
+                        if not self.close_sent:
+                            yield _whole(first & 0x0F, payload)
+                        continue
+                elif first >= 0x88:
+                    break
+                self._begin(first, length, data[start - 4 : start])
+                self._append(data[start:stop])
+                position = stop
+                if self._fin and not self._remaining:
+                    event = self._complete()
+                    if not self.close_sent:
+                        yield event
+            if position < end:
+                self._pending = data[position:]
+            self.more = False
+        except ProtocolError as error:
+            self.done = True
+            self.more = False
+            yield FAIL, error
+
+    def close(self, code: int, reason: str = "") -> bytes:
+        """Return the close frame to send, or b'' if one was sent already (RFC 6455 §5.5.1).
+
+        Raises ValueError for a code or reason that may not be sent.
+        """
+        if self.close_sent:
+            return b""
+        closing = frame(CLOSE, close_payload(code, reason))
+        self.close_sent = True
+        return closing
+
+    def _admit(self, opcode: int, length: int) -> None:
+        """Refuse a data frame that comes out of turn or whose declared length is too much."""
+        size = length
+        if self._message is None:
+            if opcode == CONT:
+                raise ProtocolError(PROTOCOL_ERROR, "continuation of no message")
+        else:
+            if opcode != CONT:
+                raise ProtocolError(PROTOCOL_ERROR, "new message inside a fragmented one")
+            size += len(self._message)
+            if self._fragments >= self.max_fragments:
+                raise ProtocolError(TOO_BIG, f"message of over {self.max_fragments} fragments")
+        if size > self.max_message_size:
+            raise ProtocolError(TOO_BIG, f"message of over {self.max_message_size} bytes")
+
+    def _begin(self, first: int, length: int, key: bytes) -> None:
+        """Start a frame whose payload can't be handed on at once."""
+        if self._message is None:
+            self._message = bytearray()
+            self._opcode = first & 0x0F
+            self._fragments = self._checked = 0
+        self._fragments += 1
+        self._fin = first >= FIN
+        self._remaining = length
+        self._key = key
+
+    def _append(self, masked: bytes) -> None:
+        """Add the next part of the current frame's payload to the message, checking it."""
+        assert self._message is not None
+        self._message += unmask(masked, self._key)
+        self._remaining -= len(masked)
+        turn = len(masked) & 3
+        self._key = self._key[turn:] + self._key[:turn]
+        if self._opcode == TEXT and not (self._fin and not self._remaining):
+            self._checked += _valid_utf8(self._message, self._checked)
+
+    def _complete(self) -> Event:
+        """Take the finished message out."""
+        assert self._message is not None
+        message, self._message = self._message, None
+        return _whole(self._opcode, message)
+
+
+def _whole(opcode: int, payload: Any) -> Event:
+    """Return the event of a whole message, text decoded (RFC 6455 §8.1)."""
+    if opcode == BINARY:
+        return BINARY, bytes(payload)
+    try:
+        return TEXT, payload.decode()
+    except UnicodeDecodeError:
+        raise ProtocolError(INVALID_PAYLOAD, "text is not UTF-8") from None
+
+
+def _valid_utf8(message: bytearray, start: int) -> int:
+    """Return how many bytes from *start* on are whole UTF-8 characters; fail if some can't be."""
+    with memoryview(message) as view, view[start:] as rest:
+        try:
+            _, used = utf_8_decode(rest, "strict", False)
+        except UnicodeDecodeError:
+            raise ProtocolError(INVALID_PAYLOAD, "text is not UTF-8") from None
+        # The decoder waits for the third byte of a surrogate, which can't become valid.
+        tail = bytes(rest[used:])
+        if tail[:1] == b"\xed" and tail[1:] >= b"\xa0":
+            raise ProtocolError(INVALID_PAYLOAD, "text is not UTF-8: a surrogate")
+    return used
+
+
+def _extended_length(field: bytes) -> int:
+    """Return the length in a header's 16 or 64 bits, which must need them (RFC 6455 §5.2)."""
+    length = int.from_bytes(field, "big")
+    if length < (126 if len(field) == 2 else 65536):
+        raise ProtocolError(PROTOCOL_ERROR, "length not in its shortest form")
+    if length >> 63:
+        raise ProtocolError(PROTOCOL_ERROR, "length with the top bit set")
+    return length
+
+
+def _header_error(first: int, length: int) -> ProtocolError:
+    """Say what is wrong with the first two bytes of a frame."""
+    if first & 0x70:
+        return ProtocolError(PROTOCOL_ERROR, "reserved bit set without an extension")
+    if first & 0x0F not in _FIRST_BYTES and FIN | first not in _FIRST_BYTES:
+        return ProtocolError(PROTOCOL_ERROR, f"reserved opcode {first & 0x0F:#x}")
+    if first < FIN and first & 0x08:
+        return ProtocolError(PROTOCOL_ERROR, "fragmented control frame")
+    return ProtocolError(PROTOCOL_ERROR, "frame from a client must be masked")

@@ -1,0 +1,574 @@
+"""WSServer: options, callbacks, fan-out, lifecycle."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import signal
+import socket
+import ssl
+import sys
+import threading
+import time
+from collections import Counter
+from typing import Any, Callable, Iterable, Iterator, Sequence, Union
+
+from .client import GONE, OPEN, REQUEST, Client, Connection, Message, PlainClient, TLSClient
+from .frames import ABNORMAL, BINARY, CLOSE, CONT, GOING_AWAY, INTERNAL_ERROR, NORMAL, PING, PONG
+from .frames import TEXT, close_payload, frame
+from .handshake import HandshakeError, Request, Response
+from .handshake import accept, check_upgrade, choose_subprotocol, upgrade_required
+from .limits import Limits
+from .listen import Listener, bind, bind_unix
+from .loop import Loop, Source
+from .protocol import FAIL, Event
+
+REFUSED_SPARE = 100
+"""Connections over a bound that still get an answer; beyond, they are just closed."""
+CUT_SECONDS = 0.2
+"""So long before the end of a shutdown the clients that haven't left are cut."""
+WARN_SECONDS = 10.0
+"""A warning that peers can cause is logged once in this time."""
+
+logger = logging.getLogger("ws")
+logger.addHandler(logging.NullHandler())
+
+Targets = Union[str, Client, Iterable[Client]]
+
+
+class WSServer:
+    """A WebSocket server on threads that appear on demand (RFC 6455).
+
+    host: address or name to listen on; '' for all of IPv4 and IPv6.
+    port: 0 for a free one, see `port` after `start`.
+    cert, key: paths of a certificate chain and its key, in PEM, for TLS 1.2 and up.
+    unix: path of a Unix socket to listen on, in place of host and port.
+    sock: a socket that listens already (systemd), in place of host and port.
+    ssl_context: in place of cert and key; its `sslsocket_class` is set.
+    subprotocols: names to agree on, the best first (RFC 6455 §1.9).
+    origins: what pages may connect besides those of this host, as "https://example.org";
+        "null" for pages opened from a file, "*" for any. The latter two let every page that
+        the user visits act in the user's name, cookies included (RFC 6455 §10.2).
+    limits: see `Limits`.
+
+    Every method may be called from any thread and from inside a callback. A client's callbacks
+    run one at a time and in order; those of different clients may run at the same time.
+    """
+
+    def __init__(
+        self,
+        host: str = "",
+        port: int = 8000,
+        cert: str | None = None,
+        key: str | None = None,
+        *,
+        unix: str | None = None,
+        sock: socket.socket | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        subprotocols: Sequence[str] = (),
+        origins: str | Sequence[str] = (),
+        **limits: Any,
+    ) -> None:
+        self.host, self.port = host, port
+        self.limits = Limits(**limits)
+        self.subprotocols = subprotocols
+        self.origins = [origins] if isinstance(origins, str) else list(origins)
+        self._cert, self._key, self._unix, self._sock = cert, key, unix, sock
+        self._context = ssl_context
+        if cert and not ssl_context:
+            self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._context.minimum_version = ssl.TLSVersion.TLSv1_2
+            self._context.options |= ssl.OP_NO_RENEGOTIATION
+            self.reload_cert()
+        if self._context:
+            self._context.sslsocket_class = TLSClient
+        self._callbacks: dict[str, Callable[..., Any]] = {}
+        self._onmessage: Callable[[Client, Any], Any] = _ignore
+        self._loop = Loop(self._run, self._fault, self.limits.threads)
+        self._listeners: list[Listener] = []
+        self._warned: dict[str, float] = {}  # by message, when it may be logged again
+        self._started = self._running = False
+        self._end = threading.Lock()  # held while running
+        self._stopping: float | None = None  # the deadline of a shutdown
+        self._stopper = _Stopper(self._stop)
+
+        self._lock = threading.Lock()  # guards what follows, for a few operations at a time
+        self._connections: set[Connection] = set()  # handshakes and closings included
+        self._addresses: Counter[str] = Counter()  # of them, by IP address
+        self._totals: Counter[str] = Counter()  # of connections that are over
+        self._clients: dict[Client, None] = {}  # in order of arrival
+        self._rooms: dict[str, dict[Client, None]] = {}
+        self._memberships: dict[Client, set[str]] = {}  # the rooms of each client in any
+        self._finishing = 0  # onclose callbacks in progress
+
+    # Callbacks. Each registrar returns the callback, so that it serves as a decorator.
+
+    def onopen(self, callback: Callable[[Client], Any]) -> Callable[[Client], Any]:
+        """Call ``callback(client)`` when a client has connected."""
+        self._callbacks["onopen"] = callback
+        return callback
+
+    def onmessage(self, callback: Callable[[Client, Any], Any]) -> Callable[[Client, Any], Any]:
+        """Call ``callback(client, message)`` for each message: str for text, bytes for binary."""
+        self._onmessage = callback
+        return callback
+
+    def onclose(self, callback: Callable[[Client], Any]) -> Callable[[Client], Any]:
+        """Call ``callback(client)`` once a client has left, exactly once for each onopen.
+
+        It is no longer in `clients`; its `close_code` and `close_reason` tell why.
+        """
+        self._callbacks["onclose"] = callback
+        return callback
+
+    def onerror(
+        self, callback: Callable[[Client, BaseException], Any]
+    ) -> Callable[[Client, BaseException], Any]:
+        """Call ``callback(client, exception)`` with what another callback raised.
+
+        It has been logged, and the client is being closed with 1011.
+        """
+        self._callbacks["onerror"] = callback
+        return callback
+
+    def onrequest(
+        self, callback: Callable[[Request], Response | None]
+    ) -> Callable[[Request], Response | None]:
+        """Call ``callback(request)`` for each HTTP request that is in order, before the 101.
+
+        It returns None to go on, or a Response: for pages and health checks, or to refuse a
+        WebSocket (``request.is_upgrade``). ``Response(101, headers=...)`` accepts, with
+        additional headers. If it raises, the answer is 500.
+        """
+        self._callbacks["onrequest"] = callback
+        return callback
+
+    # Clients
+
+    @property
+    def clients(self) -> list[Client]:
+        """All current clients, in order of arrival; a list of its own."""
+        return list(self._clients)
+
+    def send(self, client: Client, message: Message | Iterable[Message]) -> bool:
+        """Send a message to one client: str as text, bytes-like as binary.
+
+        An iterable of either is sent as one message, a fragment each (RFC 6455 §5.4), as they
+        come. Returns whether the message was accepted for sending: False if the client is
+        closing or gone, or is cut because its queue (`max_queue_size`) stayed full for
+        `send_timeout` seconds, which is how long this may block. Raises TypeError for
+        anything else as a message.
+        """
+        connection = client._connection
+        wait = self.limits.send_timeout
+        if isinstance(message, (str, bytes, bytearray, memoryview)):
+            return connection.send(_encode(message), wait)
+        return connection.send_fragments(_fragments(message), wait)
+
+    def sendall(self, message: Message, *, to: Targets | None = None, exclude: Targets = ()) -> int:
+        """Send a message to all clients; never blocks. Returns how many it was accepted for.
+
+        to: only to the clients in this room, or to these clients. exclude: not to those.
+        Of a client whose queue is full, `slow_client` says what becomes.
+        """
+        data = _encode(message)
+        clients = self.clients if to is None else self._resolve(to)
+        if exclude:
+            excluded = set(self._resolve(exclude))
+            clients = [client for client in clients if client not in excluded]
+        return sum([client._connection.send(data, 0) for client in clients])
+
+    def close(self, client: Client, code: int = NORMAL, reason: str = "") -> bool:
+        """Start the closing handshake; messages still queued go out first (RFC 6455 §7.1.2).
+
+        The client is cut if it doesn't answer within `close_timeout`. What it sends meanwhile is
+        ignored. Returns False if it was closing already. Raises ValueError for a code that may
+        not be sent, or a reason of over 123 bytes.
+        """
+        close_payload(code, reason)
+        return client._connection.close(code, reason)
+
+    def ping(self, client: Client) -> bool:
+        """Send a ping; when its pong comes back, `client.latency` is set. Never blocks."""
+        return client._connection.ping()
+
+    def join(self, client: Client, room: str) -> None:
+        """Put a client in a room, until it leaves or is gone."""
+        with self._lock:
+            if client in self._clients:
+                self._rooms.setdefault(room, {})[client] = None
+                self._memberships.setdefault(client, set()).add(room)
+
+    def leave(self, client: Client, room: str) -> None:
+        """Take a client out of a room; rooms without clients vanish."""
+        with self._lock:
+            if room in self._memberships.get(client, ()):
+                self._memberships[client].discard(room)
+                self._leave(client, room)
+
+    def _leave(self, client: Client, room: str) -> None:
+        members = self._rooms[room]
+        del members[client]
+        if not members:
+            del self._rooms[room]
+
+    @property
+    def rooms(self) -> dict[str, list[Client]]:
+        """All rooms with the clients in them, in order of joining; a snapshot."""
+        with self._lock:
+            return {room: list(members) for room, members in self._rooms.items()}
+
+    def _resolve(self, targets: Targets) -> list[Client]:
+        if isinstance(targets, str):
+            with self._lock:
+                return list(self._rooms.get(targets, ()))
+        return [targets] if isinstance(targets, Client) else list(targets)
+
+    def stats(self) -> dict[str, Any]:
+        """Return a snapshot of counters.
+
+        Totals since the start: connections, bytes_in, bytes_out, messages_in, messages_out.
+        Now: queued (bytes), threads, and clients, a list of a dict per client in order of
+        arrival, with address, the same counters, and latency (seconds, or None).
+        """
+        with self._lock:
+            connections, totals = list(self._connections), Counter(self._totals)
+        for connection in connections:
+            totals.update(_counters(connection))
+        clients = [
+            {
+                "address": client.getpeername(),
+                "queued": client._connection.queued,
+                "latency": client.latency,
+                **_counters(client._connection),
+            }
+            for client in self.clients
+        ]
+        queued = sum(connection.queued for connection in connections)
+        return {**totals, "queued": queued, "threads": self._loop.threads, "clients": clients}
+
+    # Lifecycle
+
+    def start(self) -> WSServer:
+        """Listen and serve in the background. Raises OSError if it can't listen there.
+
+        A server runs once: RuntimeError the second time.
+        """
+        if self._started:
+            raise RuntimeError("a server runs once: make a new WSServer")
+        if self._sock:
+            sockets, name = [self._sock], self._sock.getsockname()
+            if isinstance(name, tuple):
+                self.host, self.port = name[:2]
+        elif self._unix:
+            sockets = [bind_unix(self._unix)]
+        else:
+            sockets, self.port = bind(self.host, self.port)
+        self._started = self._running = True
+        self._end.acquire()
+        loop = self._loop
+        self._listeners = [Listener(sock, loop, self._admit, self._warn) for sock in sockets]
+        loop.start()
+        atexit.register(self.shutdown)
+        return self
+
+    def run(self) -> None:
+        """Serve until `shutdown`, Ctrl-C or SIGTERM; then close all clients and return.
+
+        On a terminal, prints one line with the URL. Signals are looked after only in the main
+        thread, and only where the program hasn't installed handlers of its own.
+        """
+        main = threading.current_thread() is threading.main_thread()
+        terminate = main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        if terminate:
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            if not self._started:
+                self.start()
+            if sys.stdout is not None and sys.stdout.isatty():
+                print(f"Serving on {self.url} (Ctrl-C ends it)", flush=True)
+            while self._running:  # on Windows an endless wait can't be interrupted
+                self._wait(0.5 if sys.platform == "win32" else -1)
+        except KeyboardInterrupt:
+            self.shutdown()
+        finally:
+            if terminate:
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    @property
+    def url(self) -> str:
+        """Where a client on this machine finds the server."""
+        if self._unix:
+            return "ws+unix://" + self._unix
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        host = "localhost" if host in ("", "0.0.0.0", "[::]") else host
+        return f"{'wss' if self._context else 'ws'}://{host}:{self.port}/"
+
+    def __enter__(self) -> WSServer:
+        return self if self._started else self.start()
+
+    def __exit__(self, *exc: object) -> None:
+        self.shutdown()
+
+    def shutdown(self, timeout: float = 5.0) -> bool:
+        """Stop: no new connections, 1001 to all clients after what is queued for them.
+
+        Returns within *timeout* seconds whether everybody left in time; the others are cut.
+        From inside a callback it returns at once, and the rest follows. It may be called from a
+        signal handler, and more than once.
+        """
+        if self._running:
+            deadline = time.monotonic() + timeout
+            self._stopping = min(deadline, self._stopping or deadline)
+            self._loop.schedule(self._stopper, 0)
+            if not self._loop.inside():
+                self._wait(timeout)
+        self._started = True
+        return not (self._running or self._connections)
+
+    def reload_cert(self) -> None:
+        """Read `cert` and `key` again; new connections get them, the others stay.
+
+        Raises OSError or ssl.SSLError if they can't be used, and the old ones stay in use.
+        """
+        if not (self._context and self._cert):
+            raise ValueError("reload_cert needs a server made with cert=")
+        probe = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        for context in (probe, self._context):
+            context.load_cert_chain(self._cert, self._key)
+
+    def _wait(self, timeout: float = -1) -> None:
+        """Wait for the end; by a bare lock, which a signal handler may wait for as well."""
+        if self._end.acquire(timeout=timeout):
+            self._end.release()
+
+    def _stop(self, now: float) -> None:
+        """Go on with a shutdown; the leader calls this until everybody has left."""
+        assert self._stopping is not None
+        for listener in self._listeners:
+            listener.close()
+        with self._lock:
+            connections, finishing = list(self._connections), self._finishing
+        if not (connections or finishing) or now >= self._stopping:
+            self._loop.stop()
+            self._running = False
+            atexit.unregister(self.shutdown)
+            self._end.release()
+            return
+        cutting = now >= self._stopping - CUT_SECONDS
+        for connection in connections:
+            if cutting:
+                connection.give_up("server shut down")
+            elif connection.stage < OPEN:
+                connection.answer(Response(503, "server is shutting down\n"))
+            else:
+                connection.close(GOING_AWAY, "server is shutting down")
+        later = self._stopping if cutting else self._stopping - CUT_SECONDS
+        self._loop.schedule(self._stopper, later)
+
+    # Connections; the leader calls these
+
+    def _admit(self, sock: socket.socket, address: Any) -> None:
+        """Take a new TCP connection in, unless there are too many."""
+        ip = address[0] if isinstance(address, tuple) else ""
+        limits = self.limits
+        total, of_address = len(self._connections), self._addresses[ip] if ip else 0
+        spare, refusal = REFUSED_SPARE, None
+        if of_address >= limits.max_clients_per_address:
+            self._warn("max_clients_per_address=%d reached by %s", of_address, ip)
+            refusal = HandshakeError(429, "too many connections from your address")
+            spare -= of_address - limits.max_clients_per_address
+        if total >= limits.max_clients:
+            self._warn("max_clients=%d reached, refusing %s", limits.max_clients, ip)
+            refusal = HandshakeError(503, "too many connections")
+            spare = min(spare, REFUSED_SPARE - (total - limits.max_clients))
+        if spare <= 0:
+            sock.close()
+            return
+        sock.setblocking(False)
+        if sock.family != getattr(socket, "AF_UNIX", None):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        client: Client
+        if self._context:
+            client = self._context.wrap_socket(  # type: ignore[assignment]
+                sock, server_side=True, do_handshake_on_connect=False
+            )
+        else:
+            client = PlainClient(sock.family, sock.type, sock.proto, sock.detach())
+        client._address = address
+        with self._lock:
+            self._addresses[ip] += 1
+            connection = Connection(client, self._loop, limits, self._dropped)
+            connection.refusal = refusal
+            self._connections.add(connection)
+
+    def _dropped(self, connection: Connection) -> None:
+        address = connection.client.getpeername()
+        ip = address[0] if isinstance(address, tuple) else ""
+        with self._lock:
+            self._connections.discard(connection)
+            self._totals.update(_counters(connection))
+            self._addresses[ip] -= 1
+            if not self._addresses[ip]:
+                del self._addresses[ip]
+        if self._stopping is not None:
+            self._loop.schedule(self._stopper, 0)
+
+    def _fault(self, source: Source) -> None:
+        if isinstance(source, Connection):
+            source.cut("internal error")
+
+    # Events, in whatever thread the loop runs them
+
+    def _run(self, connection: Connection, event: Event) -> None:
+        """Act on one event of a connection; this is where callbacks are called."""
+        kind, payload = event
+        client = connection.client
+        try:
+            if kind <= BINARY:
+                connection.messages_in += 1
+                if not connection.protocol.close_sent:
+                    self._onmessage(client, payload)
+            elif kind == PING:
+                connection.send_control(PONG, payload)
+            elif kind == PONG:
+                connection.on_pong(payload)
+            elif kind == REQUEST:
+                self._decide(connection, payload)
+            elif kind == CLOSE:
+                connection.close(*payload)
+                self._finish(connection, *payload)
+            elif kind == FAIL:
+                connection.close(payload.code, payload.reason)
+                self._finish(connection, payload.code, payload.reason)
+            elif kind == GONE:
+                self._finish(connection, ABNORMAL, connection.reason)
+        except BaseException as error:  # a callback's sys.exit() must not end the thread either
+            self._raised(client, error)
+
+    def _decide(self, connection: Connection, request: Request) -> None:
+        """Accept a request as a WebSocket, or answer it."""
+        try:
+            if connection.refusal:
+                raise connection.refusal
+            if self._stopping is not None:
+                raise HandshakeError(503, "server is shutting down")
+            if request.is_upgrade:
+                check_upgrade(request, self.origins)
+            callback = self._callbacks.get("onrequest")
+            response = callback(request) if callback else None
+            if response is None and not request.is_upgrade:
+                if request.method not in ("GET", "HEAD"):
+                    raise HandshakeError(405, "use GET", {"Allow": "GET, HEAD"})
+                raise upgrade_required("this is a WebSocket server: connect with ws://")
+        except HandshakeError as error:
+            response = error.response
+            if response.status == 403:
+                origin = request.headers["origin"]
+                self._warn("origin %a refused: to allow it, pass origins=[...]", origin)
+        except BaseException as error:
+            self._raised(connection.client, error)
+            response = Response(500, "internal error\n")
+        if response is not None and response.status != 101:
+            logger.info("%s: %r: %d", connection.client.getpeername(), request, response.status)
+            connection.answer(response, request.method)
+            return
+        client = connection.client
+        client.subprotocol = choose_subprotocol(request, self.subprotocols)
+        headers = response.headers if response is not None else {}
+        if connection.open(accept(request, client.subprotocol, headers)):
+            with self._lock:
+                self._clients[client] = None
+            self._call("onopen", client)
+
+    def _finish(self, connection: Connection, code: int, reason: str) -> None:
+        """The WebSocket is closed: say so, once."""
+        client = connection.client
+        client.close_code, client.close_reason = code, reason
+        with self._lock:
+            self._finishing += 1
+            del self._clients[client]
+            for room in self._memberships.pop(client, ()):
+                self._leave(client, room)
+        connection.linger()
+        try:
+            self._call("onclose", client)
+        finally:
+            with self._lock:
+                self._finishing -= 1
+            if code == ABNORMAL:
+                connection.drop()
+            elif self._stopping is not None:
+                self._loop.schedule(self._stopper, 0)
+
+    def _call(self, name: str, client: Client) -> None:
+        callback = self._callbacks.get(name)
+        if callback:
+            callback(client)
+
+    def _raised(self, client: Client, error: BaseException) -> None:
+        """Report what a callback raised, and close its client."""
+        logger.error("callback for %s raised", client.getpeername(), exc_info=error)
+        client._connection.close(INTERNAL_ERROR, "internal error")
+        callback = self._callbacks.get("onerror")
+        if callback:
+            try:
+                callback(client, error)
+            except BaseException:
+                logger.exception("onerror raised")
+
+    def _warn(self, message: str, *args: Any) -> None:
+        """Log a warning that peers can cause, at most once in a while for each message."""
+        now = time.monotonic()
+        if now >= self._warned.get(message, 0):
+            self._warned[message] = now + WARN_SECONDS
+            logger.warning(message, *args)
+
+
+class _Stopper(Source):
+    """Lets the leader go on with a shutdown."""
+
+    def __init__(self, stop: Callable[[float], None]) -> None:
+        super().__init__()
+        self._stop = stop
+
+    def on_deadline(self, now: float) -> None:
+        self._stop(now)
+
+
+def _counters(connection: Connection) -> dict[str, int]:
+    return {
+        "bytes_in": connection.bytes_in,
+        "bytes_out": connection.bytes_out,
+        "messages_in": connection.messages_in,
+        "messages_out": connection.messages_out,
+    }
+
+
+def _ignore(client: Client, message: Any) -> None:
+    """Stand in for onmessage."""
+
+
+def _encode(message: Message) -> bytes:
+    if isinstance(message, str):
+        return frame(TEXT, message.encode())
+    if isinstance(message, (bytes, bytearray, memoryview)):
+        return frame(BINARY, bytes(message))
+    raise TypeError(f"a message is str or bytes, not {type(message).__name__}")
+
+
+def _fragments(chunks: Iterable[Message]) -> Iterator[bytes]:
+    """Return the frames of one message in fragments (RFC 6455 §5.4)."""
+    kind: Any = None
+    for chunk in chunks:
+        payload = chunk.encode() if isinstance(chunk, str) else chunk
+        if not isinstance(payload, (bytes, bytearray, memoryview)):
+            raise TypeError(f"a fragment is str or bytes, not {type(chunk).__name__}")
+        opcode = CONT
+        if kind is None:
+            kind = isinstance(chunk, str)
+            opcode = TEXT if kind else BINARY
+        elif kind is not isinstance(chunk, str):
+            raise TypeError("the fragments of a message must be all str or all bytes")
+        yield frame(opcode, bytes(payload), fin=False)
+    yield frame(TEXT if kind is None else CONT, b"")
