@@ -15,13 +15,11 @@ from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, Union
 from .frames import FIN, INTERNAL_ERROR, PING, Buffer, frame
 from .handshake import HandshakeError, Head, Request, Response
 from .limits import Limits
-from .loop import READ, WRITE, Loop, Source
+from .loop import DECIDE, GONE, OPENED, READ, REQUEST, WRITE, Loop, Source
 from .protocol import Event, Protocol
 
 CHUNK = 1 << 16
 """Bytes that one system call reads, or writes out of several frames."""
-REQUEST, GONE = 0x11, 0x12
-"""Kinds of events beside those of `Protocol`: a complete request, and the end of TCP."""
 
 Message = Union[str, bytes, bytearray, memoryview]
 
@@ -172,7 +170,7 @@ class Connection(Source):
             self.drop()
 
     def _read_head(self, data: bytes) -> Iterator[Event]:
-        """Yield the request once it is complete; then what came behind it."""
+        """Yield the request once it is complete; if it is accepted, what came behind it."""
         try:
             complete = self._head.feed(data) if self._head else None
         except HandshakeError as error:
@@ -186,7 +184,10 @@ class Connection(Source):
         self.client.request.secure = self._tls
         self.loop.schedule(self, None)
         yield REQUEST, self.client.request
-        if rest and self.stage == OPEN:
+        if self.stage == HEAD:
+            yield DECIDE, self.client.request
+        if self.stage == OPEN:
+            yield OPENED, None
             yield from self.protocol.feed(rest)
 
     # Writing: any thread

@@ -226,8 +226,15 @@ def check_upgrade(request: Request, origins: Sequence[str] = ()) -> None:
         raise HandshakeError(403, f"origin {origin!a} is not allowed")
 
 
+def not_an_upgrade(request: Request) -> HandshakeError:
+    """Return the answer to a plain request that nobody else answers (RFC 9110 §15.5.22)."""
+    if request.method not in ("GET", "HEAD"):
+        return HandshakeError(405, "use GET", {"Allow": "GET, HEAD"})
+    return upgrade_required("this is a WebSocket server: connect with ws:// or wss://")
+
+
 def upgrade_required(reason: str) -> HandshakeError:
-    """Return the answer to a request that should have asked for a WebSocket (RFC 6455 §4.4)."""
+    """Return the answer that tells a client what to speak (RFC 6455 §4.4)."""
     fields = {"Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
     return HandshakeError(426, reason, fields)
 

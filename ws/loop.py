@@ -23,8 +23,8 @@ import time
 from collections import deque
 from typing import Any, Callable, Iterator
 
-from .frames import BINARY, PING, PONG
-from .protocol import Event, Protocol
+from .frames import CLOSE, PING, PONG
+from .protocol import FAIL, Event, Protocol
 
 LOOK = 0.005
 """Seconds between two looks of the monitor."""
@@ -42,6 +42,16 @@ TICKS = 16
 """Deadlines are kept to a sixteenth of a second, so that many share one wake-up."""
 SPARE_SECONDS = 10.0
 """How long a thread without work stays."""
+
+# Kinds of events beside those of `Protocol`
+REQUEST = 0x11  # a complete request: to be checked
+DECIDE = 0x12  # the same, for a callback to decide on
+OPENED = 0x13  # the WebSocket is open
+GONE = 0x14  # TCP has ended
+URGENT = frozenset((PING, PONG, REQUEST))
+"""Kinds that need no callback: the leader handles them itself."""
+BARRIERS = frozenset((DECIDE, CLOSE, FAIL, GONE))
+"""Kinds behind which nothing is read until they are handled."""
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 FORGOTTEN = -1
@@ -115,6 +125,7 @@ class Loop:
         self._stopped = False
 
         self._lead = threading.Lock()
+        self._lead.acquire()
         self._batch = self._turn = 0  # polls and callbacks so far
         self._serving: tuple[Any, Any] = (None, None)
         self._dozing = False  # the monitor sleeps
@@ -190,8 +201,9 @@ class Loop:
 
     def _lead_on(self) -> Any:
         """Poll and serve until the loop stops, or return the source that the lead was lost with."""
-        lead = self._lead = threading.Lock()
+        lead = threading.Lock()
         lead.acquire()
+        self._lead = lead
         while not self._stopped:
             self._polling = True
             self._set_timers()
@@ -233,7 +245,7 @@ class Loop:
         protocol = source.protocol
         for event in events:
             self.more = protocol.more
-            if event[0] == PING or event[0] == PONG:
+            if event[0] in URGENT:
                 run(source, event)
             elif self._inline and source.inbox is None:
                 self._turn += 1
@@ -271,7 +283,7 @@ class Loop:
                 if self._workers + len(self._runnable) <= self._threads:
                     self._employ()
             source.inbox.append(event)
-            return event[0] <= BINARY and len(source.inbox) < READ_AHEAD
+            return event[0] not in BARRIERS and len(source.inbox) < READ_AHEAD
 
     # Timers, all touched by the leader alone
 

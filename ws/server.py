@@ -13,14 +13,14 @@ import time
 from collections import Counter
 from typing import Any, Callable, Iterable, Iterator, Sequence, Union
 
-from .client import GONE, OPEN, REQUEST, Client, Connection, Message, PlainClient, TLSClient
+from .client import OPEN, Client, Connection, Message, PlainClient, TLSClient
 from .frames import ABNORMAL, BINARY, CLOSE, CONT, GOING_AWAY, INTERNAL_ERROR, NORMAL, PING, PONG
 from .frames import TEXT, close_payload, frame
 from .handshake import HandshakeError, Request, Response
-from .handshake import accept, check_upgrade, choose_subprotocol, upgrade_required
+from .handshake import accept, check_upgrade, choose_subprotocol, not_an_upgrade
 from .limits import Limits
 from .listen import Listener, bind, bind_unix
-from .loop import Loop, Source
+from .loop import DECIDE, GONE, OPENED, REQUEST, Loop, Source
 from .protocol import FAIL, Event
 
 REFUSED_SPARE = 100
@@ -90,6 +90,7 @@ class WSServer:
         self._started = self._running = False
         self._end = threading.Lock()  # held while running
         self._stopping: float | None = None  # the deadline of a shutdown
+        self._cut_by: float | None = None  # when those that were cut have had their time
         self._stopper = _Stopper(self._stop)
 
         self._lock = threading.Lock()  # guards what follows, for a few operations at a time
@@ -314,14 +315,15 @@ class WSServer:
         """Stop: no new connections, 1001 to all clients after what is queued for them.
 
         Returns within *timeout* seconds whether everybody left in time; the others are cut.
-        From inside a callback it returns at once, and the rest follows. It may be called from a
-        signal handler, and more than once.
+        It may be called more than once, and from anywhere. From inside a callback, or from a
+        signal handler that interrupted one of this library's calls, it returns at once, since
+        the rest can only follow when that has returned.
         """
         if self._running:
             deadline = time.monotonic() + timeout
             self._stopping = min(deadline, self._stopping or deadline)
             self._loop.schedule(self._stopper, 0)
-            if not self._loop.inside():
+            if not (self._loop.inside() or _interrupted()):
                 self._wait(timeout)
         self._started = True
         return not (self._running or self._connections)
@@ -343,28 +345,28 @@ class WSServer:
             self._end.release()
 
     def _stop(self, now: float) -> None:
-        """Go on with a shutdown; the leader calls this until everybody has left."""
+        """Go on with a shutdown; the leader calls this when a step of it is due."""
         assert self._stopping is not None
         for listener in self._listeners:
             listener.close()
         with self._lock:
             connections, finishing = list(self._connections), self._finishing
-        if not (connections or finishing) or now >= self._stopping:
+        if self._cut_by is not None and now >= self._cut_by or not (connections or finishing):
             self._loop.stop()
             self._running = False
             atexit.unregister(self.shutdown)
             self._end.release()
-            return
-        cutting = now >= self._stopping - CUT_SECONDS
-        for connection in connections:
-            if cutting:
+        elif now >= self._stopping - CUT_SECONDS:
+            self._cut_by = self._cut_by or now + CUT_SECONDS
+            for connection in connections:
                 connection.give_up("server shut down")
-            elif connection.stage < OPEN:
-                connection.answer(Response(503, "server is shutting down\n"))
-            else:
+            self._loop.schedule(self._stopper, self._cut_by)
+        else:
+            for connection in connections:
+                if connection.stage < OPEN:
+                    connection.answer(Response(503, "server is shutting down\n"))
                 connection.close(GOING_AWAY, "server is shutting down")
-        later = self._stopping if cutting else self._stopping - CUT_SECONDS
-        self._loop.schedule(self._stopper, later)
+            self._loop.schedule(self._stopper, self._stopping - CUT_SECONDS)
 
     # Connections; the leader calls these
 
@@ -434,7 +436,11 @@ class WSServer:
             elif kind == PONG:
                 connection.on_pong(payload)
             elif kind == REQUEST:
-                self._decide(connection, payload)
+                self._check(connection, payload)
+            elif kind == DECIDE:
+                self._answer(connection, payload, self._callbacks["onrequest"](payload))
+            elif kind == OPENED:
+                self._call("onopen", client)
             elif kind == CLOSE:
                 connection.close(*payload)
                 self._finish(connection, *payload)
@@ -446,46 +452,46 @@ class WSServer:
         except BaseException as error:  # a callback's sys.exit() must not end the thread either
             self._raised(client, error)
 
-    def _decide(self, connection: Connection, request: Request) -> None:
-        """Accept a request as a WebSocket, or answer it."""
+    def _check(self, connection: Connection, request: Request) -> None:
+        """Refuse a request that isn't in order; leave another to onrequest, or answer it."""
         try:
             if connection.refusal:
                 raise connection.refusal
-            if self._stopping is not None:
-                raise HandshakeError(503, "server is shutting down")
             if request.is_upgrade:
                 check_upgrade(request, self.origins)
-            callback = self._callbacks.get("onrequest")
-            response = callback(request) if callback else None
-            if response is None and not request.is_upgrade:
-                if request.method not in ("GET", "HEAD"):
-                    raise HandshakeError(405, "use GET", {"Allow": "GET, HEAD"})
-                raise upgrade_required("this is a WebSocket server: connect with ws://")
+            if "onrequest" not in self._callbacks:
+                self._answer(connection, request, None)
         except HandshakeError as error:
-            response = error.response
-            if response.status == 403:
+            self._refuse(connection, request, error.response)
+            if error.response.status == 403:
                 origin = request.headers["origin"]
-                self._warn("origin %a refused: to allow it, pass origins=[...]", origin)
-        except BaseException as error:
-            self._raised(connection.client, error)
-            response = Response(500, "internal error\n")
+                self._warn("origin %a refused; to let it in, pass origins=[...]", origin)
+
+    def _answer(self, connection: Connection, request: Request, response: Response | None) -> None:
+        """Do as onrequest said: accept, or send its response."""
         if response is not None and response.status != 101:
-            logger.info("%s: %r: %d", connection.client.getpeername(), request, response.status)
-            connection.answer(response, request.method)
-            return
-        client = connection.client
-        client.subprotocol = choose_subprotocol(request, self.subprotocols)
-        headers = response.headers if response is not None else {}
-        if connection.open(accept(request, client.subprotocol, headers)):
-            with self._lock:
-                self._clients[client] = None
-            self._call("onopen", client)
+            self._refuse(connection, request, response)
+        elif not request.is_upgrade:
+            self._refuse(connection, request, not_an_upgrade(request).response)
+        else:
+            client = connection.client
+            client.subprotocol = choose_subprotocol(request, self.subprotocols)
+            headers = response.headers if response is not None else {}
+            if connection.open(accept(request, client.subprotocol, headers)):
+                with self._lock:
+                    self._clients[client] = None
+
+    def _refuse(self, connection: Connection, request: Request, response: Response) -> None:
+        logger.info("%s: %r: %d", connection.client.getpeername(), request, response.status)
+        connection.answer(response, request.method)
 
     def _finish(self, connection: Connection, code: int, reason: str) -> None:
         """The WebSocket is closed: say so, once."""
         client = connection.client
         client.close_code, client.close_reason = code, reason
         with self._lock:
+            if client not in self._clients:  # a second end, as by a cut during a shutdown
+                return
             self._finishing += 1
             del self._clients[client]
             for room in self._memberships.pop(client, ()):
@@ -509,7 +515,10 @@ class WSServer:
     def _raised(self, client: Client, error: BaseException) -> None:
         """Report what a callback raised, and close its client."""
         logger.error("callback for %s raised", client.getpeername(), exc_info=error)
-        client._connection.close(INTERNAL_ERROR, "internal error")
+        connection = client._connection
+        if connection.stage < OPEN:  # it was onrequest
+            connection.answer(Response(500, "internal error\n"))
+        connection.close(INTERNAL_ERROR, "internal error")
         callback = self._callbacks.get("onerror")
         if callback:
             try:
@@ -534,6 +543,16 @@ class _Stopper(Source):
 
     def on_deadline(self, now: float) -> None:
         self._stop(now)
+
+
+def _interrupted() -> bool:
+    """Say whether the caller is a signal handler that interrupted the library: it may hold locks."""
+    frame = sys._getframe(1)
+    while frame.f_back:
+        frame = frame.f_back
+        if frame.f_globals.get("__package__") == __package__:
+            return frame.f_code.co_name not in ("_wait", "run", "__exit__", "main")
+    return False
 
 
 def _counters(connection: Connection) -> dict[str, int]:

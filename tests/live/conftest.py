@@ -1,0 +1,88 @@
+"""Servers for the live tests: each on a port of its own, and shut down at the end."""
+
+from __future__ import annotations
+
+import queue
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import wsclient
+from wsclient import DEADLINE
+
+from ws import WSServer
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Serving:
+    """A server in the background that notes its events and echoes messages."""
+
+    def __init__(self, **options):
+        self.events = queue.Queue()
+        self.peers = []  # kept, or they would be closed
+        self.server = WSServer(options.pop("host", "127.0.0.1"), options.pop("port", 0), **options)
+        self.server.onopen(lambda client: self.note("open", client))
+        self.server.onclose(lambda client: self.note("close", client))
+        self.server.onmessage(self.server.send)
+        self.server.start()
+        self.port = self.server.port
+
+    def note(self, name, client):
+        self.events.put((name, client))
+
+    def next(self, name):
+        """Return the client of the next event, which must be of this name."""
+        event, client = self.events.get(timeout=DEADLINE)
+        assert event == name
+        return client
+
+    def connect(self, *fields, **options):
+        """Return a client and the server's side of it."""
+        peer = wsclient.connect(self.port, "/", *fields, **options)
+        self.peers.append(peer)
+        return peer, self.next("open")
+
+
+@pytest.fixture
+def serve():
+    """Start a server with the given options; it is shut down after the test."""
+    servings = []
+
+    def start(**options):
+        servings.append(Serving(**options))
+        return servings[-1]
+
+    yield start
+    for serving in servings:
+        for peer in serving.peers:
+            peer.close()
+        serving.server.shutdown(0.3)
+
+
+@pytest.fixture
+def program():
+    """Run Python source as a program of its own; it is killed after the test."""
+    processes = []
+
+    def start(source, *arguments):
+        command = [sys.executable, "-c", source, *map(str, arguments)]
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(command, cwd=str(ROOT), stdout=pipe, stderr=pipe)
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def free_port():
+    """Return a port that was free just now, for programs that take only a number."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]

@@ -1,0 +1,325 @@
+"""Start, keepalive, shutdown: from anywhere, in time, and onclose exactly once."""
+
+from __future__ import annotations
+
+import queue
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+import wsclient
+from wsclient import DEADLINE, WSClient, connect, eventually, request
+
+ECHO = """
+import sys, signal, threading, time
+from ws import WSServer
+server = WSServer("127.0.0.1", int(sys.argv[1]))
+server.onmessage(server.send)
+server.onclose(lambda client: print("closed", client.close_code, flush=True))
+"""
+
+
+def echo_program(program, port, rest="server.run()"):
+    """Start the echo server with more source behind it; return the process and a client."""
+    process = program(ECHO + rest, port)
+
+    def connected():
+        try:
+            return connect(port)
+        except OSError:
+            assert process.poll() is None, process.stderr.read().decode()
+            return None
+
+    return process, eventually(connected)
+
+
+def test_shutdown_says_1001_after_what_is_queued(serve):
+    serving = serve()
+    peer, client = serving.connect()
+    serving.server.send(client, "before")
+    result = queue.Queue()
+    threading.Thread(target=lambda: result.put(serving.server.shutdown())).start()
+    assert peer.recv() == "before"
+    assert peer.recv() == (1001, "server is shutting down")
+    peer.send_frames(wsclient.close_frame(1001))
+    assert peer.at_eof()
+    peer.close()
+    assert result.get(timeout=DEADLINE) is True
+    assert serving.next("close") is client
+    assert client.close_code == 1001
+    with pytest.raises(OSError):
+        connect(serving.port)
+    assert serving.server.shutdown() is True, "once more does no harm"
+
+
+def test_shutdown_cuts_who_does_not_leave(serve):
+    serving = serve()
+    peers = [serving.connect()[0] for _ in range(3)]
+    mute = WSClient(serving.port)
+    eventually(lambda: len(serving.server._connections) == 4)
+    started = time.monotonic()
+    serving.server.shutdown(timeout=0.5)
+    assert time.monotonic() - started < 1.0
+    for _ in peers:
+        assert serving.next("close").close_code == 1006
+    assert serving.server.clients == []
+    assert mute.read_until(b"\r\n").startswith(b"HTTP/1.1 503 ")
+
+
+def test_shutdown_in_time_with_a_stuck_callback_and_a_full_queue(serve):
+    serving = serve()
+    gate = threading.Event()
+    serving.server.onmessage(lambda client, message: gate.wait(DEADLINE))
+    stuck, client = serving.connect()
+    for _ in range(100):
+        stuck.send("x")
+    serving.connect()
+    for _ in range(4):
+        serving.server.sendall("x" * (8 << 20))
+    started = time.monotonic()
+    assert serving.server.shutdown(timeout=1) is False
+    assert time.monotonic() - started < 1.5
+    gate.set()
+    closed = {serving.next("close"), serving.next("close")}
+    assert client in closed, "onclose comes even then, once the callback has returned"
+    with pytest.raises(queue.Empty):
+        serving.events.get(timeout=0.05)
+
+
+def test_shutdown_from_a_callback(serve):
+    serving = serve()
+    returned = queue.Queue()
+    serving.server.onmessage(lambda client, message: returned.put(serving.server.shutdown(2)))
+    peer, client = serving.connect()
+    peer.send("stop")
+    assert returned.get(timeout=DEADLINE) is False, "it doesn't wait for itself"
+    assert peer.recv() == (1001, "server is shutting down")
+    peer.send_frames(wsclient.close_frame(1001))
+    assert serving.next("close") is client
+    peer.close()
+    eventually(lambda: not serving.server._running)
+
+
+def test_shutdown_from_many_threads_at_once(serve):
+    serving = serve()
+    for _ in range(20):
+        serving.connect()
+    results = queue.Queue()
+    for _ in range(8):
+        threading.Thread(target=lambda: results.put(serving.server.shutdown(1))).start()
+    for _ in range(8):
+        results.get(timeout=DEADLINE)
+    for _ in range(20):
+        assert serving.next("close")
+    eventually(lambda: serving.server._loop.threads <= 1)
+
+
+def test_shutdown_before_start():
+    from ws import WSServer
+
+    server = WSServer()
+    assert server.shutdown() is True
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_run_ends_cleanly_on_signals(program, free_port, number):
+    process, peer = echo_program(program, free_port)
+    process.send_signal(number)
+    assert peer.recv() == (1001, "server is shutting down")
+    peer.send_frames(wsclient.close_frame(1001))
+    peer.close()
+    assert process.wait(DEADLINE) == 0
+    assert process.stdout.read() == b"closed 1001\n"
+    assert process.stderr.read() == b""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_shutdown_from_a_signal_handler_that_interrupts_a_send(program, free_port):
+    rest = """
+signal.signal(signal.SIGUSR1, lambda *_: server.shutdown(5))
+server.start()
+while server._running:  # the main thread is in the library nearly all of the time
+    server.sendall("x")
+"""
+    process, peer = echo_program(program, free_port, rest)
+    assert peer.recv() == "x"
+    started = time.monotonic()
+    process.send_signal(signal.SIGUSR1)
+    while peer.recv() == "x":
+        pass
+    assert time.monotonic() - started < 4, "nobody waited for a lock until the timeout"
+    peer.send_frames(wsclient.close_frame(1001))
+    peer.close()
+    assert process.wait(DEADLINE) == 0
+    assert process.stdout.read() == b"closed 1001\n"
+
+
+def test_a_program_that_just_ends_says_goodbye(program, free_port):
+    process, peer = echo_program(program, free_port, "server.start(); time.sleep(0.5)")
+    assert peer.recv() == (1001, "server is shutting down")
+    peer.send_frames(wsclient.close_frame(1001))
+    peer.close()
+    assert process.wait(DEADLINE) == 0
+    assert process.stderr.read() == b""
+
+
+def test_echo_server_of_the_package(free_port):
+    command = [sys.executable, "-m", "ws", str(free_port), "--host", "127.0.0.1"]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdout=pipe, stderr=pipe)
+    try:
+        again = (
+            subprocess.run(command, stdout=pipe, stderr=pipe, timeout=DEADLINE, check=False)
+            if eventually(lambda: _listening(free_port))
+            else None
+        )
+        assert again.returncode == 2
+        assert again.stderr.startswith(b"ws: ") and again.stderr.count(b"\n") == 1
+        with connect(free_port) as peer:
+            peer.send("x")
+            assert peer.recv() == "x"
+    finally:
+        process.terminate()
+        output, errors = process.communicate(timeout=DEADLINE)
+    assert (process.returncode, output, errors) == (0, b"", b"")
+
+
+def _listening(port):
+    try:
+        WSClient(port).close()
+        return True
+    except OSError:
+        return False
+
+
+# Keepalive
+
+
+def test_a_silent_peer_is_cut(serve):
+    serving = serve(ping_interval=0.1, ping_timeout=0.2)
+    peer, client = serving.connect()
+    assert peer.recv_frame()[0] == wsclient.PING
+    assert serving.next("close") is client
+    assert client.close_code == 1006
+    assert client.close_reason == "keepalive ping not answered in time"
+
+
+def test_a_peer_that_answers_stays(serve):
+    serving = serve(ping_interval=0.1, ping_timeout=0.2)
+    peer, client = serving.connect()
+    for _ in range(6):
+        opcode, payload, _ = peer.recv_frame()
+        assert opcode == wsclient.PING
+        peer.send_frames(wsclient.frame(wsclient.PONG, payload))
+    assert client.latency > 0
+    assert serving.server.clients == [client]
+
+
+def test_a_peer_in_the_middle_of_a_long_frame_stays(serve):
+    """It can't send a pong there, but bytes come."""
+    serving = serve(ping_interval=0.1, ping_timeout=0.2)
+    peer, client = serving.connect()
+    data = wsclient.frame(wsclient.BINARY, b"x" * 64)
+    deadline = time.monotonic() + 1
+    for n in range(len(data)):
+        peer.sock.sendall(data[n : n + 1])
+        while time.monotonic() < deadline - 1 + n / len(data):
+            time.sleep(0.002)
+    assert serving.server.clients == [client]
+
+
+def test_a_peer_that_sends_but_never_reads_is_cut(serve):
+    serving = serve(ping_interval=0.1, ping_timeout=0.2, max_queue_size=1 << 30)
+    peer, client = serving.connect()
+    for _ in range(16):
+        serving.server.send(client, b"x" * (1 << 20))
+    stop = threading.Event()
+
+    def chatter():
+        try:
+            while not stop.wait(0.02):
+                peer.send("I am here")
+        except OSError:
+            pass
+
+    thread = threading.Thread(target=chatter)
+    thread.start()
+    assert serving.next("close") is client
+    assert client.close_reason == "nothing could be written to it in time"
+    stop.set()
+    thread.join()
+
+
+def test_keepalive_does_not_count_while_the_own_callback_blocks(serve):
+    serving = serve(ping_interval=0.1, ping_timeout=0.1)
+    gate = threading.Event()
+    serving.server.onmessage(lambda client, message: gate.wait(DEADLINE))
+    peer, client = serving.connect()
+    for _ in range(40):  # more than is read ahead, so the pongs behind are not read
+        peer.send("x")
+    deadline = time.monotonic() + 0.8
+    peer.sock.settimeout(0.1)
+    while time.monotonic() < deadline:
+        try:
+            peer.send_frames(wsclient.frame(wsclient.PONG, peer.recv_frame()[1]))
+        except OSError:
+            pass
+    assert serving.server.clients == [client]
+    gate.set()
+
+
+# Ends of TCP
+
+
+@pytest.mark.parametrize("abrupt", [False, True], ids=["FIN", "RST"])
+@pytest.mark.parametrize(
+    "sent",
+    [b"", b"\x81", wsclient.frame(1, b"x" * 50)[:20], wsclient.frame(1, b"x", fin=False)],
+    ids=["idle", "in a header", "in a payload", "between fragments"],
+)
+def test_tcp_ends_at_any_point(serve, sent, abrupt):
+    serving = serve()
+    peer, client = serving.connect()
+    peer.sock.sendall(sent)
+    if abrupt:
+        option = struct.pack("ii", 1, 0)
+        peer.sock.setsockopt(wsclient.socket.SOL_SOCKET, wsclient.socket.SO_LINGER, option)
+    peer.close()
+    assert serving.next("close") is client
+    assert (client.close_code, client.close_reason) == (1006, "")
+    eventually(lambda: client.fileno() == -1)
+    assert serving.events.empty()
+
+
+@pytest.mark.parametrize("sent", [b"", b"G", request()[:-2]])
+def test_tcp_ends_before_the_handshake(serve, sent):
+    serving = serve()
+    with WSClient(serving.port) as peer:
+        peer.sock.sendall(sent)
+        eventually(lambda: serving.server._connections)
+    eventually(lambda: not serving.server._connections)
+    assert serving.events.empty()
+
+
+def test_a_client_that_closes_without_answering_is_given_up(serve):
+    serving = serve(close_timeout=0.2)
+    peer, client = serving.connect()
+    serving.server.close(client)
+    assert serving.next("close") is client
+    assert client.close_code == 1006
+    assert client.close_reason == "close frame not answered in time"
+    peer.close()
+
+
+def test_a_client_that_keeps_tcp_open_after_the_close_is_dropped(serve):
+    serving = serve(close_timeout=0.2)
+    peer, client = serving.connect()
+    peer.send_frames(wsclient.close_frame())
+    assert peer.recv() == (1000, "")
+    assert serving.next("close") is client
+    eventually(lambda: not serving.server._connections)

@@ -1,0 +1,187 @@
+"""Sending to clients that are slow, mute or gone: bounded, and nobody else's problem."""
+
+from __future__ import annotations
+
+import queue
+import socket
+import struct
+import threading
+import time
+
+import pytest
+import wsclient
+from wsclient import DEADLINE, connect, eventually
+
+MIB = 1 << 20
+
+
+def fill(serving, client):
+    """Send to a client that doesn't read until something waits in its queue."""
+    while not client._connection.queued:
+        assert serving.server.send(client, b"x" * MIB)
+
+
+def test_sendall_cuts_a_client_that_never_reads(serve):
+    serving = serve(max_queue_size=MIB)
+    mute, muted = serving.connect()
+    reader, _ = serving.connect()
+    got = queue.Queue()
+    message = "x" * (8 * MIB)
+    threading.Thread(target=lambda: [got.put(len(reader.recv())) for _ in range(6)]).start()
+    for _ in range(6):
+        started = time.monotonic()
+        serving.server.sendall(message)
+        assert time.monotonic() - started < 1, "sendall never blocks"
+        assert got.get(timeout=DEADLINE) == len(message)
+    assert serving.next("close") is muted
+    assert muted.close_code == 1006
+    assert muted.close_reason.startswith("took too long to read: ")
+    mute.close()
+
+
+def test_sendall_skips_a_slow_client_if_told_so(serve):
+    serving = serve(max_queue_size=MIB, slow_client="skip")
+    slow, client = serving.connect()
+    fill(serving, client)
+    while serving.server.sendall(b"y" * MIB):
+        pass
+    assert serving.server.clients == [client]
+    while client._connection.queued:
+        assert set(slow.recv()) <= {120, 121}
+    assert serving.server.sendall("back again") == 1
+    eventually(lambda: slow.recv() == "back again")
+
+
+def test_send_waits_for_room_and_goes_on(serve):
+    serving = serve(max_queue_size=MIB)
+    slow, client = serving.connect()
+    total = 32
+    result = queue.Queue()
+    send = serving.server.send
+    threading.Thread(
+        target=lambda: result.put([send(client, bytes([n]) * MIB) for n in range(total)])
+    ).start()
+    eventually(lambda: client._connection._room)
+    assert [slow.recv()[0] for _ in range(total)] == list(range(total))
+    assert result.get(timeout=DEADLINE) == [True] * total
+
+
+def test_send_gives_up_after_send_timeout(serve):
+    serving = serve(max_queue_size=MIB, send_timeout=0.2)
+    slow, client = serving.connect()
+    accepted = True
+    started = time.monotonic()
+    while accepted:
+        accepted = serving.server.send(client, b"x" * MIB)
+    assert time.monotonic() - started < DEADLINE / 2
+    assert serving.next("close") is client
+    assert "took too long" in client.close_reason
+    slow.close()
+
+
+def test_a_waiting_send_ends_when_the_client_is_closed(serve):
+    serving = serve(max_queue_size=MIB, send_timeout=DEADLINE, close_timeout=0.2)
+    slow, client = serving.connect()
+    fill(serving, client)
+    result = queue.Queue()
+    send = threading.Thread(
+        target=lambda: result.put(all(serving.server.send(client, b"x" * MIB) for _ in range(99)))
+    )
+    send.start()
+    eventually(lambda: client._connection._room)
+    assert serving.server.close(client) is True, "close doesn't wait for a stuck write"
+    assert result.get(timeout=DEADLINE) is False
+    assert serving.next("close") is client
+    slow.close()
+
+
+def test_a_flood_of_pings_by_a_client_that_never_reads_is_bounded(serve):
+    serving = serve(max_queue_size=MIB, ping_interval=None)
+    peer, client = serving.connect()
+    peer.sock.settimeout(0.5)
+    flood = wsclient.frame(wsclient.PING, b"x" * 125) * 1000
+    try:
+        for _ in range(300):
+            peer.sock.sendall(flood)
+    except OSError:
+        pass
+    assert client._connection.queued <= MIB + 1000
+
+
+def test_a_peer_that_has_vanished_is_no_exception(serve, caplog):
+    serving = serve()
+    peer, client = serving.connect()
+    peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    peer.close()
+    while serving.server.send(client, b"x" * 1000):
+        pass
+    assert serving.next("close") is client
+    assert client.close_code == 1006
+    assert serving.server.send(client, "x") is False
+    assert not [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
+
+
+def test_replies_to_a_batch_are_gathered(serve):
+    """Cork: many small messages in one segment are answered in few writes."""
+    serving = serve()
+    peer, client = serving.connect()
+    writes = []
+    send = type(client).send
+    type(client).send = lambda self, data, *rest: (
+        writes.append(len(data)) or send(self, data, *rest)
+    )
+    try:
+        peer.send_frames(*[wsclient.frame(wsclient.TEXT, b"%d" % n) for n in range(64)])
+        assert [peer.recv() for _ in range(64)] == [str(n) for n in range(64)]
+    finally:
+        del type(client).send
+    assert len(writes) <= 4
+
+
+def test_a_broadcast_from_a_batch_is_gathered_too(serve):
+    serving = serve()
+    serving.server.onmessage(lambda client, message: serving.server.sendall(message))
+    peers = [serving.connect()[0] for _ in range(5)]
+    peers[0].send_frames(*[wsclient.frame(wsclient.TEXT, b"%d" % n) for n in range(100)])
+    for peer in peers:
+        assert [peer.recv() for _ in range(100)] == [str(n) for n in range(100)]
+
+
+def test_send_while_the_leader_is_in_a_long_batch_leaves_soon(serve):
+    """A write that was corked because of another client's batch isn't forgotten."""
+    serving = serve()
+    peers = [connect(serving.port) for _ in range(2)]
+    first, second = serving.next("open"), serving.next("open")
+    assert first is not second
+    stop = threading.Event()
+
+    def pipeline():
+        burst = wsclient.frame(wsclient.TEXT, b"x") * 200
+        while not stop.is_set():
+            peers[0].sock.sendall(burst)
+            for _ in range(200):
+                peers[0].recv_frame()
+
+    thread = threading.Thread(target=pipeline)
+    thread.start()
+    try:
+        for n in range(300):
+            assert serving.server.send(second, str(n))
+            assert peers[1].recv() == str(n)
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("size", [1, 65535, 65536, 300_000, 3 * MIB])
+def test_large_and_small_messages_in_order_through_a_full_queue(serve, size):
+    serving = serve(max_queue_size=256 * MIB)
+    peer, client = serving.connect()
+    count = 24
+    for n in range(count):
+        assert serving.server.send(client, bytes([n]) * size)
+        assert serving.server.send(client, "small %d" % n)
+    for n in range(count):
+        message = peer.recv()
+        assert len(message) == size and message == bytes([n]) * size
+        assert peer.recv() == "small %d" % n

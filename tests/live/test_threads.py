@@ -1,0 +1,276 @@
+"""Threads on demand: what blocks, what doesn't, and in which order."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import sys
+import threading
+import time
+
+import pytest
+import wsclient
+from wsclient import DEADLINE, connect, eventually
+
+
+@pytest.fixture
+def gate():
+    """An event that callbacks wait for; set at the end in any case."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def gated(serving, gate):
+    """Let messages that say "wait" wait for the gate before they are echoed."""
+
+    @serving.server.onmessage
+    def wait(client, message):
+        if message == "wait":
+            gate.wait(DEADLINE)
+        serving.server.send(client, message)
+
+
+def test_messages_of_one_client_keep_their_order(serve, gate):
+    serving = serve()
+    gated(serving, gate)
+    peer, _ = serving.connect()
+    messages = ["1", "wait", *map(str, range(2, 500))]
+    for message in messages:
+        peer.send(message)
+    assert peer.recv() == "1"
+    gate.set()
+    assert [peer.recv() for _ in messages[1:]] == messages[1:]
+
+
+def test_a_blocked_callback_delays_no_other_client(serve, gate):
+    serving = serve()
+    gated(serving, gate)
+    stuck, _ = serving.connect()
+    others = [serving.connect()[0] for _ in range(10)]
+    stuck.send("wait")
+    for peer in others:
+        peer.send("x")
+        assert peer.recv() == "x"
+    assert connect(serving.port), "new clients are let in as well"
+
+
+def test_callbacks_that_block_run_side_by_side(serve):
+    serving = serve()
+    barrier = threading.Barrier(50)
+    serving.server.onmessage(lambda client, message: barrier.wait(DEADLINE))
+    peers = [serving.connect()[0] for _ in range(50)]
+    for peer in peers:
+        peer.send("all 50 are in their callbacks, or none gets out")
+    eventually(lambda: serving.server.stats()["messages_in"] == 50)
+    assert not barrier.broken
+    for peer in peers:
+        peer.send_frames(wsclient.close_frame())
+        assert peer.recv() == (1000, "")
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_at_the_bound_of_threads_only_callbacks_wait(serve, gate, threads):
+    serving = serve(threads=threads, open_timeout=0.5, ping_interval=0.2)
+    server = serving.server
+    gated(serving, gate)
+    stuck = [serving.connect()[0] for _ in range(threads)]
+    for peer in stuck:
+        peer.send("wait")
+    waiting = connect(serving.port)
+    waiting.send("waits for a thread")
+    waiting.send_frames(wsclient.frame(wsclient.PING, b"control frames are read"))
+    pongs = iter(waiting.recv_frame, None)
+    assert any(frame == (wsclient.PONG, b"control frames are read", True) for frame in pongs)
+    assert server.sendall("written") == threads + 1
+    assert [peer.recv() for peer in [*stuck, waiting]] == ["written"] * (threads + 1)
+    mute = wsclient.WSClient(serving.port)
+    assert mute.at_eof(), "deadlines are kept"
+    assert server.stats()["threads"] <= threads + 2
+    gate.set()
+    assert waiting.recv() == "waits for a thread"
+
+
+def test_a_client_that_waits_is_read_only_so_far(serve, gate):
+    """Backpressure: a peer can't fill the memory while its callback is blocked."""
+    serving = serve(max_message_size=1 << 20)
+    gated(serving, gate)
+    peer, _ = serving.connect()
+    peer.send("wait")
+    peer.sock.settimeout(0.3)
+    sent = 0
+    with pytest.raises(OSError):
+        while sent < 1 << 28:
+            peer.send(b"x" * (1 << 20))
+            sent += 1 << 20
+    assert serving.server.stats()["bytes_in"] < 64 << 20
+
+
+def test_control_frames_of_a_client_whose_own_callback_blocks(serve, gate):
+    serving = serve()
+    gated(serving, gate)
+    peer, _ = serving.connect()
+    peer.send("wait")
+    peer.send_frames(wsclient.frame(wsclient.PING, b"still there?"))
+    assert peer.recv_frame() == (wsclient.PONG, b"still there?", True)
+
+
+def test_replies_before_a_fault_leave_before_its_close_frame(serve, gate):
+    """Also when both are found while the callback blocks (RFC 6455 §7.1.7)."""
+    serving = serve()
+    gated(serving, gate)
+    peer, client = serving.connect()
+    peer.send_frames(
+        wsclient.frame(wsclient.TEXT, b"wait"),
+        wsclient.frame(wsclient.TEXT, b"queued"),
+        wsclient.frame(3),
+    )
+    eventually(lambda: client._connection.inbox)
+    gate.set()
+    assert [peer.recv() for _ in range(3)] == ["wait", "queued", (1002, "reserved opcode 0x3")]
+
+
+def test_what_was_corked_leaves_when_a_callback_blocks(serve, gate):
+    serving = serve()
+    gated(serving, gate)
+    peer, _ = serving.connect()
+    peer.send_frames(*[wsclient.frame(wsclient.TEXT, text) for text in (b"first", b"wait", b"x")])
+    assert peer.recv() == "first"
+    gate.set()
+    assert [peer.recv(), peer.recv()] == ["wait", "x"]
+
+
+def test_callbacks_of_one_client_never_overlap(serve):
+    serving = serve()
+    inside = set()
+    overlaps = queue.Queue()
+
+    def callback(client, message=None):
+        if client in inside:
+            overlaps.put(client)
+        inside.add(client)
+        time.sleep(0.003)
+        inside.discard(client)
+
+    serving.server.onopen(callback)
+    serving.server.onmessage(callback)
+    done = queue.Queue()
+    serving.server.onclose(lambda client: (callback(client), done.put(client)))
+    peers = [connect(serving.port) for _ in range(8)]
+    for _ in range(20):
+        for peer in peers:
+            peer.send("x")
+    for peer in peers:
+        peer.send_frames(wsclient.close_frame())
+    for _ in peers:
+        done.get(timeout=DEADLINE)
+    assert overlaps.empty()
+
+
+@pytest.mark.parametrize("error", [ValueError("a bug"), SystemExit(1), KeyboardInterrupt()])
+def test_a_callback_that_raises(serve, caplog, error):
+    serving = serve()
+    seen = queue.Queue()
+    serving.server.onerror(lambda client, exception: seen.put((client, exception)))
+
+    @serving.server.onmessage
+    def fail(client, message):
+        raise error
+
+    peer, client = serving.connect()
+    bystander, _ = serving.connect()
+    peer.send("x")
+    assert peer.recv() == (1011, "internal error")
+    peer.send_frames(wsclient.close_frame(1011))
+    assert seen.get(timeout=DEADLINE) == (client, error)
+    assert serving.next("close") is client
+    assert client.close_code == 1011
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert record.exc_info[1] is error
+    bystander.send_frames(wsclient.frame(wsclient.PING))
+    assert bystander.recv_frame()[0] == wsclient.PONG, "the server goes on"
+
+
+@pytest.mark.parametrize("name", ["onopen", "onclose", "onerror"])
+def test_any_callback_may_raise(serve, name):
+    serving = serve()
+
+    def fail(*arguments):
+        raise ValueError("a bug")
+
+    getattr(serving.server, name)(fail)
+    serving.server.onmessage(fail)
+    with connect(serving.port) as peer:
+        peer.send("x")
+        assert peer.recv() == (1011, "internal error")
+    eventually(lambda: not serving.server._connections)
+    assert connect(serving.port)
+
+
+def test_no_wake_ups_while_idle(serve):
+    serving = serve()
+    peer, _ = serving.connect()
+    peer.send("x")
+    assert peer.recv() == "x"
+    loop = serving.server._loop
+    eventually(lambda: loop._dozing)
+    polls = loop._batch
+    with pytest.raises(AssertionError):
+        eventually(lambda: loop._batch != polls or not loop._dozing, seconds=0.5)
+
+
+def test_threads_that_are_not_needed_end(serve, monkeypatch):
+    monkeypatch.setattr("ws.loop.SPARE_SECONDS", 0.1)
+    serving = serve()
+    barrier = threading.Barrier(8)
+    serving.server.onmessage(lambda client, message: barrier.wait(DEADLINE))
+    for peer in [serving.connect()[0] for _ in range(8)]:
+        peer.send("x")
+    eventually(lambda: serving.server.stats()["threads"] >= 9)
+    eventually(lambda: serving.server.stats()["threads"] <= 2)
+
+
+def test_when_no_thread_can_be_started_callbacks_wait_until_one_can(serve, gate, monkeypatch):
+    serving = serve()
+    gated(serving, gate)
+    stuck, _ = serving.connect()
+    other, _ = serving.connect()
+    start = threading.Thread.start
+    allowed = threading.Event()
+
+    def refuse(thread):
+        if thread.name.startswith("ws-") and not allowed.is_set():
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    stuck.send("wait")
+    eventually(lambda: serving.server._loop._short)
+    other.send("x")
+    allowed.set()
+    assert other.recv() == "x"
+
+
+def test_under_a_tiny_switch_interval(serve):
+    """Every hand-over of the lead at once: nothing lost, doubled or out of order."""
+    serving = serve(threads=4)
+    server = serving.server
+
+    @server.onmessage
+    def sometimes_block(client, message):
+        if message.endswith("7"):
+            time.sleep(0.006)
+        server.send(client, message)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        peers = [serving.connect()[0] for _ in range(12)]
+        messages = [str(n) for n in range(60)]
+        for message in messages:
+            for peer in peers:
+                peer.send(message)
+        for peer in peers:
+            assert [peer.recv() for _ in messages] == messages
+    finally:
+        sys.setswitchinterval(interval)

@@ -1,0 +1,160 @@
+"""TLS: the same server, and nobody waits for anybody's handshake."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+
+import pytest
+import trustme
+import wsclient
+from wsclient import WSClient, connect, eventually, request
+
+from ws import WSServer
+
+AUTHORITY = trustme.CA()
+
+
+def certificate(folder, name="localhost"):
+    """Write a certificate and its key; return their paths."""
+    issued = AUTHORITY.issue_cert(name)
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    cert.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+    key.write_bytes(issued.private_key_pem.bytes())
+    return str(cert), str(key)
+
+
+@pytest.fixture
+def context():
+    context = ssl.create_default_context()
+    AUTHORITY.configure_trust(context)
+    return context
+
+
+@pytest.fixture
+def tls(serve, tmp_path):
+    cert, key = certificate(tmp_path)
+    return lambda **options: serve(cert=cert, key=key, **options)
+
+
+@pytest.mark.parametrize("size", [0, 1, 16384, 16385, 70000, 900_000])
+def test_echo(tls, context, size):
+    peer, _ = tls().connect(context=context)
+    for _ in range(3):
+        peer.send("x" * size)
+        assert peer.recv() == "x" * size
+
+
+def test_a_client_is_a_tls_socket(tls, context):
+    peer, client = tls().connect(context=context)
+    assert isinstance(client, ssl.SSLSocket) and isinstance(client, socket.socket)
+    assert client.version() in ("TLSv1.2", "TLSv1.3")
+    assert client.getpeername() == peer.sock.getsockname()
+    assert client.request.secure is True
+
+
+def test_a_context_of_ones_own(serve, tmp_path, context):
+    own = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    own.load_cert_chain(*certificate(tmp_path))
+    peer, _ = serve(ssl_context=own).connect(context=context)
+    peer.send("x")
+    assert peer.recv() == "x"
+
+
+def test_large_messages_through_a_full_queue(tls, context):
+    serving = tls(max_queue_size=1 << 30)
+    peer, client = serving.connect(context=context)
+    for n in range(20):
+        serving.server.send(client, bytes([n]) * 1_000_000)
+        serving.server.send(client, "small")
+    for n in range(20):
+        assert peer.recv() == bytes([n]) * 1_000_000
+        assert peer.recv() == "small"
+
+
+def test_closing_is_clean(tls, context):
+    serving = tls()
+    peer, client = serving.connect(context=context)
+    peer.send_frames(wsclient.close_frame(1000, "bye"))
+    assert peer.recv() == (1000, "bye")
+    assert peer.sock.recv(1) == b"", "close_notify, then FIN"
+    assert serving.next("close") is client
+    assert client.close_code == 1000
+    peer.close()
+    eventually(lambda: not serving.server._connections)
+
+
+def test_stalled_handshakes_block_nobody_and_end_in_time(tls, context):
+    serving = tls(open_timeout=0.5)
+    mute = [WSClient(serving.port) for _ in range(20)]
+    mute[0].sock.sendall(b"\x16\x03\x01\x02\x00\x01")
+    peer, _ = serving.connect(context=context)
+    peer.send("x")
+    assert peer.recv() == "x"
+    assert all(stalled.at_eof() for stalled in mute)
+
+
+def test_plain_text_on_the_tls_port(tls, caplog):
+    caplog.set_level("INFO", "ws")
+    serving = tls()
+    with WSClient(serving.port) as peer:
+        peer.sock.sendall(request())
+        try:
+            while peer.sock.recv(1000):
+                pass
+        except ConnectionError:
+            pass
+    eventually(lambda: not serving.server._connections)
+    (record,) = [record for record in caplog.records if record.name == "ws"]
+    assert record.levelname == "INFO" and "TLS handshake failed" in record.getMessage()
+
+
+def test_tls_on_the_plain_port(serve, context, caplog):
+    serving = serve()
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        WSClient(serving.port, context=context)
+    eventually(lambda: not serving.server._connections)
+    assert not [record for record in caplog.records if record.levelname != "INFO"]
+
+
+def test_certificates_reload_without_dropping_clients(serve, tmp_path, context):
+    context.check_hostname = False
+    cert, key = certificate(tmp_path, "old.example")
+    serving = serve(cert=cert, key=key)
+    old, _ = serving.connect(context=context)
+    certificate(tmp_path, "new.example")
+    serving.server.reload_cert()
+    new, _ = serving.connect(context=context)
+    names = [peer.sock.getpeercert()["subjectAltName"][0][1] for peer in (old, new)]
+    assert names == ["old.example", "new.example"]
+    for peer in (old, new):
+        peer.send("x")
+        assert peer.recv() == "x"
+    (tmp_path / "key.pem").write_text("not a key")
+    with pytest.raises(ssl.SSLError):
+        serving.server.reload_cert()
+    assert serving.connect(context=context), "the last good one stays in use"
+
+
+def test_a_certificate_that_cannot_be_read_is_an_error_at_once(tmp_path):
+    with pytest.raises(OSError):
+        WSServer(cert=str(tmp_path / "missing.pem"))
+
+
+def test_reload_needs_a_certificate():
+    with pytest.raises(ValueError, match="cert="):
+        WSServer().reload_cert()
+
+
+def test_a_tls_client_that_vanishes(tls, context):
+    serving = tls()
+    peer, client = serving.connect(context=context)
+    socket.socket.close(peer.sock)
+    assert serving.next("close") is client
+    assert client.close_code == 1006
+
+
+def test_connect_helper_over_tls(tls, context):
+    serving = tls()
+    with connect(serving.port, context=context) as peer:
+        assert peer.status == 101
