@@ -10,7 +10,7 @@ import ssl
 import struct
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, Union
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator
 
 from .frames import FIN, INTERNAL_ERROR, PING, Buffer, frame
 from .handshake import HandshakeError, Head, Request, Response
@@ -20,8 +20,6 @@ from .protocol import Event, Protocol
 
 CHUNK = 1 << 16
 """Bytes that one system call reads, or writes out of several frames."""
-
-Message = Union[str, bytes, bytearray, memoryview]
 
 logger = logging.getLogger("ws")
 
@@ -198,7 +196,8 @@ class Connection(Source):
         At `max_queue_size`, wait up to *wait* seconds for room; after that, or at once without
         *wait* if `slow_client` is 'close', cut the connection.
         """
-        with self.lock:
+        self.lock.acquire()  # cheaper than `with`, and this is where the time goes
+        try:
             if self.stage != OPEN or self.protocol.close_sent:
                 return False
             size = len(data)
@@ -212,6 +211,8 @@ class Connection(Source):
             else:
                 self._push(data)
             return True
+        finally:
+            self.lock.release()
 
     def send_fragments(self, frames: Iterable[bytes], wait: float) -> bool:
         """Send the frames of one message as they come; other messages wait until its end."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import Union
+from typing import Iterable, Iterator, Union
 
 # Opcodes, RFC 6455 §5.2
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
@@ -18,6 +18,7 @@ NORMAL, GOING_AWAY, PROTOCOL_ERROR, NO_STATUS, ABNORMAL = 1000, 1001, 1002, 1005
 INVALID_PAYLOAD, POLICY_VIOLATION, TOO_BIG, INTERNAL_ERROR = 1007, 1008, 1009, 1011
 
 Buffer = Union[bytes, bytearray, memoryview]
+Message = Union[str, Buffer]
 
 _SHORT_HEADERS = {
     opcode: tuple(bytes((FIN | opcode, length)) for length in range(126))
@@ -51,6 +52,42 @@ def unmask(payload: Buffer, key: bytes) -> bytes | bytearray:
     for i in range(4):
         data[i::4] = data[i::4].translate(_XOR_TABLES[key[i]])
     return data
+
+
+def encode(message: Message) -> bytes:
+    """Return a message as one frame: str as text, bytes-like as binary; else raise TypeError."""
+    if isinstance(message, str):
+        opcode, payload = TEXT, message.encode()
+    elif isinstance(message, (bytes, bytearray, memoryview)):
+        opcode, payload = BINARY, bytes(message)
+    else:
+        raise TypeError(f"a message is str or bytes, not {type(message).__name__}")
+    if len(payload) < 126:
+        return _SHORT_HEADERS[opcode][len(payload)] + payload
+    return frame(opcode, payload)
+
+
+def fragments(chunks: Iterable[Message]) -> Iterator[bytes]:
+    """Yield the frames of one message, one for each chunk and an empty last one (§5.4).
+
+    Raises TypeError if the chunks are not all str or all bytes-like.
+    """
+    text: bool | None = None
+    for chunk in chunks:
+        if isinstance(chunk, str):
+            payload = chunk.encode()
+        elif isinstance(chunk, (bytes, bytearray, memoryview)):
+            payload = bytes(chunk)
+        else:
+            raise TypeError(f"a fragment is str or bytes, not {type(chunk).__name__}")
+        if text is None:
+            text = isinstance(chunk, str)
+            yield frame(TEXT if text else BINARY, payload, fin=False)
+        elif text is isinstance(chunk, str):
+            yield frame(CONT, payload, fin=False)
+        else:
+            raise TypeError("the fragments of a message must be all str or all bytes")
+    yield frame(TEXT if text is None else CONT, b"")
 
 
 def frame(opcode: int, payload: bytes, fin: bool = True) -> bytes:

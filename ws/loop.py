@@ -1,11 +1,11 @@
 """Who works next: readiness, threads on demand, timers and wake-ups.
 
 One thread, the *leader*, polls all sources, reads, parses, and runs callbacks itself as long
-as they are quick. While a callback runs, the leader lets go of a lock, the lead. A *monitor*
-looks every few milliseconds; if the leader is stuck, the monitor takes that lock, and another
-thread leads on. The stuck thread finds out when its callback returns and goes on as a
-*worker*: it runs what else its source has received (the inbox), and then waits for work.
-For a while after a stall the leader gives all callbacks to workers.
+as they are quick. While a callback runs, the leader puts the lead down: a token in a list.
+A *monitor* looks every few milliseconds; if the leader is stuck, the monitor takes the token
+away, and another thread leads on. The stuck thread finds out when its callback returns, and goes
+on as a *worker*: it runs what else its source has received (the inbox), then waits for work. For
+a while after a stall the leader gives all callbacks to workers.
 
 So a source has one reader, the leader, and at most one runner of its callbacks; they meet in
 the inbox. Everything but callbacks is done by the leader, and never blocks.
@@ -23,7 +23,7 @@ import time
 from collections import deque
 from typing import Any, Callable, Iterator
 
-from .frames import CLOSE, PING, PONG
+from .frames import BINARY, CLOSE, PING, PONG
 from .protocol import FAIL, Event, Protocol
 
 LOOK = 0.005
@@ -31,7 +31,7 @@ LOOK = 0.005
 QUIET_LOOKS = 20
 """Looks at an idle leader after which the monitor sleeps until the next callback."""
 SLOW_TURNS = 5
-"""With fewer callbacks than this between two looks at one batch, they are blocking."""
+"""With fewer sources served than this between two looks at a batch, callbacks are blocking."""
 EAGER_TURNS = 64
 """Quick callbacks in workers after which the leader runs them itself again."""
 SLOW_SECONDS = 0.002
@@ -124,9 +124,8 @@ class Loop:
         self._inline = True  # whether the leader runs callbacks itself
         self._stopped = False
 
-        self._lead = threading.Lock()
-        self._lead.acquire()
-        self._batch = self._turn = 0  # polls and callbacks so far
+        self._lead: list[None] = []
+        self._batch = self._turn = 0  # polls, and sources served with callbacks, so far
         self._serving: tuple[Any, Any] = (None, None)
         self._dozing = False  # the monitor sleeps
         self._rouse = threading.Event()
@@ -201,8 +200,7 @@ class Loop:
 
     def _lead_on(self) -> Any:
         """Poll and serve until the loop stops, or return the source that the lead was lost with."""
-        lead = threading.Lock()
-        lead.acquire()
+        lead: list[None] = []
         self._lead = lead
         while not self._stopped:
             self._polling = True
@@ -222,7 +220,7 @@ class Loop:
                     return stuck
         return None
 
-    def _serve(self, source: Any, mask: int, lead: threading.Lock) -> Any:
+    def _serve(self, source: Any, mask: int, lead: list[None]) -> Any:
         """Serve one source; return it if the lead was lost meanwhile, else None."""
         try:
             if mask & WRITE:
@@ -238,22 +236,27 @@ class Loop:
             self._fault(source)
         return None
 
-    def _dispatch(self, source: Any, events: Iterator[Event], lead: threading.Lock) -> Any:
+    def _dispatch(self, source: Any, events: Iterator[Event], lead: list[None]) -> Any:
         """Run the callbacks for *events*, here or in a worker; return as `_serve` does."""
         self._serving = source, events
-        run, release, acquire = self._run, lead.release, lead.acquire
+        run, put_down, take_up = self._run, lead.append, lead.pop
         protocol = source.protocol
+        idle = True
         for event in events:
             self.more = protocol.more
-            if event[0] in URGENT:
+            if event[0] > BINARY and event[0] in URGENT:
                 run(source, event)
             elif self._inline and source.inbox is None:
-                self._turn += 1
-                if self._dozing:
-                    self._rouse.set()
-                release()
+                if idle:
+                    idle = False
+                    self._turn += 1
+                    if self._dozing:
+                        self._rouse.set()
+                put_down(None)
                 run(source, event)
-                if not acquire(False):
+                try:
+                    take_up()
+                except IndexError:
                     return source
             elif not self._enqueue(source, event):
                 source.events = events
@@ -331,7 +334,7 @@ class Loop:
                 self._dozing = False
             time.sleep(LOOK)
             stuck = batch == self._batch and self._turn - turn < SLOW_TURNS
-            busy = turn != self._turn or self._short or not self._lead.locked()
+            busy = turn != self._turn or self._short or self._lead
             quiet = 0 if busy else quiet + 1
             batch, turn = self._batch, self._turn
             if stuck and self._take_lead():
@@ -343,7 +346,9 @@ class Loop:
     def _take_lead(self) -> bool:
         """Take the lead from a leader inside a callback: that callback's thread is a worker now."""
         with self._mutex:
-            if not self._lead.acquire(False):
+            try:
+                self._lead.pop()
+            except IndexError:  # the leader isn't in a callback
                 return False
             source, events = self._serving
             source.events = events

@@ -16,6 +16,7 @@ Event = Tuple[int, Any]
 """(opcode, payload): str for TEXT, bytes for BINARY, PING and PONG, (code, reason) for CLOSE,
 a ProtocolError for FAIL. CLOSE and FAIL are the last event of a connection."""
 
+_TEXT_MESSAGE, _BINARY_MESSAGE = FIN | TEXT, FIN | BINARY  # first bytes of whole messages
 _FIRST_BYTES = frozenset(
     (CONT, TEXT, BINARY, *tuple(FIN | opcode for opcode in (CONT, TEXT, BINARY, CLOSE, PING, PONG)))
 )
@@ -30,13 +31,14 @@ class Protocol:
     """
 
     __slots__ = (
-        "_checked _fin _fragments _key _message _opcode _pending _remaining "
+        "_checked _fin _fragments _key _message _opcode _pending _remaining _short "
         "close_sent done max_fragments max_message_size more"
     ).split()
 
     def __init__(self, max_message_size: int = 1 << 20, max_fragments: int = 1 << 17) -> None:
         self.max_message_size = max_message_size
         self.max_fragments = max_fragments
+        self._short = min(max_message_size, MAX_CONTROL_PAYLOAD)
         self.more = False
         """Whether bytes that came with the last event are still to be parsed."""
         self.close_sent = False
@@ -67,63 +69,70 @@ class Protocol:
         try:
             if self._remaining:
                 position = min(self._remaining, end)
-                self._append(data[:position])
-                if self._fin and not self._remaining:
-                    self.more = position < end
-                    event = self._complete()
-                    if not self.close_sent:
-                        yield event
+                self.more = position < end
+                event = self._append(data[:position])
+                if event and not self.close_sent:
+                    yield event
             while end - position >= 2:
                 first = data[position]
                 length = data[position + 1] - 128
+                start = position + 6
+                stop = start + length
+                if (  # a short message in one frame: the rest could do it as well, but slower
+                    (first == _TEXT_MESSAGE or first == _BINARY_MESSAGE)  # noqa: PLR1714, SIM109
+                    and 0 <= length <= self._short
+                    and stop <= end
+                    and self._message is None
+                ):
+                    payload = unmask(data[start:stop], data[start - 4 : start])
+                    event = (
+                        (TEXT, payload.decode()) if first == _TEXT_MESSAGE else (BINARY, payload)
+                    )
+                    position = stop
+                    self.more = stop < end
+                    if not self.close_sent:
+                        yield event
+                    continue
                 if length < 0 or first not in _FIRST_BYTES:
                     raise _header_error(first, length)
-                start = position + 6
+                control = first & 0x08
                 if length > MAX_CONTROL_PAYLOAD:
-                    start += 2 if length == 126 else 8
-                    if first >= 0x88:
+                    if control:
                         raise ProtocolError(PROTOCOL_ERROR, "control frame over 125 bytes")
+                    start += 2 if length == 126 else 8
                     if end < start - 4:
                         break
                     length = _extended_length(data[position + 2 : start - 4])
-                if first < 0x88:
+                    stop = start + length
+                if not control:
                     self._admit(first & 0x0F, length)
-                    if end < start:
-                        break
-                stop = start + length
-                if stop <= end:
-                    payload = unmask(data[start:stop], data[start - 4 : start])
-                    self.more = stop < end
-                    position = stop
-                    if first >= 0x88:
-                        event = (first & 0x0F, bytes(payload))
-                        if first == FIN | CLOSE:
-                            event = (CLOSE, parse_close(event[1]))
-                            self.done = True
-                        yield event
-                        if self.done:
-                            return
-                        continue
-                    if self._message is None and first >= FIN:
-                        if not self.close_sent:
-                            yield _whole(first & 0x0F, payload)
-                        continue
-                elif first >= 0x88:
+                if end < (stop if control else start):
                     break
-                self._begin(first, length, data[start - 4 : start])
-                self._append(data[start:stop])
                 position = stop
-                if self._fin and not self._remaining:
-                    event = self._complete()
-                    if not self.close_sent:
+                self.more = stop < end
+                if control:
+                    payload = bytes(unmask(data[start:stop], data[start - 4 : start]))
+                    self.done = first == FIN | CLOSE
+                    yield (CLOSE, parse_close(payload)) if self.done else (first & 0x0F, payload)
+                    if self.done:
+                        return
+                else:
+                    self._begin(first, length, data[start - 4 : start])
+                    event = self._append(data[start:stop])
+                    if event and not self.close_sent:
                         yield event
             if position < end:
                 self._pending = data[position:]
             self.more = False
         except ProtocolError as error:
-            self.done = True
-            self.more = False
-            yield FAIL, error
+            yield self._fail(error)
+        except UnicodeDecodeError:
+            yield self._fail(ProtocolError(INVALID_PAYLOAD, "text is not UTF-8"))
+
+    def _fail(self, error: ProtocolError) -> Event:
+        self.done = True
+        self.more = False
+        return FAIL, error
 
     def close(self, code: int, reason: str = "") -> bytes:
         """Return the close frame to send, or b'' if one was sent already (RFC 6455 §5.5.1).
@@ -162,44 +171,29 @@ class Protocol:
         self._remaining = length
         self._key = key
 
-    def _append(self, masked: bytes) -> None:
-        """Add the next part of the current frame's payload to the message, checking it."""
+    def _append(self, masked: bytes) -> Event | None:
+        """Add the next part of the frame's payload; return the message if it is complete."""
         assert self._message is not None
         self._message += unmask(masked, self._key)
         self._remaining -= len(masked)
+        if self._fin and not self._remaining:
+            message, self._message = self._message, None
+            return (TEXT, message.decode()) if self._opcode == TEXT else (BINARY, bytes(message))
         turn = len(masked) & 3
         self._key = self._key[turn:] + self._key[:turn]
-        if self._opcode == TEXT and not (self._fin and not self._remaining):
+        if self._opcode == TEXT:
             self._checked += _valid_utf8(self._message, self._checked)
-
-    def _complete(self) -> Event:
-        """Take the finished message out."""
-        assert self._message is not None
-        message, self._message = self._message, None
-        return _whole(self._opcode, message)
-
-
-def _whole(opcode: int, payload: Any) -> Event:
-    """Return the event of a whole message, text decoded (RFC 6455 §8.1)."""
-    if opcode == BINARY:
-        return BINARY, bytes(payload)
-    try:
-        return TEXT, payload.decode()
-    except UnicodeDecodeError:
-        raise ProtocolError(INVALID_PAYLOAD, "text is not UTF-8") from None
+        return None
 
 
 def _valid_utf8(message: bytearray, start: int) -> int:
     """Return how many bytes from *start* on are whole UTF-8 characters; fail if some can't be."""
     with memoryview(message) as view, view[start:] as rest:
-        try:
-            _, used = utf_8_decode(rest, "strict", False)
-        except UnicodeDecodeError:
-            raise ProtocolError(INVALID_PAYLOAD, "text is not UTF-8") from None
+        _, used = utf_8_decode(rest, "strict", False)
         # The decoder waits for the third byte of a surrogate, which can't become valid.
         tail = bytes(rest[used:])
         if tail[:1] == b"\xed" and tail[1:] >= b"\xa0":
-            raise ProtocolError(INVALID_PAYLOAD, "text is not UTF-8: a surrogate")
+            raise UnicodeDecodeError("utf-8", tail, 0, len(tail), "a surrogate")
     return used
 
 

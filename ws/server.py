@@ -11,11 +11,11 @@ import sys
 import threading
 import time
 from collections import Counter
-from typing import Any, Callable, Iterable, Iterator, Sequence, Union
+from typing import Any, Callable, Iterable, Sequence, Union
 
-from .client import OPEN, Client, Connection, Message, PlainClient, TLSClient
-from .frames import ABNORMAL, BINARY, CLOSE, CONT, GOING_AWAY, INTERNAL_ERROR, NORMAL, PING, PONG
-from .frames import TEXT, close_payload, frame
+from .client import OPEN, Client, Connection, PlainClient, TLSClient
+from .frames import ABNORMAL, BINARY, CLOSE, GOING_AWAY, INTERNAL_ERROR, NORMAL, PING, PONG
+from .frames import Message, close_payload, encode, fragments
 from .handshake import HandshakeError, Request, Response
 from .handshake import accept, check_upgrade, choose_subprotocol, not_an_upgrade
 from .limits import Limits
@@ -163,8 +163,8 @@ class WSServer:
         connection = client._connection
         wait = self.limits.send_timeout
         if isinstance(message, (str, bytes, bytearray, memoryview)):
-            return connection.send(_encode(message), wait)
-        return connection.send_fragments(_fragments(message), wait)
+            return connection.send(encode(message), wait)
+        return connection.send_fragments(fragments(message), wait)
 
     def sendall(self, message: Message, *, to: Targets | None = None, exclude: Targets = ()) -> int:
         """Send a message to all clients; never blocks. Returns how many it was accepted for.
@@ -172,7 +172,7 @@ class WSServer:
         to: only to the clients in this room, or to these clients. exclude: not to those.
         Of a client whose queue is full, `slow_client` says what becomes.
         """
-        data = _encode(message)
+        data = encode(message)
         clients = self.clients if to is None else self._resolve(to)
         if exclude:
             excluded = set(self._resolve(exclude))
@@ -326,7 +326,7 @@ class WSServer:
             if not (self._loop.inside() or _interrupted()):
                 self._wait(timeout)
         self._started = True
-        return not (self._running or self._connections)
+        return not self._running and self._cut_by is None
 
     def reload_cert(self) -> None:
         """Read `cert` and `key` again; new connections get them, the others stay.
@@ -351,7 +351,7 @@ class WSServer:
             listener.close()
         with self._lock:
             connections, finishing = list(self._connections), self._finishing
-        if self._cut_by is not None and now >= self._cut_by or not (connections or finishing):
+        if not (connections or finishing) or (self._cut_by is not None and now >= self._cut_by):
             self._loop.stop()
             self._running = False
             atexit.unregister(self.shutdown)
@@ -425,12 +425,11 @@ class WSServer:
     def _run(self, connection: Connection, event: Event) -> None:
         """Act on one event of a connection; this is where callbacks are called."""
         kind, payload = event
-        client = connection.client
         try:
             if kind <= BINARY:
                 connection.messages_in += 1
                 if not connection.protocol.close_sent:
-                    self._onmessage(client, payload)
+                    self._onmessage(connection.client, payload)
             elif kind == PING:
                 connection.send_control(PONG, payload)
             elif kind == PONG:
@@ -440,7 +439,7 @@ class WSServer:
             elif kind == DECIDE:
                 self._answer(connection, payload, self._callbacks["onrequest"](payload))
             elif kind == OPENED:
-                self._call("onopen", client)
+                self._call("onopen", connection.client)
             elif kind == CLOSE:
                 connection.close(*payload)
                 self._finish(connection, *payload)
@@ -450,7 +449,7 @@ class WSServer:
             elif kind == GONE:
                 self._finish(connection, ABNORMAL, connection.reason)
         except BaseException as error:  # a callback's sys.exit() must not end the thread either
-            self._raised(client, error)
+            self._raised(connection.client, error)
 
     def _check(self, connection: Connection, request: Request) -> None:
         """Refuse a request that isn't in order; leave another to onrequest, or answer it."""
@@ -546,7 +545,7 @@ class _Stopper(Source):
 
 
 def _interrupted() -> bool:
-    """Say whether the caller is a signal handler that interrupted the library: it may hold locks."""
+    """Say whether the caller is a signal handler that interrupted a call, which may hold locks."""
     frame = sys._getframe(1)
     while frame.f_back:
         frame = frame.f_back
@@ -566,28 +565,3 @@ def _counters(connection: Connection) -> dict[str, int]:
 
 def _ignore(client: Client, message: Any) -> None:
     """Stand in for onmessage."""
-
-
-def _encode(message: Message) -> bytes:
-    if isinstance(message, str):
-        return frame(TEXT, message.encode())
-    if isinstance(message, (bytes, bytearray, memoryview)):
-        return frame(BINARY, bytes(message))
-    raise TypeError(f"a message is str or bytes, not {type(message).__name__}")
-
-
-def _fragments(chunks: Iterable[Message]) -> Iterator[bytes]:
-    """Return the frames of one message in fragments (RFC 6455 §5.4)."""
-    kind: Any = None
-    for chunk in chunks:
-        payload = chunk.encode() if isinstance(chunk, str) else chunk
-        if not isinstance(payload, (bytes, bytearray, memoryview)):
-            raise TypeError(f"a fragment is str or bytes, not {type(chunk).__name__}")
-        opcode = CONT
-        if kind is None:
-            kind = isinstance(chunk, str)
-            opcode = TEXT if kind else BINARY
-        elif kind is not isinstance(chunk, str):
-            raise TypeError("the fragments of a message must be all str or all bytes")
-        yield frame(opcode, bytes(payload), fin=False)
-    yield frame(TEXT if kind is None else CONT, b"")
