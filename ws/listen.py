@@ -114,14 +114,6 @@ class Listener(Source):
         self._loop.poll(self, READ)
 
     def close(self) -> None:
-        """Stop listening; a Unix socket's file is removed."""
-        if self._sock.fileno() < 0:
-            return
+        """Stop listening."""
         self._loop.forget(self)
-        address = self._sock.getsockname()
         self._sock.close()
-        if isinstance(address, str) and address:
-            try:
-                os.unlink(address)
-            except OSError:
-                pass

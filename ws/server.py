@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import signal
 import socket
 import ssl
@@ -84,7 +85,7 @@ class WSServer:
             self._context.sslsocket_class = TLSClient
         self._callbacks: dict[str, Callable[..., Any]] = {}
         self._onmessage: Callable[[Client, Any], Any] = _ignore
-        self._loop = Loop(self._run, self._fault, self.limits.threads)
+        self._loop: Loop
         self._listeners: list[Listener] = []
         self._warned: dict[str, float] = {}  # by message, when it may be logged again
         self._started = self._running = False
@@ -246,7 +247,8 @@ class WSServer:
             for client in self.clients
         ]
         queued = sum(connection.queued for connection in connections)
-        return {**totals, "queued": queued, "threads": self._loop.threads, "clients": clients}
+        threads = self._loop.threads if self._running else 0
+        return {**totals, "queued": queued, "threads": threads, "clients": clients}
 
     # Lifecycle
 
@@ -267,7 +269,7 @@ class WSServer:
             sockets, self.port = bind(self.host, self.port)
         self._started = self._running = True
         self._end.acquire()
-        loop = self._loop
+        self._loop = loop = Loop(self._run, self._fault, self.limits.threads)
         self._listeners = [Listener(sock, loop, self._admit, self._warn) for sock in sockets]
         loop.start()
         atexit.register(self.shutdown)
@@ -355,18 +357,22 @@ class WSServer:
             self._loop.stop()
             self._running = False
             atexit.unregister(self.shutdown)
+            if self._unix:
+                try:
+                    os.unlink(self._unix)
+                except OSError:
+                    pass  # somebody else has tidied up
             self._end.release()
-        elif now >= self._stopping - CUT_SECONDS:
+            return
+        for connection in connections:
+            if connection.stage < OPEN:
+                connection.answer(Response(503, "server is shutting down\n"))
+            connection.close(GOING_AWAY, "server is shutting down")
+        if now >= self._stopping - CUT_SECONDS:
             self._cut_by = self._cut_by or now + CUT_SECONDS
             for connection in connections:
                 connection.give_up("server shut down")
-            self._loop.schedule(self._stopper, self._cut_by)
-        else:
-            for connection in connections:
-                if connection.stage < OPEN:
-                    connection.answer(Response(503, "server is shutting down\n"))
-                connection.close(GOING_AWAY, "server is shutting down")
-            self._loop.schedule(self._stopper, self._stopping - CUT_SECONDS)
+        self._loop.schedule(self._stopper, self._cut_by or self._stopping - CUT_SECONDS)
 
     # Connections; the leader calls these
 
@@ -400,6 +406,7 @@ class WSServer:
         client._address = address
         with self._lock:
             self._addresses[ip] += 1
+            self._totals["connections"] += 1
             connection = Connection(client, self._loop, limits, self._dropped)
             connection.refusal = refusal
             self._connections.add(connection)
