@@ -59,8 +59,8 @@ class Client(_Socket):
 
     @property
     def data(self) -> dict[Any, Any]:
-        """A dict for whatever you want to keep with the client."""
-        return self.__dict__.setdefault("_data", {})  # type: ignore[no-any-return]
+        """A dict for whatever you want to keep with the client; the same as `request.data`."""
+        return self.request.data
 
     def getpeername(self) -> Any:
         """Return the peer's address; works after it has gone, too."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import http
-from typing import Iterator, Mapping, Sequence
+from typing import Any, Iterator, Mapping, Sequence
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -98,9 +98,10 @@ class Request:
 
     method, target: as sent. headers: case-insensitive mapping.
     secure: whether it came over TLS.
+    data: a dict for whatever you want to keep; `client.data` is the same one.
     """
 
-    __slots__ = ("headers", "method", "secure", "target", "version")
+    __slots__ = ("data", "headers", "method", "secure", "target", "version")
 
     def __init__(self, method: str, target: str, version: str, headers: Headers) -> None:
         self.method = method
@@ -108,6 +109,7 @@ class Request:
         self.version = version
         self.headers = headers
         self.secure = False
+        self.data: dict[Any, Any] = {}
 
     @property
     def path(self) -> str:

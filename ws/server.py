@@ -263,6 +263,8 @@ class WSServer:
             sockets, name = [self._sock], self._sock.getsockname()
             if isinstance(name, tuple):
                 self.host, self.port = name[:2]
+            else:
+                self._unix = name
         elif self._unix:
             sockets = [bind_unix(self._unix)]
         else:
@@ -288,8 +290,8 @@ class WSServer:
         try:
             if not self._started:
                 self.start()
-            if sys.stdout is not None and sys.stdout.isatty():
-                print(f"Serving on {self.url} (Ctrl-C ends it)", flush=True)
+                if sys.stdout is not None and sys.stdout.isatty():
+                    print(f"Serving on {self.url} (Ctrl-C ends it)", flush=True)
             while self._running:  # on Windows an endless wait can't be interrupted
                 self._wait(0.5 if sys.platform == "win32" else -1)
         except KeyboardInterrupt:
@@ -302,7 +304,7 @@ class WSServer:
     def url(self) -> str:
         """Where a client on this machine finds the server."""
         if self._unix:
-            return "ws+unix://" + self._unix
+            return f"ws+unix://{self._unix}"
         host = f"[{self.host}]" if ":" in self.host else self.host
         host = "localhost" if host in ("", "0.0.0.0", "[::]") else host
         return f"{'wss' if self._context else 'ws'}://{host}:{self.port}/"
@@ -357,7 +359,7 @@ class WSServer:
             self._loop.stop()
             self._running = False
             atexit.unregister(self.shutdown)
-            if self._unix:
+            if self._unix and not self._sock:
                 try:
                     os.unlink(self._unix)
                 except OSError:
@@ -468,10 +470,10 @@ class WSServer:
             if "onrequest" not in self._callbacks:
                 self._answer(connection, request, None)
         except HandshakeError as error:
-            self._refuse(connection, request, error.response)
             if error.response.status == 403:
                 origin = request.headers["origin"]
                 self._warn("origin %a refused; to let it in, pass origins=[...]", origin)
+            self._refuse(connection, request, error.response)
 
     def _answer(self, connection: Connection, request: Request, response: Response | None) -> None:
         """Do as onrequest said: accept, or send its response."""

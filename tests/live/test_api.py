@@ -358,6 +358,13 @@ def test_refusals(serve, head, status):
     assert serving.events.empty()
 
 
+def test_what_onrequest_found_out_stays_with_the_client(serve):
+    serving = serve()
+    serving.server.onrequest(lambda request: request.data.update(user="ada"))
+    _, client = serving.connect()
+    assert client.data == {"user": "ada"}
+
+
 def test_frames_right_behind_the_request(serve):
     peer = WSClient(serve().port, request() + wsclient.frame(wsclient.TEXT, b"early"))
     assert peer.recv() == "early"

@@ -9,11 +9,13 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import wsclient
 from wsclient import DEADLINE, WSClient, connect, eventually, request
 
+ROOT = str(Path(__file__).resolve().parents[2])
 ECHO = """
 import sys, signal, threading, time
 from ws import WSServer
@@ -171,13 +173,10 @@ def test_a_program_that_just_ends_says_goodbye(program, free_port):
 def test_echo_server_of_the_package(free_port):
     command = [sys.executable, "-m", "ws", str(free_port), "--host", "127.0.0.1"]
     pipe = subprocess.PIPE
-    process = subprocess.Popen(command, stdout=pipe, stderr=pipe)
+    process = subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe)
     try:
-        again = (
-            subprocess.run(command, stdout=pipe, stderr=pipe, timeout=DEADLINE, check=False)
-            if eventually(lambda: _listening(free_port))
-            else None
-        )
+        eventually(lambda: _listening(free_port))
+        again = subprocess.run(command, cwd=ROOT, stderr=pipe, timeout=DEADLINE, check=False)
         assert again.returncode == 2
         assert again.stderr.startswith(b"ws: ") and again.stderr.count(b"\n") == 1
         with connect(free_port) as peer:

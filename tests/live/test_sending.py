@@ -180,8 +180,8 @@ def test_large_and_small_messages_in_order_through_a_full_queue(serve, size):
     count = 24
     for n in range(count):
         assert serving.server.send(client, bytes([n]) * size)
-        assert serving.server.send(client, "small %d" % n)
+        assert serving.server.send(client, f"small {n}")
     for n in range(count):
         message = peer.recv()
         assert len(message) == size and message == bytes([n]) * size
-        assert peer.recv() == "small %d" % n
+        assert peer.recv() == f"small {n}"

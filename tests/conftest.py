@@ -1,0 +1,9 @@
+"""Hypothesis without deadlines, and with the same examples at every run in CI."""
+
+import os
+
+from hypothesis import settings
+
+settings.register_profile("dev", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "dev")

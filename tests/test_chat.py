@@ -1,0 +1,311 @@
+"""The chat, as a person starts it: `python -m chat`, or chat/chat.py from anywhere."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from wsclient import CONT, DEADLINE, TEXT, WSClient, connect, frame, request
+
+ROOT = Path(__file__).resolve().parents[1]
+MODULE = ("-m", "chat")
+SCRIPT = (str(ROOT / "chat" / "chat.py"),)
+LONGEST = 16 << 10
+
+
+def start(*arguments, how=MODULE, cwd=ROOT):
+    """Start the chat as a process."""
+    default = None
+    if os.name == "posix":  # whoever runs the tests may ignore Ctrl-C
+
+        def default():
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    return subprocess.Popen(
+        [sys.executable, *how, *map(str, arguments)],
+        cwd=str(cwd),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+        preexec_fn=default,
+    )
+
+
+@contextlib.contextmanager
+def chatting(*arguments, **options):
+    """Run the chat, with its `port` as the printed URL tells it."""
+    process = start(*arguments, **options)
+    watchdog = threading.Timer(60, process.kill)
+    watchdog.start()
+    try:
+        process.line = process.stdout.readline()
+        url = re.search(r"(https?)://[\w.]+:(\d+)/", process.line)
+        assert url, process.line or process.stderr.read()
+        process.scheme, process.port = url.group(1), int(url.group(2))
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+        watchdog.cancel()
+
+
+@pytest.fixture
+def chat():
+    with chatting(0) as process:
+        yield process
+
+
+def refused(*arguments):
+    """Return the one sentence with which the chat refuses to start."""
+    process = start(*arguments)
+    try:
+        out, err = process.communicate(timeout=DEADLINE)
+    finally:
+        process.kill()
+    assert (process.returncode, out) == (2, "")
+    assert re.match(r"chat: .+\n\Z", err), err
+    return err
+
+
+def fetch(port, path="/", method="GET"):
+    """Return the response to a plain HTTP request, and its body."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE)
+    with contextlib.closing(connection):
+        connection.request(method, path)
+        response = connection.getresponse()
+        return response, response.read()
+
+
+def enter(port):
+    """Return a client that is in the room; it must not need to say anything for that."""
+    return connect(port)
+
+
+# Messages
+
+
+def test_what_one_says_everyone_gets(chat):
+    with enter(chat.port) as alice, enter(chat.port) as bob:
+        alice.send("hello, <b>world</b> 👋")
+        assert alice.recv() == bob.recv() == "hello, <b>world</b> 👋"
+        bob.send("  as it stands\n")
+        assert alice.recv() == bob.recv() == "  as it stands\n"
+
+
+def test_a_newcomer_gets_the_last_fifty_in_order(chat):
+    with enter(chat.port) as alice:
+        said = [f"message {number}" for number in range(70)]
+        for text in said:
+            alice.send(text)
+        assert [alice.recv() for _ in said] == said
+        with enter(chat.port) as bob:
+            assert [bob.recv() for _ in range(50)] == said[20:]
+            alice.send("and on")
+            assert bob.recv() == "and on"
+
+
+def test_a_history_of_the_longest_messages_reaches_a_newcomer(chat):
+    with enter(chat.port) as alice:
+        said = [f"{number:02}" + "x" * (LONGEST - 2) for number in range(50)]
+        for text in said:
+            alice.send(text)
+            assert alice.recv() == text
+        with enter(chat.port) as bob:
+            assert [bob.recv() for _ in said] == said
+
+
+def test_everyone_sees_the_same_order_whenever_they_came(chat):
+    """Six talk at once while newcomers arrive: nothing is missed, doubled or out of order."""
+    talkers, each = [enter(chat.port) for _ in range(6)], 100
+    total = len(talkers) * each
+    seen = {}
+
+    def listen(name, client):
+        messages = seen[name] = []
+        while len(messages) < total and messages[-1:] != ["end"]:
+            messages.append(client.recv())
+
+    def talk(number):
+        for count in range(each):
+            talkers[number].send(f"{number} {count}")
+
+    threads = [
+        threading.Thread(target=listen, args=item, daemon=True) for item in enumerate(talkers)
+    ]
+    threads += [threading.Thread(target=talk, args=(n,), daemon=True) for n in range(len(talkers))]
+    for thread in threads:
+        thread.start()
+    newcomers = []
+    for number in range(20):
+        newcomers.append(enter(chat.port))
+        item = (f"newcomer {number}", newcomers[-1])
+        threads.append(threading.Thread(target=listen, args=item, daemon=True))
+        threads[-1].start()
+    for thread in threads[: 2 * len(talkers)]:
+        thread.join(DEADLINE)
+    talkers[0].send("end")
+    for thread in threads:
+        thread.join(DEADLINE)
+        assert not thread.is_alive()
+    order = seen.pop(0)
+    assert sorted(order) == sorted(f"{n} {c}" for n in range(len(talkers)) for c in range(each))
+    for name, messages in seen.items():
+        if isinstance(name, int):
+            assert messages == order
+        else:
+            assert messages == [*order, "end"][-len(messages) :], name
+            assert len(messages) > 50 or len(order) < 50
+    for client in talkers + newcomers:
+        client.close()
+
+
+@pytest.mark.parametrize("nothing", ["", " ", "\n\t "])
+def test_nothing_is_not_a_message(chat, nothing):
+    with enter(chat.port) as alice:
+        alice.send(nothing)
+        alice.send("something")
+        assert alice.recv() == "something"
+
+
+def test_a_fragmented_message_is_one(chat):
+    with enter(chat.port) as alice:
+        alice.send_frames(frame(TEXT, b"in ", fin=False), frame(CONT, b"pieces"))
+        assert alice.recv() == "in pieces"
+
+
+def test_too_long_a_message_is_refused_and_not_kept(chat):
+    with enter(chat.port) as alice, enter(chat.port) as bob:
+        alice.send("x" * (LONGEST + 1))
+        assert alice.recv()[0] == 1009
+        bob.send("still here")
+        assert bob.recv() == "still here"
+
+
+def test_binary_is_refused(chat):
+    with enter(chat.port) as alice:
+        alice.send(b"\0\1")
+        assert alice.recv() == (1003, "text only")
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [("null", 101), ("http://localhost", 101), ("https://elsewhere.example", 403)],
+)
+def test_pages_from_files_and_from_here_may_connect(chat, origin, status):
+    with WSClient(chat.port, request("/", "Origin: " + origin)) as client:
+        assert client.status == status
+
+
+# Pages
+
+
+@pytest.mark.parametrize(
+    ("path", "file", "content_type"),
+    [
+        ("/", "index.html", "text/html; charset=utf-8"),
+        ("/index.html", "index.html", "text/html; charset=utf-8"),
+        ("/?query", "index.html", "text/html; charset=utf-8"),
+        ("/chat.css", "chat.css", "text/css; charset=utf-8"),
+        ("/chat.js", "chat.js", "text/javascript; charset=utf-8"),
+    ],
+)
+def test_the_page_is_served_on_the_same_port(chat, path, file, content_type):
+    response, body = fetch(chat.port, path)
+    assert response.status == 200
+    assert body == (ROOT / "chat" / file).read_bytes()
+    assert response.getheader("Content-Type") == content_type
+    assert response.getheader("X-Content-Type-Options") == "nosniff"
+    policy = response.getheader("Content-Security-Policy").split("; ")
+    assert {"default-src 'none'", "script-src 'self'", "style-src 'self'"} <= set(policy)
+    assert "unsafe" not in " ".join(policy)
+    head, nothing = fetch(chat.port, path, "HEAD")
+    assert (head.status, nothing) == (200, b"")
+    assert sorted(head.getheaders()) == sorted(response.getheaders())
+
+
+@pytest.mark.parametrize("path", ["/favicon.ico", "/server.py", "/../ws/server.py", "//index.html"])
+def test_nothing_else_is_served(chat, path):
+    assert fetch(chat.port, path)[0].status == 404
+
+
+def test_pages_are_only_read(chat):
+    response, _ = fetch(chat.port, "/", "POST")
+    assert response.status == 405
+    assert response.getheader("Allow") == "GET, HEAD"
+
+
+def test_the_page_loads_nothing_from_elsewhere_and_never_makes_html_of_text():
+    page, script = ((ROOT / "chat" / name).read_text("utf-8") for name in ("index.html", "chat.js"))
+    links = re.findall(r"""(?:src|href)="([^"]*)\"""", page)
+    assert {link for link in links if not link.startswith("data:")} == {"chat.css", "chat.js", ""}
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval", script)
+
+
+# The process
+
+
+def test_the_script_works_from_any_folder(tmp_path):
+    with chatting(0, how=SCRIPT, cwd=tmp_path) as chat, enter(chat.port) as alice:
+        alice.send("hello")
+        assert alice.recv() == "hello"
+
+
+def test_it_says_where_to_look(chat):
+    assert chat.line == f"Chat on http://localhost:{chat.port}/ (Ctrl-C ends it)\n"
+
+
+def test_host_is_where_it_listens():
+    with chatting("--host", "127.0.0.1", 0) as chat:
+        assert chat.line.startswith(f"Chat on http://127.0.0.1:{chat.port}/ ")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_ends_it(chat, name):
+    with enter(chat.port) as alice:
+        alice.send("hello")
+        assert alice.recv() == "hello"
+        chat.send_signal(getattr(signal, name))
+        assert alice.recv()[0] == 1001
+    out, err = chat.communicate(timeout=DEADLINE)
+    assert (chat.returncode, out, err) == (0, "", "")
+
+
+def test_a_port_that_is_taken():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen(1)
+        port = sock.getsockname()[1]
+        error = refused(port, "--host", "127.0.0.1")
+    assert f"127.0.0.1 port {port}" in error
+
+
+def test_a_certificate_that_is_not_there(tmp_path):
+    path = str(tmp_path / "cert.pem")
+    assert path in refused(0, "--cert", path)
+
+
+def test_a_certificate_that_is_none(tmp_path):
+    path = tmp_path / "cert.pem"
+    path.write_text("not a certificate")
+    assert str(path) in refused(0, "--cert", path)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("http",), ("-1",), ("65536",), ("0", "--key", "key.pem"), ("0", "1")]
+)
+def test_arguments_that_make_no_sense(arguments):
+    process = start(*arguments)
+    out, err = process.communicate(timeout=DEADLINE)
+    assert (process.returncode, out) == (2, "")
+    assert "usage: " in err
+    assert "Traceback" not in err

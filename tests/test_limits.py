@@ -1,0 +1,60 @@
+"""The limits: what they are unless told otherwise, and that a wrong one is refused at once."""
+
+from __future__ import annotations
+
+import dataclasses
+from math import inf, nan
+
+import pytest
+
+from ws.limits import Limits
+
+NUMBERS = [field.name for field in dataclasses.fields(Limits) if field.name != "slow_client"]
+
+
+def test_everything_is_limited_by_default():
+    limits = dataclasses.asdict(Limits())
+    assert limits.pop("slow_client") == "close"
+    assert all(0 < value < inf for value in limits.values())
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        *((name, 1) for name in NUMBERS),
+        *((name, 0.25) for name in NUMBERS if "_timeout" in name),
+        ("ping_interval", None),  # no pings
+        ("slow_client", "close"),
+        ("slow_client", "skip"),
+    ],
+)
+def test_accepted(name, value):
+    assert getattr(Limits(**{name: value}), name) == value
+
+
+NOT_POSITIVE_AND_FINITE = [(value, ValueError) for value in (0, -1, -0.5, inf, -inf, nan)]
+NOT_A_NUMBER = [(value, TypeError) for value in (True, False, [1], b"1", 1j)]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value, error", NOT_POSITIVE_AND_FINITE + NOT_A_NUMBER)
+def test_refused(name, value, error):
+    with pytest.raises(error, match=f"^{name} must be .*, not "):
+        Limits(**{name: value})
+
+
+@pytest.mark.parametrize("name", [name for name in NUMBERS if name != "ping_interval"])
+def test_only_pings_can_be_done_without(name):
+    with pytest.raises(TypeError, match=f"^{name} must be a number, not None"):
+        Limits(**{name: None})
+
+
+@pytest.mark.parametrize("value", ["", "Close", "drop", None, 1, b"close"])
+def test_slow_client_may_be_nothing_else(value):
+    with pytest.raises(ValueError, match="slow_client must be 'close' or 'skip', not"):
+        Limits(slow_client=value)
+
+
+def test_limits_do_not_change():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Limits().threads = 2
