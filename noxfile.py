@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -18,7 +17,7 @@ import nox
 PYTHONS = [f"3.{minor}" for minor in range(7, 16)]
 COVERAGE_PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
 """The interpreter that nox itself runs on, so that there always is one."""
-COVERED = ("frames", "handshake", "limits", "protocol")
+COVERED = ("deflate", "frames", "handshake", "limits", "protocol")
 """The modules without I/O: all branches of each are covered by its own test file."""
 
 TEST_TOOLS = "pytest==9.2.0 pytest-timeout==2.4.0 hypothesis==6.170.15 trustme==1.2.1"
@@ -30,11 +29,13 @@ OLD_TEST_TOOLS = {  # the last for these Pythons
 }
 COVERAGE = "coverage==7.17.3"
 RUFF = "ruff==0.17.6"
+DOCKER = "docker==7.2.0"
 MYPY = "mypy==2.4.1"
 BUILD = "build==1.6.1"
 
 CI = bool(os.environ.get("CI"))
 ROOT = Path(__file__).parent
+REPORTS = "conformance/reports"
 
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.sessions = ["lint", "types", "unit", "build"]
@@ -104,18 +105,21 @@ with ws.WSServer("127.0.0.1", 0) as server:
 """
 
 
-@nox.session(venv_backend="none")
+@nox.session
 def conformance(session: nox.Session) -> None:
-    """The Autobahn suite without compression: 301 cases. For a person, only with Python 2.7."""
-    command = (sys.executable, "conformance/native.py")
-    if not CI and subprocess.call((*command, "--check")):
-        session.skip("it needs a Python 2.7")
-    session.run(*command, *session.posargs)
+    """The Autobahn suite, in Docker: `-- --fast`, `-- -k 6.4.3`, `-- --testee plain`."""
+    session.install(*TEST_TOOLS.split(), DOCKER)
+    pytest = ("python", "-m", "pytest", "-q", "conformance", f"--junitxml={REPORTS}/junit.xml")
+    # Ctrl-C has containers to stop: give it time.
+    patience = {"interrupt_timeout": 60.0, "terminate_timeout": 30.0}
+    engine = () if os.name == "nt" else ("ci/engine",)
+    session.run(*engine, *pytest, *session.posargs, external=True, **patience)
 
 
 @nox.session(venv_backend="none", default=False)
 def clean(session: nox.Session) -> None:
     """Remove what the other sessions left behind, environments excepted."""
-    for name in ("build", "dist", ".coverage", ".hypothesis", ".mypy_cache", ".ruff_cache"):
+    caches = (".coverage", ".hypothesis", ".mypy_cache", ".ruff_cache")
+    for name in ("build", "dist", REPORTS, *caches):
         path = ROOT / name
         shutil.rmtree(path) if path.is_dir() else path.unlink() if path.exists() else None

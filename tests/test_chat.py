@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,7 @@ def start(*arguments, how=MODULE, cwd=ROOT):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         universal_newlines=True,
-        preexec_fn=default,
+        preexec_fn=default,  # noqa: PLW1509 - it runs before any thread of the child
     )
 
 
@@ -85,16 +86,11 @@ def fetch(port, path="/", method="GET"):
         return response, response.read()
 
 
-def enter(port):
-    """Return a client that is in the room; it must not need to say anything for that."""
-    return connect(port)
-
-
 # Messages
 
 
 def test_what_one_says_everyone_gets(chat):
-    with enter(chat.port) as alice, enter(chat.port) as bob:
+    with connect(chat.port) as alice, connect(chat.port) as bob:
         alice.send("hello, <b>world</b> 👋")
         assert alice.recv() == bob.recv() == "hello, <b>world</b> 👋"
         bob.send("  as it stands\n")
@@ -102,88 +98,78 @@ def test_what_one_says_everyone_gets(chat):
 
 
 def test_a_newcomer_gets_the_last_fifty_in_order(chat):
-    with enter(chat.port) as alice:
+    with connect(chat.port) as alice:
         said = [f"message {number}" for number in range(70)]
         for text in said:
             alice.send(text)
         assert [alice.recv() for _ in said] == said
-        with enter(chat.port) as bob:
+        with connect(chat.port) as bob:
             assert [bob.recv() for _ in range(50)] == said[20:]
             alice.send("and on")
             assert bob.recv() == "and on"
 
 
 def test_a_history_of_the_longest_messages_reaches_a_newcomer(chat):
-    with enter(chat.port) as alice:
+    with connect(chat.port) as alice:
         said = [f"{number:02}" + "x" * (LONGEST - 2) for number in range(50)]
         for text in said:
             alice.send(text)
             assert alice.recv() == text
-        with enter(chat.port) as bob:
+        with connect(chat.port) as bob:
             assert [bob.recv() for _ in said] == said
 
 
 def test_everyone_sees_the_same_order_whenever_they_came(chat):
     """Six talk at once while newcomers arrive: nothing is missed, doubled or out of order."""
-    talkers, each = [enter(chat.port) for _ in range(6)], 100
-    total = len(talkers) * each
-    seen = {}
-
-    def listen(name, client):
-        messages = seen[name] = []
-        while len(messages) < total and messages[-1:] != ["end"]:
-            messages.append(client.recv())
+    talkers = [connect(chat.port) for _ in range(6)]
+    said = {f"{talker} {count}" for talker in range(6) for count in range(100)}
 
     def talk(number):
-        for count in range(each):
+        for count in range(100):
             talkers[number].send(f"{number} {count}")
 
-    threads = [
-        threading.Thread(target=listen, args=item, daemon=True) for item in enumerate(talkers)
-    ]
-    threads += [threading.Thread(target=talk, args=(n,), daemon=True) for n in range(len(talkers))]
-    for thread in threads:
-        thread.start()
-    newcomers = []
-    for number in range(20):
-        newcomers.append(enter(chat.port))
-        item = (f"newcomer {number}", newcomers[-1])
-        threads.append(threading.Thread(target=listen, args=item, daemon=True))
-        threads[-1].start()
-    for thread in threads[: 2 * len(talkers)]:
-        thread.join(DEADLINE)
-    talkers[0].send("end")
-    for thread in threads:
-        thread.join(DEADLINE)
-        assert not thread.is_alive()
-    order = seen.pop(0)
-    assert sorted(order) == sorted(f"{n} {c}" for n in range(len(talkers)) for c in range(each))
-    for name, messages in seen.items():
-        if isinstance(name, int):
-            assert messages == order
-        else:
-            assert messages == [*order, "end"][-len(messages) :], name
-            assert len(messages) > 50 or len(order) < 50
-    for client in talkers + newcomers:
+    def listen_to_all(number):
+        return [talkers[number].recv() for _ in said]
+
+    def listen_to_the_end(client):
+        with client:
+            return list(iter(client.recv, "the end"))
+
+    with ThreadPoolExecutor(64) as pool:
+        heard = [pool.submit(listen_to_all, number) for number in range(6)]
+        talking = [pool.submit(talk, number) for number in range(6)]
+        newcomers = []
+        while not all(future.done() for future in talking) or len(newcomers) < 5:
+            if len(newcomers) < 50:
+                newcomers.append(pool.submit(listen_to_the_end, connect(chat.port)))
+        order = heard[0].result()
+        talkers[0].send("the end")
+        assert set(order) == said
+        assert all(future.result() == order for future in heard)
+        for future in newcomers:
+            messages = future.result()
+            assert messages == order[-len(messages) :]
+            assert len(messages) >= 49  # and the end
+    for client in talkers:
         client.close()
 
 
 @pytest.mark.parametrize("nothing", ["", " ", "\n\t "])
 def test_nothing_is_not_a_message(chat, nothing):
-    with enter(chat.port) as alice:
+    with connect(chat.port) as alice:
         alice.send(nothing)
         alice.send("something")
         assert alice.recv() == "something"
 
 
 def test_a_fragmented_message_is_one(chat):
-    with enter(chat.port) as alice:
+    with connect(chat.port) as alice:
         alice.send_frames(frame(TEXT, b"in ", fin=False), frame(CONT, b"pieces"))
         assert alice.recv() == "in pieces"
 
 
 def test_too_long_a_message_is_refused_and_not_kept(chat):
-    with enter(chat.port) as alice, enter(chat.port) as bob:
+    with connect(chat.port) as alice, connect(chat.port) as bob:
         alice.send("x" * (LONGEST + 1))
         assert alice.recv()[0] == 1009
         bob.send("still here")
@@ -191,7 +177,7 @@ def test_too_long_a_message_is_refused_and_not_kept(chat):
 
 
 def test_binary_is_refused(chat):
-    with enter(chat.port) as alice:
+    with connect(chat.port) as alice:
         alice.send(b"\0\1")
         assert alice.recv() == (1003, "text only")
 
@@ -254,7 +240,7 @@ def test_the_page_loads_nothing_from_elsewhere_and_never_makes_html_of_text():
 
 
 def test_the_script_works_from_any_folder(tmp_path):
-    with chatting(0, how=SCRIPT, cwd=tmp_path) as chat, enter(chat.port) as alice:
+    with chatting(0, how=SCRIPT, cwd=tmp_path) as chat, connect(chat.port) as alice:
         alice.send("hello")
         assert alice.recv() == "hello"
 
@@ -271,7 +257,7 @@ def test_host_is_where_it_listens():
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_signal_ends_it(chat, name):
-    with enter(chat.port) as alice:
+    with connect(chat.port) as alice:
         alice.send("hello")
         assert alice.recv() == "hello"
         chat.send_signal(getattr(signal, name))

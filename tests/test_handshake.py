@@ -68,10 +68,13 @@ def refusal(data: bytes, origins: tuple[str, ...] = ()) -> Response | None:
     ("9112-3.2 a target is ASCII", head("GET /\xe9 HTTP/1.1"), 400),
     ("9112-3.2 without control characters", head("GET /\x7f HTTP/1.1"), 400),
     ("9112-3.2 a URI", head("GET http://[/ HTTP/1.1"), 400),
+    ("9112-3.2 that starts with / or http", head("GET chat HTTP/1.1"), 400),
+    ("3. fragments MUST NOT be used", head("GET /chat#x HTTP/1.1"), 400),
     ("9112-2.3 HTTP in capitals", head("GET /chat http/1.1"), 400),
     ("9112-2.3 HTTP in full", head("GET /chat HTTQ/2.0"), 400),
     ("9112-2.3 DIGIT . DIGIT", head("GET /chat HTTP/2"), 400),
     ("9112-2.3 no more digits", head("GET /chat HTTP/1.10"), 400),
+    ("9112-2.3 no letters", head("GET /chat HTTP/x.y"), 400),
     ("1945-3.1 HTTP/0.9 never says so", head("GET /chat HTTP/0.9"), 400),
     ("9110-15.6.6 another major version", head("GET /chat HTTP/2.0"), 505),
     ("9113-3.4 the preface of HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
@@ -82,6 +85,8 @@ def refusal(data: bytes, origins: tuple[str, ...] = ()) -> Response | None:
     ("9112-5.2 MUST refuse obs-fold", head(GET, "X: x", " folded: x"), 400),
     ("9112-3.2 MUST refuse a lack of Host", head(Host=None), 400),
     ("9112-3.2 an empty Host", head(Host=""), 400),
+    ("9112-3.2 MUST refuse a malformed Host", head(Host="a b"), 400),
+    ("9112-3.2 also one with a path", head(Host="a/b"), 400),
     ("9112-3.2 MUST refuse more than one Host", head(host="x"), 400),
     (
         "9112-6.3 more than one Content-Length",
@@ -119,8 +124,10 @@ def test_field(data, name, value):
 
 @table(
     "method, target, path, query",
-    ("9112-3.2.1 origin-form", "GET", "/chat", "/chat", {}),
+    ("9112-3.2.1 origin-form", "GET", "/~a!", "/~a!", {}),
+    ("9112-3.2.1 that looks like a host", "GET", "//g/chat?b=c", "//g/chat", {"b": "c"}),
     ("9112-3.2.2 MUST accept absolute-form", "GET", "http://h/a?b=c", "/a", {"b": "c"}),
+    ("9112-3.2.1 an empty path is /", "GET", "http://h?b", "/", {"b": ""}),
     ("9112-3.2.4 asterisk-form", "OPTIONS", "*", "*", {}),
     ("3986-2.1 percent-encoded", "GET", "/%C3%A9%3F?%20=%26", "/é?", {" ": "&"}),
     ("the last of a repeated parameter", "HEAD", "/?a=1&a=&b", "/", {"a": "", "b": ""}),
@@ -178,8 +185,9 @@ def test_40_bytes_and_an_empty_line_and_what_comes_behind(rest):
     start = f"GET / HTTP/1.1\r\nHost: h\r\nX: {'x' * 12}".encode()
     assert len(start) == 40
     head = Head(40)
-    assert head.feed(start) is None
-    assert head.feed(b"\r\n\r\n" + rest)[1] == rest
+    for part in (b"", start, b"\r", b"\n", b"\r"):
+        assert head.feed(part) is None
+    assert head.feed(b"\n" + rest)[1] == rest
 
 
 # The handshake
@@ -222,7 +230,7 @@ def test_accepted(data):
     ("4.2.1 4. no Upgrade in it", head(Connection="keep-alive"), 400),
     ("4.2.1 4. just as part of a token", head(Connection="upgrades"), 400),
     ("4.2.1 5. no Key", head(Sec_WebSocket_Key=None), 400),
-    ("4.2.1 5. a Key that isn't base64", head(Sec_WebSocket_Key="dGhlIHNhbXBsZSBub25jZ!=="), 400),
+    ("4.2.1 5. a Key that isn't base64", head(Sec_WebSocket_Key="dGhlIHNhbXBsZSBub25jZQ!=="), 400),
     ("4.2.1 5. not even ASCII", head(Sec_WebSocket_Key="\xe9GhlIHNhbXBsZSBub25jZQ=="), 400),
     ("4.2.1 5. without its padding", head(Sec_WebSocket_Key="dGhlIHNhbXBsZSBub25jZQ"), 400),
     ("4.2.1 5. of 15 bytes", head(Sec_WebSocket_Key="YWFhYWFhYWFhYWFhYWFh"), 400),
@@ -292,6 +300,8 @@ def test_plain_request_is_told_what_would_do(method, field, value):
     response = handshake.not_an_upgrade(request).response
     assert response.status == (405 if field == "Allow" else 426)
     assert response.headers[field] == value
+    upgrade = b"\r\nConnection: close, Upgrade\r\n" in response.encode()
+    assert upgrade is ("Upgrade" in response.headers), "9110-7.8 MUST send that connection option"
 
 
 # The answer
@@ -347,11 +357,37 @@ def test_response(response, status, more, body):
 
 
 def test_response_content_type():
-    assert Response(200, content_type="a/b").headers == {"Content-Type": "a/b"}
-    assert Response(200, headers={"Content-Type": "a/b"}).headers == {"Content-Type": "a/b"}
+    for response in (
+        Response(200, content_type="a/b"),
+        Response(200, headers={"Content-Type": "a/b"}),
+    ):
+        assert response.encode().count(b"Content-Type: a/b\r\n") == 1
+        assert response.encode().lower().count(b"content-type") == 1
 
 
-@pytest.mark.parametrize("name", ["X\r\nY", "X:", "X Y", "\xe9"])
+@pytest.mark.parametrize("name", ["Connection", "content-length", "Transfer-Encoding"])
+def test_a_response_may_not_set_what_frames_it(name):
+    with pytest.raises(ValueError, match="for the server to set"):
+        Response(200, headers={name: "x"})
+
+
+def test_101_with_an_extension():
+    accepted = handshake.accept(parse(head()), None, {}, "permessage-deflate")
+    assert accepted.endswith(b"\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n")
+
+
+@pytest.mark.parametrize("value", [";", "a;", "a; =1", "a; b=", "a; b=c d", 'a; b="c', "a b"])
+def test_malformed_extensions(value):
+    """RFC 6455 §9.1: the server must refuse what isn't a list of extensions."""
+    assert refusal(head(GET, "Sec-WebSocket-Extensions: " + value)).status == 400
+
+
+def test_extensions():
+    offers = handshake.parse_extensions('a, , b; c; d=e;f="g" , a')
+    assert offers == [("a", []), ("b", [("c", None), ("d", "e"), ("f", "g")]), ("a", [])]
+
+
+@pytest.mark.parametrize("name", ["", "X\r\nY", "X:", "X Y", "\xe9"])
 def test_name_that_would_break_out_of_its_line(name):
     with pytest.raises(ValueError, match="not a header field"):
         Response(200, headers={name: "x"})

@@ -33,7 +33,7 @@ def test_accepted(name, value):
 
 
 NOT_POSITIVE_AND_FINITE = [(value, ValueError) for value in (0, -1, -0.5, inf, -inf, nan)]
-NOT_A_NUMBER = [(value, TypeError) for value in (True, False, [1], b"1", 1j)]
+NOT_A_NUMBER = [(value, TypeError) for value in (True, False, "1", [1], b"1", 1j)]
 
 
 @pytest.mark.parametrize("name", NUMBERS)
@@ -41,6 +41,11 @@ NOT_A_NUMBER = [(value, TypeError) for value in (True, False, [1], b"1", 1j)]
 def test_refused(name, value, error):
     with pytest.raises(error, match=f"^{name} must be .*, not "):
         Limits(**{name: value})
+
+
+def test_what_is_counted_is_whole():
+    with pytest.raises(TypeError, match="^threads must be a whole number, not "):
+        Limits(threads=1.5)
 
 
 @pytest.mark.parametrize("name", [name for name in NUMBERS if name != "ping_interval"])

@@ -6,6 +6,8 @@ first byte that no valid text could have.
 
 from __future__ import annotations
 
+import random
+import zlib
 from operator import itemgetter
 from struct import pack
 from typing import Any, List, Tuple
@@ -14,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ws.deflate import Compression, Deflate
 from ws.frames import BINARY, CLOSE, CONT, FIN, PING, PONG, RSV1, RSV2, RSV3, TEXT
 from ws.protocol import FAIL, Protocol
 
@@ -357,3 +360,73 @@ def test_invalid_utf8_fails_as_early_as_can_be(text):
         assert [feed(protocol, chunk) for chunk in chunks][:first] == failures[:first]
     event = (TEXT, text.decode()) if is_utf8(text) else (FAIL, 1007)
     assert feed(Protocol(), masked(F_TEXT, text)) == [event], "at once"
+
+
+# Compressed messages, RFC 7692 §6
+
+SQUEEZED = bytes.fromhex("f248cdc9c90700")  # "Hello", §7.2.3.1
+C_TEXT = RSV1 | TEXT
+NOISE = bytes(map(random.Random(1).randrange, [256] * 1200))
+
+
+def squeeze(data: bytes) -> bytes:
+    compressor = zlib.compressobj(wbits=-15)
+    return (compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
+
+
+def compressed(**limits: int) -> Protocol:
+    protocol = Protocol(**limits)
+    protocol.use(Deflate(Compression(client_context_takeover=True)))
+    return protocol
+
+
+HALVES = masked(C_TEXT, SQUEEZED[:3]), masked(F_CONT, SQUEEZED[3:])
+
+
+@table(
+    "stream, events",
+    ("7.2.3.1 a compressed message", masked(FIN | C_TEXT, SQUEEZED), [HELLO]),
+    (
+        "7.2.3.2 sharing the window",
+        masked(FIN | C_TEXT, SQUEEZED) + masked(FIN | C_TEXT, bytes.fromhex("f200110000")),
+        [HELLO] * 2,
+    ),
+    ("6.1 fragments: RSV1 on the first alone", b"".join(HALVES), [HELLO]),
+    ("6.1 an empty last fragment", masked(C_TEXT, SQUEEZED) + masked(F_CONT), [HELLO]),
+    ("6 control frames between are plain", ping.join(HALVES), [PINGED, HELLO]),
+    ("6 a message may go uncompressed", text_hello + hel + lo, [HELLO] * 2),
+    ("7.2.3.6 an empty message", masked(FIN | C_TEXT, b"\0"), [(TEXT, "")]),
+    ("binary", masked(FIN | RSV1 | BINARY, SQUEEZED), [(BINARY, b"Hello")]),
+)
+def test_compressed_messages(stream, events):
+    for chunks in ([stream], octets(stream)):
+        assert feed(compressed(), *chunks) == events
+
+
+@table(
+    "stream, code",
+    ("6.1 RSV1 on a continuation", masked(C_TEXT, SQUEEZED[:3]) + b"\xc0\x80", 1002),
+    ("6.1 RSV1 on a control frame", bytes([FIN | RSV1 | PING, 0x80]), 1002),
+    ("RSV2 still means nothing", bytes([FIN | RSV2 | RSV1 | TEXT, 0x80]), 1002),
+    ("what can't be inflated", masked(FIN | C_TEXT, b"\xff\xff"), 1007),
+    ("8.1 not UTF-8", masked(FIN | C_TEXT, squeeze(b"\xff")), 1007),
+    ("8.1 not UTF-8, and the message isn't over", masked(C_TEXT, squeeze(b"\xff" * 9)), 1007),
+    ("a bomb", masked(FIN | C_TEXT, squeeze(bytes(10_000_000))), 1009),
+    ("a bomb in fragments", masked(C_TEXT, squeeze(bytes(1001))), 1009),
+    (
+        "two halves of one",
+        masked(RSV1 | BINARY, squeeze(NOISE)[:600]) + masked(F_CONT, squeeze(NOISE)[600:]),
+        1009,
+    ),
+    ("a declared length that can't inflate to so little", b"\xc2\xfe" + pack("!H", 1100), 1009),
+)
+def test_compressed_faults(stream, code):
+    for chunks in ([stream], octets(stream)):
+        assert feed(compressed(max_message_size=1000), *chunks) == [(FAIL, code)]
+
+
+def test_what_is_just_small_enough_passes_although_deflating_made_it_longer():
+    payload = NOISE[:1000]
+    assert len(squeeze(payload)) > 1000
+    stream = masked(FIN | RSV1 | BINARY, squeeze(payload))
+    assert feed(compressed(max_message_size=1000), stream) == [(BINARY, payload)]

@@ -12,9 +12,10 @@ server.run()
 """
 
 from .client import Client
+from .deflate import Compression
 from .handshake import Headers, Request, Response
 from .limits import Limits
 from .server import WSServer
 
-__all__ = ["Client", "Headers", "Limits", "Request", "Response", "WSServer"]
+__all__ = ["Client", "Compression", "Headers", "Limits", "Request", "Response", "WSServer"]
 __version__ = "0.1.0"

@@ -15,6 +15,7 @@ def main() -> int:
     parser.add_argument("--cert", help="certificate chain in PEM, for wss://")
     parser.add_argument("--key", help="its private key in PEM")
     parser.add_argument("--origin", action="append", default=[], help="pages that may connect")
+    parser.add_argument("--compress", action="store_true", help="offer permessage-deflate")
     arguments = parser.parse_args()
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     try:
@@ -24,6 +25,7 @@ def main() -> int:
             arguments.cert,
             arguments.key,
             origins=arguments.origin,
+            compression=arguments.compress,
             max_message_size=64 << 20,
             max_queue_size=64 << 20,
         )

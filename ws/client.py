@@ -12,6 +12,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator
 
+from .deflate import Deflate, Outgoing
 from .frames import FIN, INTERNAL_ERROR, PING, Buffer, frame
 from .handshake import HandshakeError, Head, Request, Response
 from .limits import Limits
@@ -92,8 +93,8 @@ class Connection(Source):
     """
 
     __slots__ = (
-        "_blocked _checkpoint _dropped _head _held _ping _queue _room _tls bytes_in bytes_out "
-        "client limits lock loop messages_in messages_out protocol queued reason refusal stage"
+        "_blocked _checkpoint _dropped _head _held _ping _queue _room _tls bytes_in bytes_out client "
+        "deflate limits lock loop messages_in messages_out protocol queued reason refusal stage"
     ).split()
 
     def __init__(
@@ -109,6 +110,7 @@ class Connection(Source):
         self.queued = 0  # bytes in _queue and _held
         self.bytes_in = self.bytes_out = self.messages_in = self.messages_out = 0
         self.reason = ""  # why it was cut, if it was
+        self.deflate: Deflate | None = None  # the extension, if agreed on
         self.refusal: HandshakeError | None = None  # decided on before the request was read
         self._head: Head | None = Head(limits.max_head_size)
         self._queue: list[Buffer] = []
@@ -214,6 +216,12 @@ class Connection(Source):
         finally:
             self.lock.release()
 
+    def send_message(self, message: Outgoing, wait: float) -> bool:
+        """Do as `send`, compressed if that was agreed on."""
+        if self.deflate is None:
+            return self.send(message.plain, wait)
+        return message.send(self.deflate, lambda data: self.send(data, wait))
+
     def send_fragments(self, frames: Iterable[bytes], wait: float) -> bool:
         """Send the frames of one message as they come; other messages wait until its end."""
         with self.lock:
@@ -276,11 +284,14 @@ class Connection(Source):
         self.loop.schedule(self, time.monotonic() + self.limits.close_timeout)
         return True
 
-    def open(self, response: bytes) -> bool:
+    def open(self, response: bytes, deflate: Deflate | None) -> bool:
         """Accept: send the 101 and be a WebSocket from now on; False if it is over already."""
         with self.lock:
             if self.stage != HEAD:
                 return False
+            if deflate:
+                self.deflate = deflate
+                self.protocol.use(deflate)
             self.stage = OPEN
             self._push(response)
         interval = self.limits.ping_interval

@@ -8,7 +8,7 @@ from typing import Iterable, Iterator, Union
 # Opcodes, RFC 6455 §5.2
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 
-FIN, MASK = 0x80, 0x80
+FIN = 0x80
 RSV1, RSV2, RSV3 = 0x40, 0x20, 0x10
 MAX_CONTROL_PAYLOAD = 125
 """Longest payload of a control frame, in bytes (RFC 6455 §5.5)."""
@@ -22,7 +22,7 @@ Message = Union[str, Buffer]
 
 _SHORT_HEADERS = {
     opcode: tuple(bytes((FIN | opcode, length)) for length in range(126))
-    for opcode in (CONT, TEXT, BINARY, CLOSE, PING, PONG)
+    for opcode in (CONT, TEXT, BINARY, CLOSE, PING, PONG, RSV1 | TEXT, RSV1 | BINARY)
 }
 _IDENTITY = int.from_bytes(bytes(range(256)), "little")
 _XOR_TABLES = tuple(
@@ -91,7 +91,7 @@ def fragments(chunks: Iterable[Message]) -> Iterator[bytes]:
 
 
 def frame(opcode: int, payload: bytes, fin: bool = True) -> bytes:
-    """Return one unmasked frame, as a server sends it (RFC 6455 §5.2)."""
+    """Return one unmasked frame, as a server sends it; *opcode* may have RSV1 (RFC 6455 §5.2)."""
     length = len(payload)
     if length < 126 and fin:
         return _SHORT_HEADERS[opcode][length] + payload

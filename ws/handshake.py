@@ -16,9 +16,12 @@ MAX_FIELDS = 100
 """Most header fields in one request; 431 beyond."""
 
 _TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_HOST = _TOKEN + b"(),;=[]:"
+_HIGHER_VERSIONS = {f"{major}.{minor}" for major in range(1, 10) for minor in range(10)}
 _SINGLETONS = frozenset(
     ("host", "origin", "sec-websocket-key", "sec-websocket-version", "content-length")
 )
+_OWN = frozenset(("connection", "content-length", "transfer-encoding", "sec-websocket-accept"))
 _PORTS = {"http": ":80", "ws": ":80", "https": ":443", "wss": ":443"}
 
 
@@ -72,15 +75,22 @@ class Response:
     ) -> None:
         self.status = status
         self.body = body.encode() if isinstance(body, str) else body
-        self.headers = {"Content-Type": content_type, **(headers or {})}
+        self.headers = dict(headers or {})
+        self.content_type = content_type
         for name, value in self.headers.items():
             line = name + value
-            if name.encode().translate(None, _TOKEN) or any(c in line for c in "\r\n\0"):
+            if not is_token(name.encode()) or any(c in line for c in "\r\n\0"):
                 raise ValueError(f"not a header field: {name!r}: {value!r}")
+            if name.lower() in _OWN:
+                raise ValueError(f"{name} is for the server to set")
 
     def encode(self, method: str = "GET") -> bytes:
         """Return the bytes to send; without the body where *method* is HEAD."""
-        fields = {**self.headers, "Content-Length": str(len(self.body)), "Connection": "close"}
+        connection = "close, Upgrade" if "Upgrade" in self.headers else "close"  # RFC 9110 §7.8
+        fields = dict(self.headers)
+        if not any(name.lower() == "content-type" for name in fields):
+            fields = {"Content-Type": self.content_type, **fields}
+        fields.update({"Content-Length": str(len(self.body)), "Connection": connection})
         head = _head(self.status, fields)
         return head if method == "HEAD" else head + self.body
 
@@ -114,12 +124,13 @@ class Request:
     @property
     def path(self) -> str:
         """The path, percent-decoded, without the query."""
-        return unquote(urlsplit(self.target).path)
+        path = self.target.partition("?")[0]
+        return unquote(path if path[0] in "/*" else urlsplit(path).path or "/")
 
     @property
     def query(self) -> dict[str, str]:
         """The query's parameters; of a repeated one the last."""
-        return dict(parse_qsl(urlsplit(self.target).query, keep_blank_values=True))
+        return dict(parse_qsl(self.target.partition("?")[2], keep_blank_values=True))
 
     @property
     def cookies(self) -> dict[str, str]:
@@ -153,12 +164,13 @@ class Head:
         searched = max(0, len(self._buffer) - 3)
         self._buffer += data
         end = self._buffer.find(b"\r\n\r\n", searched)
-        if (end if end >= 0 else len(self._buffer)) > self._limit:
+        # without its end: up to three bytes may be the beginning of that
+        if (end if end >= 0 else len(self._buffer) - 3) > self._limit:
             if self._buffer.find(b"\r\n", 0, self._limit) < 0:
                 raise HandshakeError(414, f"request line of over {self._limit} bytes")
             raise HandshakeError(431, f"request head of over {self._limit} bytes")
         if end < 0:
-            if self._buffer[0] == 0x16:
+            if self._buffer[:1] == b"\x16":
                 raise HandshakeError(400, "this port doesn't speak TLS: use ws:// or http://")
             return None
         head, rest = bytes(self._buffer[:end]), bytes(self._buffer[end + 4 :])
@@ -173,32 +185,35 @@ def parse_request(head: bytes) -> Request:
     if len(lines) - 1 > MAX_FIELDS:
         raise HandshakeError(431, f"request of over {MAX_FIELDS} header fields")
     parts = lines[0].decode("latin-1").split(" ")
-    if len(parts) != 3 or not parts[1] or not _is_token(lines[0].split(b" ")[0]):
+    if len(parts) != 3 or not parts[1] or not is_token(lines[0].split(b" ")[0]):
         raise HandshakeError(400, "malformed request line")
     method, target, version = parts
     if len(target) > MAX_TARGET:
         raise HandshakeError(414, f"request target of over {MAX_TARGET} bytes")
     if version not in ("HTTP/1.1", "HTTP/1.0"):
-        if version[:5] == "HTTP/" and len(version) == 8 and version[5] != "0":
+        if version[:5] == "HTTP/" and version[5:] in _HIGHER_VERSIONS:
             raise HandshakeError(505, "use HTTP/1.1")
         raise HandshakeError(400, "malformed HTTP version")
-    if not all("!" <= c <= "~" for c in target):
-        raise HandshakeError(400, "request target must be printable ASCII")
-    try:
-        urlsplit(target)
-    except ValueError:
-        raise HandshakeError(400, "malformed request target") from None
+    if not all("!" <= c <= "~" and c != "#" for c in target):
+        raise HandshakeError(400, "request target must be printable ASCII without a fragment")
+    if target[0] != "/" and target != "*":  # absolute-form
+        try:
+            if urlsplit(target).scheme not in ("http", "https"):
+                raise ValueError
+        except ValueError:
+            raise HandshakeError(400, "malformed request target") from None
     headers = Headers()
     for line in lines[1:]:
         name, colon, value = line.partition(b":")
-        if not colon or not _is_token(name):
+        if not colon or not is_token(name):
             raise HandshakeError(400, "malformed header field")
         key = name.decode("ascii").lower()
         if key in _SINGLETONS and key in headers:
             raise HandshakeError(400, f"repeated header field {key}")
         headers.add(key, value.strip(b" \t").decode("latin-1"))
-    if version == "HTTP/1.1" and not headers.get("host"):
-        raise HandshakeError(400, "missing Host")
+    host = headers.get("host", "")
+    if (version == "HTTP/1.1" and not host) or host.encode("latin-1").translate(None, _HOST):
+        raise HandshakeError(400, "missing or malformed Host")
     return Request(method, target, version, headers)
 
 
@@ -221,11 +236,30 @@ def check_upgrade(request: Request, origins: Sequence[str] = ()) -> None:
         nonce = b""
     if len(nonce) != 16:
         raise HandshakeError(400, "Sec-WebSocket-Key must be 16 bytes in base64")
-    if not all(_is_token(p.encode("latin-1")) for p in headers.tokens("sec-websocket-protocol")):
+    if not all(is_token(p.encode("latin-1")) for p in headers.tokens("sec-websocket-protocol")):
         raise HandshakeError(400, "Sec-WebSocket-Protocol must be a list of tokens")
+    parse_extensions(headers.get("sec-websocket-extensions", ""))
     origin = headers.get("origin")
     if not (origin is None or "*" in origins or origin in origins or _same_host(origin, headers)):
         raise HandshakeError(403, f"origin {origin!a} is not allowed")
+
+
+def parse_extensions(header: str) -> list[tuple[str, list[tuple[str, str | None]]]]:
+    """Return names and parameters in Sec-WebSocket-Extensions (RFC 6455 §9.1)."""
+    offers = []
+    for offer in filter(None, (part.strip(" \t") for part in header.split(","))):
+        name, *fields = [field.strip(" \t") for field in offer.split(";")]
+        params: list[tuple[str, str | None]] = []
+        for field in fields:
+            key, equals, value = (part.strip(" \t") for part in field.partition("="))
+            if len(value) > 1 and value[0] == value[-1] == '"':
+                value = value[1:-1]
+            params.append((key, value if equals else None))
+        texts = [name, *(key for key, _ in params), *(v for _, v in params if v is not None)]
+        if not all(is_token(text.encode("latin-1")) for text in texts):
+            raise HandshakeError(400, "Sec-WebSocket-Extensions is malformed")
+        offers.append((name, params))
+    return offers
 
 
 def not_an_upgrade(request: Request) -> HandshakeError:
@@ -247,13 +281,17 @@ def choose_subprotocol(request: Request, supported: Sequence[str]) -> str | None
     return next((name for name in supported if name in offered), None)
 
 
-def accept(request: Request, subprotocol: str | None, headers: Mapping[str, str]) -> bytes:
+def accept(
+    request: Request, subprotocol: str | None, headers: Mapping[str, str], extension: str = ""
+) -> bytes:
     """Return the 101 response (RFC 6455 §4.2.2), with additional *headers*."""
     key = request.headers["sec-websocket-key"].encode("ascii")
     digest = base64.b64encode(hashlib.sha1(key + GUID).digest()).decode("ascii")
     fields = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Accept": digest}
     if subprotocol is not None:
         fields["Sec-WebSocket-Protocol"] = subprotocol
+    if extension:
+        fields["Sec-WebSocket-Extensions"] = extension
     return _head(101, {**headers, **fields})
 
 
@@ -266,7 +304,8 @@ def _head(status: int, fields: Mapping[str, str]) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode("latin-1", "replace")
 
 
-def _is_token(name: bytes) -> bool:
+def is_token(name: bytes) -> bool:
+    """Say whether *name* is a token, as names and parameters have to be (RFC 9110 §5.6.2)."""
     return bool(name) and not name.translate(None, _TOKEN)
 
 

@@ -48,9 +48,11 @@ class Limits:
             raise ValueError(f"slow_client must be 'close' or 'skip', not {self.slow_client!r}")
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, str) or (field.name == "ping_interval" and value is None):
+            if field.name == "slow_client" or (field.name == "ping_interval" and value is None):
                 continue
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 raise TypeError(f"{field.name} must be a number, not {value!r}")
             if not 0 < value < float("inf"):
                 raise ValueError(f"{field.name} must be positive and finite, not {value!r}")
+            if field.type == "int" and not isinstance(value, int):
+                raise TypeError(f"{field.name} must be a whole number, not {value!r}")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from codecs import utf_8_decode
 from typing import Any, Iterator, Tuple
 
+from .deflate import Deflate
 from .frames import BINARY, CLOSE, CONT, FIN, INVALID_PAYLOAD, MAX_CONTROL_PAYLOAD, PING, PONG
-from .frames import PROTOCOL_ERROR, TEXT, TOO_BIG, ProtocolError
+from .frames import PROTOCOL_ERROR, RSV1, TEXT, TOO_BIG, ProtocolError
 from .frames import close_payload, frame, parse_close, unmask
 
 FAIL = 0x10
@@ -20,6 +21,9 @@ _TEXT_MESSAGE, _BINARY_MESSAGE = FIN | TEXT, FIN | BINARY  # first bytes of whol
 _FIRST_BYTES = frozenset(
     (CONT, TEXT, BINARY, *tuple(FIN | opcode for opcode in (CONT, TEXT, BINARY, CLOSE, PING, PONG)))
 )
+_COMPRESSED_FIRST_BYTES = frozenset(
+    fin | RSV1 | opcode for fin in (0, FIN) for opcode in (TEXT, BINARY)
+)
 
 
 class Protocol:
@@ -31,7 +35,8 @@ class Protocol:
     """
 
     __slots__ = (
-        "_checked _fin _fragments _key _message _opcode _pending _remaining _short "
+        "_checked _compressed _deflate _fin _first_bytes _fragments _key _message _opcode _pending "
+        "_remaining _short "
         "close_sent done max_fragments max_message_size more"
     ).split()
 
@@ -47,11 +52,19 @@ class Protocol:
         self._pending = b""  # an incomplete header, or an incomplete control frame
         self._message: bytearray | None = None  # a message of which not all has come
         self._opcode = 0  # its opcode
+        self._compressed = False
+        self._deflate: Deflate | None = None
+        self._first_bytes = _FIRST_BYTES
         self._fragments = 0  # its frames so far
         self._checked = 0  # how many of its bytes are known to be UTF-8
         self._remaining = 0  # payload bytes that the current frame still lacks
         self._key = b""  # its masking key, turned to where the payload goes on
         self._fin = True
+
+    def use(self, deflate: Deflate) -> None:
+        """Let messages be compressed, as was agreed on (RFC 7692 §6)."""
+        self._deflate = deflate
+        self._first_bytes = _FIRST_BYTES | _COMPRESSED_FIRST_BYTES
 
     def feed(self, data: bytes) -> Iterator[Event]:
         """Parse *data* and yield its events, each as soon as it is known.
@@ -93,7 +106,7 @@ class Protocol:
                     if not self.close_sent:
                         yield event
                     continue
-                if length < 0 or first not in _FIRST_BYTES:
+                if length < 0 or first not in self._first_bytes:
                     raise _header_error(first, length)
                 control = first & 0x08
                 if length > MAX_CONTROL_PAYLOAD:
@@ -105,7 +118,7 @@ class Protocol:
                     length = _extended_length(data[position + 2 : start - 4])
                     stop = start + length
                 if not control:
-                    self._admit(first & 0x0F, length)
+                    self._admit(first, length)
                 if end < (stop if control else start):
                     break
                 position = stop
@@ -145,18 +158,22 @@ class Protocol:
         self.close_sent = True
         return closing
 
-    def _admit(self, opcode: int, length: int) -> None:
+    def _admit(self, first: int, length: int) -> None:
         """Refuse a data frame that comes out of turn or whose declared length is too much."""
         size = length
+        compressed = first & RSV1
         if self._message is None:
-            if opcode == CONT:
+            if first & 0x0F == CONT:
                 raise ProtocolError(PROTOCOL_ERROR, "continuation of no message")
         else:
-            if opcode != CONT:
+            if first & 0x0F != CONT:
                 raise ProtocolError(PROTOCOL_ERROR, "new message inside a fragmented one")
             size += len(self._message)
+            compressed = self._compressed
             if self._fragments >= self.max_fragments:
                 raise ProtocolError(TOO_BIG, f"message of over {self.max_fragments} fragments")
+        if compressed:  # deflating makes what can't be compressed a little longer
+            size -= (size >> 8) + 64
         if size > self.max_message_size:
             raise ProtocolError(TOO_BIG, f"message of over {self.max_message_size} bytes")
 
@@ -165,6 +182,7 @@ class Protocol:
         if self._message is None:
             self._message = bytearray()
             self._opcode = first & 0x0F
+            self._compressed = bool(first & RSV1)
             self._fragments = self._checked = 0
         self._fragments += 1
         self._fin = first >= FIN
@@ -174,9 +192,16 @@ class Protocol:
     def _append(self, masked: bytes) -> Event | None:
         """Add the next part of the frame's payload; return the message if it is complete."""
         assert self._message is not None
-        self._message += unmask(masked, self._key)
+        payload = unmask(masked, self._key)
         self._remaining -= len(masked)
-        if self._fin and not self._remaining:
+        complete = self._fin and not self._remaining
+        if self._compressed and self._deflate:
+            room = self.max_message_size - len(self._message)
+            payload = self._deflate.inflate(payload, room, complete)
+            if len(payload) > room:
+                raise ProtocolError(TOO_BIG, f"message of over {self.max_message_size} bytes")
+        self._message += payload
+        if complete:
             message, self._message = self._message, None
             return (TEXT, message.decode()) if self._opcode == TEXT else (BINARY, bytes(message))
         turn = len(masked) & 3
@@ -210,8 +235,8 @@ def _extended_length(field: bytes) -> int:
 def _header_error(first: int, length: int) -> ProtocolError:
     """Say what is wrong with the first two bytes of a frame."""
     if first & 0x70:
-        return ProtocolError(PROTOCOL_ERROR, "reserved bit set without an extension")
-    if first & 0x0F not in _FIRST_BYTES and FIN | first not in _FIRST_BYTES:
+        return ProtocolError(PROTOCOL_ERROR, "reserved bit set that no extension gives a meaning")
+    if FIN | first not in _FIRST_BYTES:
         return ProtocolError(PROTOCOL_ERROR, f"reserved opcode {first & 0x0F:#x}")
     if first < FIN and first & 0x08:
         return ProtocolError(PROTOCOL_ERROR, "fragmented control frame")

@@ -15,10 +15,11 @@ from collections import Counter
 from typing import Any, Callable, Iterable, Sequence, Union
 
 from .client import OPEN, Client, Connection, PlainClient, TLSClient
+from .deflate import Compression, Outgoing, negotiate
 from .frames import ABNORMAL, BINARY, CLOSE, GOING_AWAY, INTERNAL_ERROR, NORMAL, PING, PONG
 from .frames import Message, close_payload, encode, fragments
 from .handshake import HandshakeError, Request, Response
-from .handshake import accept, check_upgrade, choose_subprotocol, not_an_upgrade
+from .handshake import accept, check_upgrade, choose_subprotocol, not_an_upgrade, parse_extensions
 from .limits import Limits
 from .listen import Listener, bind, bind_unix
 from .loop import DECIDE, GONE, OPENED, REQUEST, Loop, Source
@@ -50,6 +51,7 @@ class WSServer:
     origins: what pages may connect besides those of this host, as "https://example.org";
         "null" for pages opened from a file, "*" for any. The latter two let every page that
         the user visits act in the user's name, cookies included (RFC 6455 §10.2).
+    compression: True, or a `Compression` with settings, to compress for clients that offer it.
     limits: see `Limits`.
 
     Every method may be called from any thread and from inside a callback. A client's callbacks
@@ -66,14 +68,16 @@ class WSServer:
         unix: str | None = None,
         sock: socket.socket | None = None,
         ssl_context: ssl.SSLContext | None = None,
-        subprotocols: Sequence[str] = (),
+        subprotocols: str | Sequence[str] = (),
         origins: str | Sequence[str] = (),
+        compression: bool | Compression = False,
         **limits: Any,
     ) -> None:
         self.host, self.port = host, port
         self.limits = Limits(**limits)
-        self.subprotocols = subprotocols
-        self.origins = [origins] if isinstance(origins, str) else list(origins)
+        self.subprotocols = [subprotocols] if isinstance(subprotocols, str) else subprotocols
+        self.origins = [origins] if isinstance(origins, str) else origins
+        self._compression = Compression() if compression is True else compression or None
         self._cert, self._key, self._unix, self._sock = cert, key, unix, sock
         self._context = ssl_context
         if cert and not ssl_context:
@@ -152,33 +156,50 @@ class WSServer:
         """All current clients, in order of arrival; a list of its own."""
         return list(self._clients)
 
-    def send(self, client: Client, message: Message | Iterable[Message]) -> bool:
+    def send(
+        self,
+        client: Client,
+        message: Message | Iterable[Message],
+        *,
+        compress: bool | None = None,
+    ) -> bool:
         """Send a message to one client: str as text, bytes-like as binary.
 
         An iterable of either is sent as one message, a fragment each (RFC 6455 §5.4), as they
-        come. Returns whether the message was accepted for sending: False if the client is
-        closing or gone, or is cut because its queue (`max_queue_size`) stayed full for
-        `send_timeout` seconds, which is how long this may block. Raises TypeError for
-        anything else as a message.
+        come. compress: whether to compress for a client that takes it; None leaves it to
+        `Compression.threshold`; fragments never are.
+        Returns whether the message was accepted for sending: False if the client is closing or
+        gone, or is cut because its queue (`max_queue_size`) stayed full for `send_timeout`
+        seconds, which is how long this may block. Raises TypeError for anything else as a
+        message.
         """
         connection = client._connection
         wait = self.limits.send_timeout
-        if isinstance(message, (str, bytes, bytearray, memoryview)):
+        if not isinstance(message, (str, bytes, bytearray, memoryview)):
+            return connection.send_fragments(fragments(message), wait)
+        if connection.deflate is None:
             return connection.send(encode(message), wait)
-        return connection.send_fragments(fragments(message), wait)
+        return connection.send_message(Outgoing(message, compress), wait)
 
-    def sendall(self, message: Message, *, to: Targets | None = None, exclude: Targets = ()) -> int:
+    def sendall(
+        self,
+        message: Message,
+        *,
+        to: Targets | None = None,
+        exclude: Targets = (),
+        compress: bool | None = None,
+    ) -> int:
         """Send a message to all clients; never blocks. Returns how many it was accepted for.
 
         to: only to the clients in this room, or to these clients. exclude: not to those.
-        Of a client whose queue is full, `slow_client` says what becomes.
+        compress: see `send`. Of a client whose queue is full, `slow_client` says what becomes.
         """
-        data = encode(message)
+        outgoing = Outgoing(message, compress)
         clients = self.clients if to is None else self._resolve(to)
         if exclude:
             excluded = set(self._resolve(exclude))
             clients = [client for client in clients if client not in excluded]
-        return sum([client._connection.send(data, 0) for client in clients])
+        return sum([client._connection.send_message(outgoing, 0) for client in clients])
 
     def close(self, client: Client, code: int = NORMAL, reason: str = "") -> bool:
         """Start the closing handshake; messages still queued go out first (RFC 6455 §7.1.2).
@@ -484,8 +505,13 @@ class WSServer:
         else:
             client = connection.client
             client.subprotocol = choose_subprotocol(request, self.subprotocols)
+            deflate, extension = None, ""
+            if self._compression:
+                offers = parse_extensions(request.headers.get("sec-websocket-extensions", ""))
+                deflate, extension = negotiate(offers, self._compression)
             headers = response.headers if response is not None else {}
-            if connection.open(accept(request, client.subprotocol, headers)):
+            switching = accept(request, client.subprotocol, headers, extension)
+            if connection.open(switching, deflate):
                 with self._lock:
                     self._clients[client] = None
 

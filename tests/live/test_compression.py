@@ -1,0 +1,90 @@
+"""permessage-deflate over real sockets (RFC 7692)."""
+
+from __future__ import annotations
+
+import zlib
+
+import pytest
+import wsclient
+from wsclient import WSClient, request
+
+from ws import Compression
+
+OFFER = "Sec-WebSocket-Extensions: permessage-deflate"
+TAIL = b"\x00\x00\xff\xff"
+BOTH = Compression(server_context_takeover=True, client_context_takeover=True, threshold=10)
+
+
+def squeeze(text, compressor):
+    return (compressor.compress(text) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
+
+
+def test_off_by_default(serve):
+    with WSClient(serve().port, request("/", OFFER)) as peer:
+        assert peer.status == 101 and "Extensions" not in peer.response
+
+
+def test_only_if_offered(serve):
+    with WSClient(serve(compression=True).port, request()) as peer:
+        assert peer.status == 101 and "Extensions" not in peer.response
+
+
+@pytest.mark.parametrize("settings", [True, BOTH], ids=["without context", "with context"])
+def test_compressed_both_ways(serve, settings):
+    serving = serve(compression=settings)
+    peer, _ = serving.connect(OFFER)
+    takeover = "no_context_takeover" not in peer.response
+    text = b"the same again and again, " * 100
+    for _ in range(3):
+        if not takeover or not _:
+            compressor, inflater = zlib.compressobj(wbits=-15), zlib.decompressobj(-15)
+        peer.send_frames(wsclient.frame(wsclient.TEXT, squeeze(text, compressor), rsv=4))
+        first, length = peer.read(2)
+        assert first == 0xC1 and length < 126
+        assert inflater.decompress(peer.read(length) + TAIL) == text
+
+
+def test_per_message(serve):
+    serving = serve(compression=Compression(threshold=100))
+    peer, client = serving.connect(OFFER)
+    server = serving.server
+    for compress, size, first in (
+        (None, 99, 0x81),
+        (None, 100, 0xC1),
+        (True, 5, 0xC1),
+        (False, 100, 0x81),
+    ):
+        assert server.send(client, "x" * size, compress=compress)
+        assert server.sendall("x" * size, compress=compress) == 1
+        for _ in range(2):
+            got, length = peer.read(2)
+            peer.read(length)
+            assert got == first
+
+
+def test_a_bomb_is_refused(serve):
+    serving = serve(compression=True)
+    peer, client = serving.connect(OFFER)
+    bomb = squeeze(bytes(64 << 20), zlib.compressobj(wbits=-15))
+    peer.send_frames(wsclient.frame(wsclient.BINARY, bomb, rsv=4))
+    assert peer.recv() == (1009, "message of over 1048576 bytes")
+    assert serving.next("close") is client
+
+
+def test_clients_with_and_without_get_the_same_broadcast(serve):
+    serving = serve(compression=True)
+    with_it, _ = serving.connect(OFFER)
+    without, _ = serving.connect()
+    text = "hello " * 1000
+    assert serving.server.sendall(text) == 2
+    assert without.recv() == text
+    first, length = with_it.read(2)
+    assert first == 0xC1
+    assert zlib.decompressobj(-15).decompress(with_it.read(length) + TAIL).decode() == text
+
+
+def test_fragments_go_uncompressed(serve):
+    serving = serve(compression=Compression(threshold=0))
+    peer, client = serving.connect(OFFER)
+    serving.server.send(client, iter(["a" * 50, "b" * 50]))
+    assert peer.recv() == "a" * 50 + "b" * 50
