@@ -137,11 +137,9 @@ def test_everyone_sees_the_same_order_whenever_they_came(chat):
 
     with ThreadPoolExecutor(64) as pool:
         heard = [pool.submit(listen_to_all, number) for number in range(6)]
-        talking = [pool.submit(talk, number) for number in range(6)]
-        newcomers = []
-        while not all(future.done() for future in talking) or len(newcomers) < 5:
-            if len(newcomers) < 50:
-                newcomers.append(pool.submit(listen_to_the_end, connect(chat.port)))
+        for number in range(6):
+            pool.submit(talk, number)
+        newcomers = [pool.submit(listen_to_the_end, connect(chat.port)) for _ in range(50)]
         order = heard[0].result()
         talkers[0].send("the end")
         assert set(order) == said
@@ -149,7 +147,7 @@ def test_everyone_sees_the_same_order_whenever_they_came(chat):
         for future in newcomers:
             messages = future.result()
             assert messages == order[-len(messages) :]
-            assert len(messages) >= 49  # and the end
+            assert len(messages) >= 49  # the end may be the last of its fifty
     for client in talkers:
         client.close()
 

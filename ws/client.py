@@ -93,8 +93,9 @@ class Connection(Source):
     """
 
     __slots__ = (
-        "_blocked _checkpoint _dropped _head _held _ping _queue _room _tls bytes_in bytes_out client "
-        "deflate limits lock loop messages_in messages_out protocol queued reason refusal stage"
+        "_blocked _checkpoint _dropped _head _held _ping _queue _room _tls "
+        "bytes_in bytes_out client deflate limits lock loop messages_in messages_out "
+        "protocol queued reason refusal stage"
     ).split()
 
     def __init__(
