@@ -16,7 +16,7 @@ from .deflate import Deflate, Outgoing
 from .frames import FIN, INTERNAL_ERROR, PING, Buffer, frame
 from .handshake import HandshakeError, Head, Request, Response
 from .limits import Limits
-from .loop import DECIDE, GONE, OPENED, READ, REQUEST, WRITE, Loop, Source
+from .loop import DECIDE, GONE, LONGEST_POLL, OPENED, READ, REQUEST, WRITE, Loop, Source
 from .protocol import Event, Protocol
 
 CHUNK = 1 << 16
@@ -93,7 +93,7 @@ class Connection(Source):
     """
 
     __slots__ = (
-        "_blocked _checkpoint _dropped _head _held _ping _queue _room _tls "
+        "_blocked _checkpoint _dropped _head _held _held_size _ping _queue _room _tls "
         "bytes_in bytes_out client deflate limits lock loop messages_in messages_out "
         "protocol queued reason refusal stage"
     ).split()
@@ -118,6 +118,7 @@ class Connection(Source):
         self._blocked = False  # the socket takes no more: the loop tells when it does
         self._room: threading.Condition | None = None  # made when a `send` has to wait
         self._held: list[bytes] | None = None  # what waits for a fragmented message to end
+        self._held_size = 0
         self._ping: Any = None  # payload and time of the last ping, until its pong
         self._checkpoint: Any = None  # bytes in and out at the last keepalive ping
         loop.schedule(self, time.monotonic() + limits.open_timeout)
@@ -199,23 +200,20 @@ class Connection(Source):
         At `max_queue_size`, wait up to *wait* seconds for room; after that, or at once without
         *wait* if `slow_client` is 'close', cut the connection.
         """
-        self.lock.acquire()  # cheaper than `with`, and this is where the time goes
-        try:
+        with self.lock:
             if self.stage != OPEN or self.protocol.close_sent:
                 return False
             size = len(data)
-            if self.queued and self.queued + size > self.limits.max_queue_size:
-                if not self._make_room(size, wait):
-                    return False
+            if self.queued and not self._has_room(size, wait, fragment):
+                return False
             self.messages_out += final
             if self._held is not None and not fragment:
                 self._held.append(data)
+                self._held_size += size
                 self.queued += size
             else:
                 self._push(data)
             return True
-        finally:
-            self.lock.release()
 
     def send_message(self, message: Outgoing, wait: float) -> bool:
         """Do as `send`, compressed if that was agreed on."""
@@ -245,17 +243,18 @@ class Connection(Source):
         finally:
             with self.lock:
                 held, self._held = self._held or [], None
+                self.queued -= self._held_size
+                self._held_size = 0
                 for data in held:
-                    self.queued -= len(data)
-                    if not self.protocol.close_sent:
+                    if self.stage == OPEN and not self.protocol.close_sent:
                         self._push(data)
 
     def send_control(self, opcode: int, payload: bytes) -> bool:
-        """Send a ping or pong, unless the queue is full; never waits (RFC 6455 §5.5)."""
+        """Send a ping or pong, unless much is queued; never waits (RFC 6455 §5.5)."""
         with self.lock:
             if self.stage != OPEN or self.protocol.close_sent:
                 return False
-            if self.queued > self.limits.max_queue_size:
+            if self.queued > CHUNK:  # there is no need to answer every ping (§5.5.3)
                 return False
             self._push(frame(opcode, payload))
             return True
@@ -342,6 +341,8 @@ class Connection(Source):
                 return
             self.stage = DEAD
             self._queue.clear()
+            self.protocol.end()
+            self.events = self._head = None
             if self._room:
                 self._room.notify_all()
             self.loop.forget(self)
@@ -370,6 +371,7 @@ class Connection(Source):
 
     def _flush(self) -> None:
         queue = self._queue
+        before = self.queued
         try:
             while queue:
                 taken = 1
@@ -387,10 +389,12 @@ class Connection(Source):
             if not self._blocked:
                 self._blocked = True
                 self.loop.poll(self, add=WRITE)
+            if self._room and self.queued < before:
+                self._room.notify_all()
             return
         except (OSError, ValueError):
             queue.clear()
-            self.queued = 0
+            self.queued = self._held_size
             self.cut("connection lost")
         if self._blocked:
             self._blocked = False
@@ -422,23 +426,27 @@ class Connection(Source):
         except OSError:
             pass
 
-    def _make_room(self, size: int, wait: float) -> bool:
-        """Wait until *size* bytes may be queued."""
-        if not self._blocked:
-            self._flush()
+    def _has_room(self, size: int, wait: float, fragment: bool) -> bool:
+        """Wait until *size* bytes may be queued; for a fragment what is held doesn't count."""
         deadline = time.monotonic() + wait
-        while self.queued and self.queued + size > self.limits.max_queue_size:
+        while True:
+            waiting = self.queued - (self._held_size if fragment else 0)
+            if not waiting or waiting + size <= self.limits.max_queue_size:
+                return True
+            if not self._blocked and self._queue:
+                self._flush()
+                continue
             remaining = deadline - time.monotonic()
             if remaining <= 0:
-                if wait or self.limits.slow_client == "close":
+                to_blame = fragment or not self._held
+                if to_blame and (wait or self.limits.slow_client == "close"):
                     self.cut(f"took too long to read: {self.queued} bytes were waiting for it")
                 return False
             if self._room is None:
                 self._room = threading.Condition(self.lock)
-            self._room.wait(remaining)
+            self._room.wait(min(remaining, LONGEST_POLL))
             if self.stage != OPEN or self.protocol.close_sent:
                 return False
-        return True
 
     # Deadlines
 

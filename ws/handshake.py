@@ -311,9 +311,10 @@ def is_token(name: bytes) -> bool:
 
 def _same_host(origin: str, headers: Headers) -> bool:
     """Say whether a page's origin has the host and port that it connects to."""
-    scheme, separator, host = origin.lower().partition("://")
-    port = _PORTS.get(scheme, "")
+    scheme, _, host = origin.lower().partition("://")
+    port = _PORTS.get(scheme)
+    if port is None:
+        return False
     wanted = headers.get("host", "").lower()
-    if port:
-        host, wanted = (h[: -len(port)] if h.endswith(port) else h for h in (host, wanted))
-    return bool(separator) and host == wanted
+    host, wanted = (h[: -len(port)] if h.endswith(port) else h for h in (host, wanted))
+    return host == wanted

@@ -40,6 +40,8 @@ READ_AHEAD = 16
 """Messages that may wait for their callback before their source is no longer read."""
 TICKS = 16
 """Deadlines are kept to a sixteenth of a second, so that many share one wake-up."""
+LONGEST_POLL = 3600.0
+"""Seconds; systems refuse to wait for a month."""
 SPARE_SECONDS = 10.0
 """How long a thread without work stays."""
 
@@ -107,7 +109,7 @@ class Loop:
         live = ("EpollSelector", "KqueueSelector")
         self._live = type(self._selector).__name__ in live
         self._polls = threading.Lock()  # guards the interest of all sources
-        self._polling = self._woken = self._closed = False
+        self._polling = self._closed = False
         self._scheduled: deque[tuple[Any, float | None]] = deque()
         self._resumed: deque[Any] = deque()
         self._timers: dict[int, set[Any]] = {}  # by tick; the leader's own, like _ticks
@@ -127,6 +129,7 @@ class Loop:
         self._lead: list[None] = []
         self._batch = self._turn = 0  # polls, and sources served with callbacks, so far
         self._serving: tuple[Any, Any] = (None, None)
+        self._hurry = False  # the monitor asks the leader to serve the others
         self._dozing = False  # the monitor sleeps
         self._rouse = threading.Event()
         self._waker = _Waker()
@@ -173,8 +176,10 @@ class Loop:
 
     def forget(self, source: Source) -> None:
         """Never poll *source* again; to be called before its descriptor is closed."""
-        self.poll(source, remove=READ | WRITE)
-        source.interest = FORGOTTEN
+        with self._polls:
+            if source.interest > 0 and not self._closed:
+                self._selector.unregister(source)
+            source.interest = FORGOTTEN
         self.schedule(source, None)
 
     def schedule(self, source: Source, deadline: float | None) -> None:
@@ -192,8 +197,7 @@ class Loop:
         self._wake()
 
     def _wake(self) -> None:
-        if self._polling and not self._woken:
-            self._woken = True
+        if self._polling:
             self._waker.wake()
 
     # The leader
@@ -206,11 +210,11 @@ class Loop:
             self._polling = True
             self._set_timers()
             ready = self._selector.select(self._timeout())
-            self._polling = self._woken = False
+            self._polling = False
             self._batch += 1
             if self._ticks:
                 self._expire()
-            while self._resumed:
+            for _ in range(len(self._resumed)):
                 stuck = self._serve(self._resumed.popleft(), READ, lead)
                 if stuck is not None:
                     return stuck
@@ -241,25 +245,29 @@ class Loop:
         self._serving = source, events
         run, put_down, take_up = self._run, lead.append, lead.pop
         protocol = source.protocol
-        idle = True
+        first = True
         for event in events:
             self.more = protocol.more
             if event[0] > BINARY and event[0] in URGENT:
                 run(source, event)
             elif self._inline and source.inbox is None:
-                if idle:
-                    idle = False
+                if first:
+                    first = False
                     self._turn += 1
-                    if self._dozing:
-                        self._rouse.set()
                 put_down(None)
+                if self._dozing:
+                    self._rouse.set()
                 run(source, event)
                 try:
                     take_up()
                 except IndexError:
                     return source
-            elif not self._enqueue(source, event):
-                source.events = events
+                if self._hurry:  # the others have waited for long enough
+                    self._hurry = False
+                    source.events = events
+                    self._resumed.append(source)
+                    break
+            elif not self._enqueue(source, event, events):
                 self.poll(source, remove=READ)
                 break
         else:
@@ -277,8 +285,8 @@ class Loop:
                 return
             source.on_writable()
 
-    def _enqueue(self, source: Any, event: Event) -> bool:
-        """Leave *event* to a worker; False if no more may be read until it is done."""
+    def _enqueue(self, source: Any, event: Event, events: Iterator[Event]) -> bool:
+        """Leave *event* to a worker; False if *events* have to wait until it is done."""
         with self._mutex:
             if source.inbox is None:
                 source.inbox = deque()
@@ -286,7 +294,10 @@ class Loop:
                 if self._workers + len(self._runnable) <= self._threads:
                     self._employ()
             source.inbox.append(event)
-            return event[0] not in BARRIERS and len(source.inbox) < READ_AHEAD
+            if event[0] not in BARRIERS and len(source.inbox) < READ_AHEAD:
+                return True
+            source.events = events  # before the mutex is released, or the worker wouldn't resume
+            return False
 
     # Timers, all touched by the leader alone
 
@@ -308,7 +319,9 @@ class Loop:
             return 0
         while self._ticks and not self._timers[self._ticks[0]]:
             del self._timers[heapq.heappop(self._ticks)]
-        return max(0, self._ticks[0] / TICKS - time.monotonic()) if self._ticks else None
+        if not self._ticks:
+            return None
+        return min(max(0, self._ticks[0] / TICKS - time.monotonic()), LONGEST_POLL)
 
     def _expire(self) -> None:
         now = time.monotonic()
@@ -328,13 +341,15 @@ class Loop:
         while not self._stopped:
             if quiet >= QUIET_LOOKS:
                 self._dozing = True
-                if turn == self._turn:  # no callback has begun since the last look
+                if turn == self._turn and not self._lead:  # still no callback
                     self._rouse.wait()
                 self._rouse.clear()
                 self._dozing = False
             time.sleep(LOOK)
-            stuck = batch == self._batch and self._turn - turn < SLOW_TURNS
-            busy = turn != self._turn or self._short or self._lead
+            lasting = batch == self._batch and not self._polling
+            stuck = lasting and self._turn - turn < SLOW_TURNS
+            self._hurry = lasting
+            busy = lasting or turn != self._turn or self._short
             quiet = 0 if busy else quiet + 1
             batch, turn = self._batch, self._turn
             if stuck and self._take_lead():
@@ -410,7 +425,14 @@ class Loop:
                         return None
 
     def _lead_then_work(self) -> None:
-        source = self._lead_on()
+        try:
+            source = self._lead_on()
+        except Exception:
+            logger.exception("error in the loop, which goes on")
+            time.sleep(LOOK)
+            with self._mutex:
+                self._vacant = True
+            return
         if source is not None:
             self._work(source)
             return
@@ -441,7 +463,7 @@ class Loop:
             ran = True
             slow = time.monotonic() - started > SLOW_SECONDS
             self._set_eager(EAGER_TURNS if slow else max(0, self._eager - 1))
-        if source.events is not None:
+        if source.inbox is None and source.events is not None:
             self.resume(source)
 
 

@@ -147,6 +147,12 @@ class Protocol:
         self.more = False
         return FAIL, error
 
+    def end(self) -> None:
+        """Let go of what was kept; nothing that comes is parsed any more."""
+        self.done = True
+        self._message = self._deflate = None
+        self._pending = b""
+
     def close(self, code: int, reason: str = "") -> bytes:
         """Return the close frame to send, or b'' if one was sent already (RFC 6455 §5.5.1).
 

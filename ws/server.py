@@ -22,7 +22,7 @@ from .handshake import HandshakeError, Request, Response
 from .handshake import accept, check_upgrade, choose_subprotocol, not_an_upgrade, parse_extensions
 from .limits import Limits
 from .listen import Listener, bind, bind_unix
-from .loop import DECIDE, GONE, OPENED, REQUEST, Loop, Source
+from .loop import DECIDE, GONE, LONGEST_POLL, OPENED, REQUEST, Loop, Source
 from .protocol import FAIL, Event
 
 REFUSED_SPARE = 100
@@ -278,7 +278,7 @@ class WSServer:
 
         A server runs once: RuntimeError the second time.
         """
-        if self._started:
+        if self._started or self._stopping is not None:
             raise RuntimeError("a server runs once: make a new WSServer")
         if self._sock:
             sockets, name = [self._sock], self._sock.getsockname()
@@ -290,12 +290,15 @@ class WSServer:
             sockets = [bind_unix(self._unix)]
         else:
             sockets, self.port = bind(self.host, self.port)
-        self._started = self._running = True
-        self._end.acquire()
+        self._started = True
         self._loop = loop = Loop(self._run, self._fault, self.limits.threads)
         self._listeners = [Listener(sock, loop, self._admit, self._warn) for sock in sockets]
+        self._end.acquire()
         loop.start()
+        self._running = True
         atexit.register(self.shutdown)
+        if self._stopping is not None:  # a shutdown came meanwhile
+            loop.schedule(self._stopper, 0)
         return self
 
     def run(self) -> None:
@@ -339,18 +342,18 @@ class WSServer:
     def shutdown(self, timeout: float = 5.0) -> bool:
         """Stop: no new connections, 1001 to all clients after what is queued for them.
 
-        Returns within *timeout* seconds whether everybody left in time; the others are cut.
-        It may be called more than once, and from anywhere. From inside a callback, or from a
-        signal handler that interrupted one of this library's calls, it returns at once, since
-        the rest can only follow when that has returned.
+        Returns within *timeout* seconds (an hour at most) whether everybody left in time; the
+        others are cut. It may be called more than once, and from anywhere. From inside a
+        callback, or from a signal handler that interrupted one of this library's calls, it
+        returns at once, since the rest can only follow when that has returned.
         """
+        timeout = min(max(timeout, 0), LONGEST_POLL)
+        deadline = time.monotonic() + timeout
+        self._stopping = min(deadline, self._stopping or deadline)
         if self._running:
-            deadline = time.monotonic() + timeout
-            self._stopping = min(deadline, self._stopping or deadline)
             self._loop.schedule(self._stopper, 0)
             if not (self._loop.inside() or _interrupted()):
                 self._wait(timeout)
-        self._started = True
         return not self._running and self._cut_by is None
 
     def reload_cert(self) -> None:
@@ -395,7 +398,8 @@ class WSServer:
             self._cut_by = self._cut_by or now + CUT_SECONDS
             for connection in connections:
                 connection.give_up("server shut down")
-        self._loop.schedule(self._stopper, self._cut_by or self._stopping - CUT_SECONDS)
+        later = self._cut_by or self._stopping - CUT_SECONDS
+        self._loop.schedule(self._stopper, later if self._connections or finishing else 0)
 
     # Connections; the leader calls these
 
@@ -511,9 +515,11 @@ class WSServer:
                 deflate, extension = negotiate(offers, self._compression)
             headers = response.headers if response is not None else {}
             switching = accept(request, client.subprotocol, headers, extension)
-            if connection.open(switching, deflate):
+            with self._lock:
+                self._clients[client] = None
+            if not connection.open(switching, deflate):  # it is over already
                 with self._lock:
-                    self._clients[client] = None
+                    del self._clients[client]
 
     def _refuse(self, connection: Connection, request: Request, response: Response) -> None:
         logger.info("%s: %r: %d", connection.client.getpeername(), request, response.status)
@@ -522,10 +528,10 @@ class WSServer:
     def _finish(self, connection: Connection, code: int, reason: str) -> None:
         """The WebSocket is closed: say so, once."""
         client = connection.client
-        client.close_code, client.close_reason = code, reason
         with self._lock:
             if client not in self._clients:  # a second end, as by a cut during a shutdown
                 return
+            client.close_code, client.close_reason = code, reason
             self._finishing += 1
             del self._clients[client]
             for room in self._memberships.pop(client, ()):
@@ -548,17 +554,20 @@ class WSServer:
 
     def _raised(self, client: Client, error: BaseException) -> None:
         """Report what a callback raised, and close its client."""
-        logger.error("callback for %s raised", client.getpeername(), exc_info=error)
-        connection = client._connection
-        if connection.stage < OPEN:  # it was onrequest
-            connection.answer(Response(500, "internal error\n"))
-        connection.close(INTERNAL_ERROR, "internal error")
-        callback = self._callbacks.get("onerror")
-        if callback:
-            try:
+        try:
+            logger.error("callback for %s raised", client.getpeername(), exc_info=error)
+            connection = client._connection
+            if connection.stage < OPEN:  # it was onrequest
+                connection.answer(Response(500, "internal error\n"))
+            connection.close(INTERNAL_ERROR, "internal error")
+            callback = self._callbacks.get("onerror")
+            if callback:
                 callback(client, error)
-            except BaseException:
+        except BaseException:
+            try:
                 logger.exception("onerror raised")
+            except BaseException:
+                pass  # there is no memory left to complain with
 
     def _warn(self, message: str, *args: Any) -> None:
         """Log a warning that peers can cause, at most once in a while for each message."""

@@ -15,6 +15,9 @@ import pytest
 import wsclient
 from wsclient import DEADLINE, WSClient, connect, eventually, request
 
+from ws import WSServer
+from ws.loop import Loop
+
 ROOT = str(Path(__file__).resolve().parents[2])
 ECHO = """
 import sys, signal, threading, time
@@ -121,10 +124,40 @@ def test_shutdown_from_many_threads_at_once(serve):
 
 
 def test_shutdown_before_start():
-    from ws import WSServer
-
     server = WSServer()
     assert server.shutdown() is True
+    with pytest.raises(RuntimeError):
+        server.start()
+
+
+def test_shutdown_while_it_starts(monkeypatch):
+    server = WSServer("127.0.0.1", 0)
+    start = Loop.start
+    monkeypatch.setattr(Loop, "start", lambda self: (server.shutdown(1), start(self)))
+    server.run()
+
+
+def test_without_end(serve):
+    """Times beyond what the system's calls take."""
+    serving = serve(ping_interval=90 * 86400.0, close_timeout=1e9, send_timeout=1e12)
+    peer, client = serving.connect()
+    serving.server.close(client)
+    assert peer.recv() == (1000, "")
+    peer.close()
+    assert serving.next("close") is client
+    assert serving.server.shutdown(float("inf")) is True
+
+
+def test_the_close_code_does_not_change_after_onclose(serve):
+    serving = serve(threads=1)
+    serving.server.onmessage(lambda client, message: time.sleep(0.05))
+    peers, clients = zip(*[serving.connect() for _ in range(2)])
+    for peer in peers:
+        peer.send_frames(*[wsclient.frame(1, b"x")] * 4, wsclient.close_frame(1000, "bye"))
+        peer.close()
+    assert {serving.next("close"), serving.next("close")} == set(clients)
+    eventually(lambda: not serving.server._connections)
+    assert [(client.close_code, client.close_reason) for client in clients] == [(1000, "bye")] * 2
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")

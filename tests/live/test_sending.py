@@ -185,3 +185,54 @@ def test_large_and_small_messages_in_order_through_a_full_queue(serve, size):
         message = peer.recv()
         assert len(message) == size and message == bytes([n]) * size
         assert peer.recv() == f"small {n}"
+
+
+def test_a_waiting_send_goes_on_as_soon_as_there_is_room(serve):
+    serving = serve(max_queue_size=4 * MIB)
+    slow, client = serving.connect()
+    while client._connection.queued < 3 * MIB:
+        assert serving.server.send(client, b"x" * (MIB // 2))
+    while client._connection.queued + MIB // 2 <= 4 * MIB:
+        assert serving.server.send(client, b"x" * (MIB // 2))
+    left = queue.Queue()
+
+    def send():
+        assert serving.server.send(client, b"y" * MIB)
+        left.put(client._connection.queued)
+
+    threading.Thread(target=send).start()
+    eventually(lambda: client._connection._room)
+    while left.empty():
+        slow.recv_frame()
+    assert left.get() > MIB, "it didn't wait for the queue to be empty"
+
+
+@pytest.mark.parametrize("slow_client", ["close", "skip"])
+def test_a_long_stream_and_broadcasts_do_not_cost_a_client_its_connection(serve, slow_client):
+    serving = serve(max_queue_size=100_000, send_timeout=0.3, slow_client=slow_client)
+    peer, client = serving.connect()
+    server = serving.server
+    accepted = queue.Queue()
+
+    def chunks():
+        for _ in range(20):
+            yield "s" * 1000
+            accepted.put(sum(server.sendall("z" * 999) for _ in range(15)))
+
+    assert server.send(client, chunks())
+    total = sum(accepted.get() for _ in range(20))
+    assert 0 < total < 300, "what is over the bound is left out"
+    assert peer.recv() == "s" * 20_000
+    assert [peer.recv() for _ in range(total)] == ["z" * 999] * total
+    assert server.clients == [client]
+
+
+def test_pongs_for_a_client_that_does_not_read_are_left_out(serve):
+    serving = serve(ping_interval=None)
+    peer, client = serving.connect()
+    while client._connection.queued < 200_000:
+        serving.server.send(client, b"x" * 100_000)
+    peer.send_frames(*[wsclient.frame(wsclient.PING)] * 5000)
+    peer.send("behind")
+    eventually(lambda: client._connection.messages_in)
+    assert len(client._connection._queue) < 20

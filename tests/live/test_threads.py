@@ -12,6 +12,10 @@ import pytest
 import wsclient
 from wsclient import DEADLINE, connect, eventually
 
+from ws import frames
+from ws.client import Connection
+from ws.loop import Loop
+
 
 @pytest.fixture
 def gate():
@@ -274,3 +278,60 @@ def test_under_a_tiny_switch_interval(serve):
             assert [peer.recv() for _ in messages] == messages
     finally:
         sys.setswitchinterval(interval)
+
+
+def test_reading_goes_on_although_the_worker_was_quicker_than_the_leader(serve, monkeypatch):
+    enqueue = Loop._enqueue
+
+    def slowly(self, *arguments):
+        more = enqueue(self, *arguments)
+        time.sleep(0 if more else 0.01)
+        return more
+
+    monkeypatch.setattr(Loop, "_enqueue", slowly)
+    monkeypatch.setattr("ws.loop.READ_AHEAD", 1)
+    serving = serve()
+    serving.server._loop._set_eager(10**6)  # all callbacks go to workers
+    peer, _ = serving.connect()
+    messages = [str(n) for n in range(100)]
+    peer.send_frames(*[wsclient.frame(wsclient.TEXT, message.encode()) for message in messages])
+    assert [peer.recv() for _ in messages] == messages
+
+
+def test_a_callback_that_blocks_at_the_end_of_a_long_batch_is_noticed(serve, gate, monkeypatch):
+    """The monitor must not sleep through it, though the batch looked idle for a while."""
+    monkeypatch.setattr("ws.loop.QUIET_LOOKS", 1)
+    serving = serve()
+    gated(serving, gate)
+    peer, client = serving.connect()
+    other, _ = serving.connect()
+    send_control = Connection.send_control
+
+    def slowly(self, *arguments):
+        if self is client._connection:
+            time.sleep(0.001)
+        return send_control(self, *arguments)
+
+    monkeypatch.setattr(Connection, "send_control", slowly)
+    pings = [wsclient.frame(wsclient.PING)] * 100
+    one, wait = (wsclient.frame(wsclient.TEXT, text) for text in (b"1", b"wait"))
+    peer.send_frames(one, *pings, wait)
+    assert peer.recv() == "1"
+    other.send("x")
+    assert other.recv() == "x"
+
+
+def test_parsing_that_takes_long_lets_others_in_between(serve, monkeypatch):
+    """As inflating does, of which one read may hold a lot."""
+    unmask = frames.unmask
+    monkeypatch.setattr("ws.protocol.unmask", lambda *data: (time.sleep(0.002), unmask(*data))[1])
+    serving = serve()
+    order = queue.Queue()
+    serving.server.onmessage(lambda client, message: order.put(message))
+    busy, _ = serving.connect()
+    other, _ = serving.connect()
+    busy.send_frames(*[wsclient.frame(wsclient.TEXT, b"busy")] * 300)
+    assert order.get(timeout=DEADLINE) == "busy"
+    other.send("other")
+    got = iter(lambda: order.get(timeout=DEADLINE), "other")
+    assert sum(1 for _ in got) < 100
