@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -15,7 +16,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import trustme
 from wsclient import CONT, DEADLINE, TEXT, WSClient, connect, frame, request
+
+import chat.server
+from ws import WSServer
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULE = ("-m", "chat")
@@ -60,7 +65,7 @@ def chatting(*arguments, **options):
 
 
 @pytest.fixture
-def chat():
+def running():
     with chatting(0) as process:
         yield process
 
@@ -89,39 +94,39 @@ def fetch(port, path="/", method="GET"):
 # Messages
 
 
-def test_what_one_says_everyone_gets(chat):
-    with connect(chat.port) as alice, connect(chat.port) as bob:
+def test_what_one_says_everyone_gets(running):
+    with connect(running.port) as alice, connect(running.port) as bob:
         alice.send("hello, <b>world</b> 👋")
         assert alice.recv() == bob.recv() == "hello, <b>world</b> 👋"
         bob.send("  as it stands\n")
         assert alice.recv() == bob.recv() == "  as it stands\n"
 
 
-def test_a_newcomer_gets_the_last_fifty_in_order(chat):
-    with connect(chat.port) as alice:
+def test_a_newcomer_gets_the_last_fifty_in_order(running):
+    with connect(running.port) as alice:
         said = [f"message {number}" for number in range(70)]
         for text in said:
             alice.send(text)
         assert [alice.recv() for _ in said] == said
-        with connect(chat.port) as bob:
+        with connect(running.port) as bob:
             assert [bob.recv() for _ in range(50)] == said[20:]
             alice.send("and on")
             assert bob.recv() == "and on"
 
 
-def test_a_history_of_the_longest_messages_reaches_a_newcomer(chat):
-    with connect(chat.port) as alice:
+def test_a_history_of_the_longest_messages_reaches_a_newcomer(running):
+    with connect(running.port) as alice:
         said = [f"{number:02}" + "x" * (LONGEST - 2) for number in range(50)]
         for text in said:
             alice.send(text)
             assert alice.recv() == text
-        with connect(chat.port) as bob:
+        with connect(running.port) as bob:
             assert [bob.recv() for _ in said] == said
 
 
-def test_everyone_sees_the_same_order_whenever_they_came(chat):
+def test_everyone_sees_the_same_order_whenever_they_came(running):
     """Six talk at once while newcomers arrive: nothing is missed, doubled or out of order."""
-    talkers = [connect(chat.port) for _ in range(6)]
+    talkers = [connect(running.port) for _ in range(6)]
     said = {f"{talker} {count}" for talker in range(6) for count in range(100)}
 
     def talk(number):
@@ -139,7 +144,7 @@ def test_everyone_sees_the_same_order_whenever_they_came(chat):
         heard = [pool.submit(listen_to_all, number) for number in range(6)]
         for number in range(6):
             pool.submit(talk, number)
-        newcomers = [pool.submit(listen_to_the_end, connect(chat.port)) for _ in range(50)]
+        newcomers = [pool.submit(listen_to_the_end, connect(running.port)) for _ in range(50)]
         order = heard[0].result()
         talkers[0].send("the end")
         assert set(order) == said
@@ -152,30 +157,55 @@ def test_everyone_sees_the_same_order_whenever_they_came(chat):
         client.close()
 
 
+def test_what_is_said_while_one_enters_comes_once(monkeypatch):
+    """A client is listed before `onopen` is called for it: a message may come in between."""
+    entering, said = threading.Event(), threading.Event()
+
+    class Slow(WSServer):
+        def onopen(self, callback):
+            def enter(client):
+                if len(self.clients) > 1:
+                    entering.set()
+                    assert said.wait(DEADLINE)
+                callback(client)
+
+            return super().onopen(enter)
+
+    monkeypatch.setattr(chat.server, "WSServer", Slow)
+    server = chat.server.make_server("127.0.0.1", 0)
+    with server.start(), connect(server.port) as alice, connect(server.port) as bob:
+        assert entering.wait(DEADLINE)
+        alice.send("meanwhile")
+        assert alice.recv() == "meanwhile"
+        said.set()
+        alice.send("then")
+        assert [bob.recv(), bob.recv()] == ["meanwhile", "then"]
+
+
 @pytest.mark.parametrize("nothing", ["", " ", "\n\t "])
-def test_nothing_is_not_a_message(chat, nothing):
-    with connect(chat.port) as alice:
+def test_nothing_is_not_a_message(running, nothing):
+    with connect(running.port) as alice:
         alice.send(nothing)
         alice.send("something")
         assert alice.recv() == "something"
 
 
-def test_a_fragmented_message_is_one(chat):
-    with connect(chat.port) as alice:
+def test_a_fragmented_message_is_one(running):
+    with connect(running.port) as alice:
         alice.send_frames(frame(TEXT, b"in ", fin=False), frame(CONT, b"pieces"))
         assert alice.recv() == "in pieces"
 
 
-def test_too_long_a_message_is_refused_and_not_kept(chat):
-    with connect(chat.port) as alice, connect(chat.port) as bob:
+def test_too_long_a_message_is_refused_and_not_kept(running):
+    with connect(running.port) as alice, connect(running.port) as bob:
         alice.send("x" * (LONGEST + 1))
         assert alice.recv()[0] == 1009
         bob.send("still here")
         assert bob.recv() == "still here"
 
 
-def test_binary_is_refused(chat):
-    with connect(chat.port) as alice:
+def test_binary_is_refused(running):
+    with connect(running.port) as alice:
         alice.send(b"\0\1")
         assert alice.recv() == (1003, "text only")
 
@@ -184,8 +214,8 @@ def test_binary_is_refused(chat):
     ("origin", "status"),
     [("null", 101), ("http://localhost", 101), ("https://elsewhere.example", 403)],
 )
-def test_pages_from_files_and_from_here_may_connect(chat, origin, status):
-    with WSClient(chat.port, request("/", "Origin: " + origin)) as client:
+def test_pages_from_files_and_from_here_may_connect(running, origin, status):
+    with WSClient(running.port, request("/", "Origin: " + origin)) as client:
         assert client.status == status
 
 
@@ -202,8 +232,8 @@ def test_pages_from_files_and_from_here_may_connect(chat, origin, status):
         ("/chat.js", "chat.js", "text/javascript; charset=utf-8"),
     ],
 )
-def test_the_page_is_served_on_the_same_port(chat, path, file, content_type):
-    response, body = fetch(chat.port, path)
+def test_the_page_is_served_on_the_same_port(running, path, file, content_type):
+    response, body = fetch(running.port, path)
     assert response.status == 200
     assert body == (ROOT / "chat" / file).read_bytes()
     assert response.getheader("Content-Type") == content_type
@@ -211,18 +241,18 @@ def test_the_page_is_served_on_the_same_port(chat, path, file, content_type):
     policy = response.getheader("Content-Security-Policy").split("; ")
     assert {"default-src 'none'", "script-src 'self'", "style-src 'self'"} <= set(policy)
     assert "unsafe" not in " ".join(policy)
-    head, nothing = fetch(chat.port, path, "HEAD")
+    head, nothing = fetch(running.port, path, "HEAD")
     assert (head.status, nothing) == (200, b"")
     assert sorted(head.getheaders()) == sorted(response.getheaders())
 
 
 @pytest.mark.parametrize("path", ["/favicon.ico", "/server.py", "/../ws/server.py", "//index.html"])
-def test_nothing_else_is_served(chat, path):
-    assert fetch(chat.port, path)[0].status == 404
+def test_nothing_else_is_served(running, path):
+    assert fetch(running.port, path)[0].status == 404
 
 
-def test_pages_are_only_read(chat):
-    response, _ = fetch(chat.port, "/", "POST")
+def test_pages_are_only_read(running):
+    response, _ = fetch(running.port, "/", "POST")
     assert response.status == 405
     assert response.getheader("Allow") == "GET, HEAD"
 
@@ -238,30 +268,42 @@ def test_the_page_loads_nothing_from_elsewhere_and_never_makes_html_of_text():
 
 
 def test_the_script_works_from_any_folder(tmp_path):
-    with chatting(0, how=SCRIPT, cwd=tmp_path) as chat, connect(chat.port) as alice:
+    with chatting(0, how=SCRIPT, cwd=tmp_path) as running, connect(running.port) as alice:
         alice.send("hello")
         assert alice.recv() == "hello"
 
 
-def test_it_says_where_to_look(chat):
-    assert chat.line == f"Chat on http://localhost:{chat.port}/ (Ctrl-C ends it)\n"
+def test_it_says_where_to_look(running):
+    assert running.line == f"Chat on http://localhost:{running.port}/ (Ctrl-C ends it)\n"
 
 
 def test_host_is_where_it_listens():
-    with chatting("--host", "127.0.0.1", 0) as chat:
-        assert chat.line.startswith(f"Chat on http://127.0.0.1:{chat.port}/ ")
+    with chatting("--host", "127.0.0.1", 0) as running:
+        assert running.line.startswith(f"Chat on http://127.0.0.1:{running.port}/ ")
+
+
+def test_a_certificate_makes_it_https_and_wss(tmp_path):
+    authority = trustme.CA()
+    cert, context = str(tmp_path / "cert.pem"), ssl.create_default_context()
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(cert)
+    authority.configure_trust(context)
+    with chatting("--cert", cert, 0) as running:
+        assert running.scheme == "https"
+        with connect(running.port, context=context) as alice:
+            alice.send("hello")
+            assert alice.recv() == "hello"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_a_signal_ends_it(chat, name):
-    with connect(chat.port) as alice:
+def test_a_signal_ends_it(running, name):
+    with connect(running.port) as alice:
         alice.send("hello")
         assert alice.recv() == "hello"
-        chat.send_signal(getattr(signal, name))
+        running.send_signal(getattr(signal, name))
         assert alice.recv()[0] == 1001
-    out, err = chat.communicate(timeout=DEADLINE)
-    assert (chat.returncode, out, err) == (0, "", "")
+    out, err = running.communicate(timeout=DEADLINE)
+    assert (running.returncode, out, err) == (0, "", "")
 
 
 def test_a_port_that_is_taken():
@@ -273,15 +315,18 @@ def test_a_port_that_is_taken():
     assert f"127.0.0.1 port {port}" in error
 
 
-def test_a_certificate_that_is_not_there(tmp_path):
-    path = str(tmp_path / "cert.pem")
+def test_a_host_that_is_not_this_machine():
+    assert "192.0.2.1" in refused(0, "--host", "192.0.2.1")
+
+
+def test_a_certificate_or_key_that_is_not_there(tmp_path):
+    path = str(tmp_path / "missing.pem")
     assert path in refused(0, "--cert", path)
+    assert path in refused(0, "--cert", __file__, "--key", path)
 
 
-def test_a_certificate_that_is_none(tmp_path):
-    path = tmp_path / "cert.pem"
-    path.write_text("not a certificate")
-    assert str(path) in refused(0, "--cert", path)
+def test_a_certificate_that_is_none():
+    assert f"{__file__}: not a certificate" in refused(0, "--cert", __file__)
 
 
 @pytest.mark.parametrize(

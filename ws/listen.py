@@ -24,7 +24,10 @@ def bind(host: str, port: int, attempts: int = 10) -> tuple[list[socket.socket],
     Raises OSError that says where it can't listen, and why.
     """
     flags, kind = socket.AI_PASSIVE, socket.SOCK_STREAM
-    infos = dict.fromkeys(socket.getaddrinfo(host or None, port, type=kind, flags=flags))
+    try:
+        infos = dict.fromkeys(socket.getaddrinfo(host or None, port, type=kind, flags=flags))
+    except (socket.gaierror, UnicodeError) as error:
+        raise OSError(f"can't find {host!r}: {error}")
     chosen = port
     sockets: list[socket.socket] = []
     failure = OSError(f"{host!r} has no address")

@@ -73,6 +73,10 @@ class WSServer:
         compression: bool | Compression = False,
         **limits: Any,
     ) -> None:
+        if key and not cert:
+            raise ValueError("key= needs cert=")
+        if not 0 <= port <= 65535:
+            raise ValueError(f"port must be from 0 to 65535, not {port}")
         self.host, self.port = host, port
         self.limits = Limits(**limits)
         self.subprotocols = [subprotocols] if isinstance(subprotocols, str) else subprotocols
@@ -110,7 +114,11 @@ class WSServer:
     # Callbacks. Each registrar returns the callback, so that it serves as a decorator.
 
     def onopen(self, callback: Callable[[Client], Any]) -> Callable[[Client], Any]:
-        """Call ``callback(client)`` when a client has connected."""
+        """Call ``callback(client)`` when a client has connected.
+
+        It is in `clients` already, and gets what others `sendall` meanwhile: where that matters,
+        `join` a room in the callback and send to that.
+        """
         self._callbacks["onopen"] = callback
         return callback
 
@@ -191,7 +199,7 @@ class WSServer:
     ) -> int:
         """Send a message to all clients; never blocks. Returns how many it was accepted for.
 
-        to: only to the clients in this room, or to these clients. exclude: not to those.
+        to: only to the clients in this room, to this client, or to these. exclude: not to those.
         compress: see `send`. Of a client whose queue is full, `slow_client` says what becomes.
         """
         outgoing = Outgoing(message, compress)
@@ -359,13 +367,19 @@ class WSServer:
     def reload_cert(self) -> None:
         """Read `cert` and `key` again; new connections get them, the others stay.
 
-        Raises OSError or ssl.SSLError if they can't be used, and the old ones stay in use.
+        Raises OSError that names the files if they can't be used, and the old ones stay in use.
         """
         if not (self._context and self._cert):
             raise ValueError("reload_cert needs a server made with cert=")
+        files = " and ".join(filter(None, (self._cert, self._key)))
         probe = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        for context in (probe, self._context):
-            context.load_cert_chain(self._cert, self._key)
+        try:
+            for context in (probe, self._context):
+                context.load_cert_chain(self._cert, self._key)
+        except OSError as error:
+            unfit = isinstance(error, ssl.SSLError)
+            why = "not a certificate in PEM and its private key" if unfit else error.strerror
+            raise OSError(error.errno, f"can't use {files}: {why}")
 
     def _wait(self, timeout: float = -1) -> None:
         """Wait for the end; by a bare lock, which a signal handler may wait for as well."""

@@ -427,6 +427,14 @@ def test_a_port_that_is_taken_is_a_clear_error(serve):
         WSServer("127.0.0.1", serving.port).start()
 
 
+def test_a_host_that_is_not_found_is_a_clear_error():
+    for host in ("no.such.host.invalid", "a..b"):
+        with pytest.raises(OSError, match=f"can't find '{host}'"):
+            WSServer(host, 0).start()
+    with pytest.raises(ValueError, match="port must be from 0 to 65535"):
+        WSServer(port=70000)
+
+
 def test_context_manager():
     with WSServer("127.0.0.1", 0) as server:
         connect(server.port)

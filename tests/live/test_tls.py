@@ -131,14 +131,18 @@ def test_certificates_reload_without_dropping_clients(serve, tmp_path, context):
         peer.send("x")
         assert peer.recv() == "x"
     (tmp_path / "key.pem").write_text("not a key")
-    with pytest.raises(ssl.SSLError):
+    with pytest.raises(OSError, match=r"key\.pem"):
         serving.server.reload_cert()
     assert serving.connect(context=context), "the last good one stays in use"
 
 
-def test_a_certificate_that_cannot_be_read_is_an_error_at_once(tmp_path):
-    with pytest.raises(OSError):
-        WSServer(cert=str(tmp_path / "missing.pem"))
+def test_a_certificate_that_cannot_be_used_is_an_error_at_once(tmp_path):
+    cert, _ = certificate(tmp_path)
+    for path in (str(tmp_path / "missing.pem"), cert):
+        with pytest.raises(OSError, match=f"can't use {path}: "):
+            WSServer(cert=path)
+    with pytest.raises(ValueError, match="key= needs cert="):
+        WSServer(key=path)
 
 
 def test_reload_needs_a_certificate():

@@ -1,0 +1,11 @@
+"""The chat, from whatever folder: ``python3 chat.py [port]``."""
+
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    # The folder above comes first, or `chat` would be this file.
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    from chat.server import main
+
+    sys.exit(main())
