@@ -1,4 +1,4 @@
-"""Check that ws/ imports only the standard library and itself, and stays within its size."""
+"""Check that ws/ needs only the standard library and itself, and stays within its size."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import ast
 import sys
 from pathlib import Path
 
-LINE_BUDGET = 2400
+LINE_BUDGET = 2800
 """Lines that ws/*.py may have in all, docstrings, comments and blank lines included."""
+
+OPTIONAL = {"zlib_ng"}
+"""What may be imported where it is installed: faster drop-ins, see the extra `fast`."""
 
 WS = Path(__file__).parent.parent / "ws"
 
@@ -23,7 +26,7 @@ def foreign_imports(path: Path) -> list[str]:
         else:
             continue
         for name in names:
-            if name.partition(".")[0] not in sys.stdlib_module_names | {"ws"}:
+            if name.partition(".")[0] not in sys.stdlib_module_names | OPTIONAL | {"ws"}:
                 found.append(f"{path.relative_to(WS.parent)}:{node.lineno}: imports {name}")
     return found
 

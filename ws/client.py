@@ -10,6 +10,7 @@ import ssl
 import struct
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator
 
 from .deflate import Deflate, Outgoing
@@ -93,7 +94,7 @@ class Connection(Source):
     """
 
     __slots__ = (
-        "_blocked _checkpoint _dropped _head _held _held_size _ping _queue _room _tls "
+        "_blocked _checkpoint _dropped _head _held _held_size _ping _queue _space _tls "
         "bytes_in bytes_out client deflate limits lock loop messages_in messages_out "
         "protocol queued reason refusal stage"
     ).split()
@@ -116,7 +117,7 @@ class Connection(Source):
         self._head: Head | None = Head(limits.max_head_size)
         self._queue: list[Buffer] = []
         self._blocked = False  # the socket takes no more: the loop tells when it does
-        self._room: threading.Condition | None = None  # made when a `send` has to wait
+        self._space: threading.Condition | None = None  # made when a `send` has to wait
         self._held: list[bytes] | None = None  # what waits for a fragmented message to end
         self._held_size = 0
         self._ping: Any = None  # payload and time of the last ping, until its pong
@@ -134,14 +135,16 @@ class Connection(Source):
 
     def on_readable(self) -> Iterator[Event] | None:
         try:
-            if self._tls:
-                if self.stage == TLS:
-                    self._shake_hands()
-                    return None
+            if not self._tls:
+                data = self.client.recv(CHUNK)
+            elif self.stage == TLS:
+                self._shake_hands()
+                return None
+            elif self.stage == LINGER:  # past OpenSSL, which takes more data now for an attack
+                data = socket.socket.recv(self.client, CHUNK)
+            else:
                 with self.lock:
                     data = self.client.recv(CHUNK)
-            else:
-                data = self.client.recv(CHUNK)
         except (BlockingIOError, ssl.SSLWantReadError):
             return None
         except (OSError, ValueError):
@@ -259,9 +262,9 @@ class Connection(Source):
             self._push(frame(opcode, payload))
             return True
 
-    def ping(self, payload: bytes = b"") -> bool:
+    def ping(self) -> bool:
         """Send a ping whose pong sets `client.latency`."""
-        payload = payload or os.urandom(4)
+        payload = os.urandom(4)
         self._ping = payload, time.monotonic()
         return self.send_control(PING, payload)
 
@@ -279,8 +282,8 @@ class Connection(Source):
             if not closing:
                 return False
             self._push(closing)
-            if self._room:
-                self._room.notify_all()
+            if self._space:
+                self._space.notify_all()
         self.loop.schedule(self, time.monotonic() + self.limits.close_timeout)
         return True
 
@@ -321,11 +324,9 @@ class Connection(Source):
     def cut(self, reason: str) -> None:
         """End TCP at once, by a reset; the leader notices and finishes. Takes no lock."""
         self.reason = self.reason or reason
-        try:
+        with suppress(OSError):  # it may have gone already
             self.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             socket.socket.shutdown(self.client, socket.SHUT_RDWR)
-        except OSError:
-            pass  # it has gone already
 
     def give_up(self, reason: str) -> None:
         """Cut, and have that noticed even if nothing is read at the moment. For the leader."""
@@ -343,11 +344,14 @@ class Connection(Source):
             self._queue.clear()
             self.protocol.end()
             self.events = self._head = None
-            if self._room:
-                self._room.notify_all()
+            if self._space:
+                self._space.notify_all()
             self.loop.forget(self)
             self.client.close()
         self._dropped(self)
+
+    def on_fault(self) -> None:
+        self.cut("internal error")
 
     def on_writable(self) -> None:
         if self.stage == TLS:
@@ -386,22 +390,17 @@ class Connection(Source):
                 self.queued -= sent
                 queue[:taken] = [memoryview(chunk)[sent:]] if sent < len(chunk) else []
         except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
-            if not self._blocked:
-                self._blocked = True
-                self.loop.poll(self, add=WRITE)
-            if self._room and self.queued < before:
-                self._room.notify_all()
-            return
+            pass
         except (OSError, ValueError):
             queue.clear()
             self.queued = self._held_size
             self.cut("connection lost")
-        if self._blocked:
-            self._blocked = False
-            self.loop.poll(self, remove=WRITE)
-            if self._room:
-                self._room.notify_all()
-        if self.stage == LINGER:
+        if bool(queue) is not self._blocked:
+            self._blocked = bool(queue)
+            self.loop.poll(self, *((WRITE, 0) if queue else (0, WRITE)))
+        if self._space and self.queued < before:
+            self._space.notify_all()
+        if not queue and self.stage == LINGER:
             self._half_close()
 
     def _gather(self) -> tuple[int, bytes]:
@@ -416,15 +415,11 @@ class Connection(Source):
         return taken, b"".join(queue[:taken])
 
     def _half_close(self) -> None:
-        try:
-            if self._tls:
-                try:
-                    self.client.unwrap()  # type: ignore[attr-defined]
-                except (OSError, ValueError):
-                    pass  # the close_notify has left all the same
+        if self._tls:
+            with suppress(OSError, ValueError):  # the close_notify leaves all the same
+                self.client.unwrap()  # type: ignore[attr-defined]
+        with suppress(OSError):
             socket.socket.shutdown(self.client, socket.SHUT_WR)
-        except OSError:
-            pass
 
     def _has_room(self, size: int, wait: float, fragment: bool) -> bool:
         """Wait until *size* bytes may be queued; for a fragment what is held doesn't count."""
@@ -442,9 +437,9 @@ class Connection(Source):
                 if to_blame and (wait or self.limits.slow_client == "close"):
                     self.cut(f"took too long to read: {self.queued} bytes were waiting for it")
                 return False
-            if self._room is None:
-                self._room = threading.Condition(self.lock)
-            self._room.wait(min(remaining, LONGEST_POLL))
+            if self._space is None:
+                self._space = threading.Condition(self.lock)
+            self._space.wait(min(remaining, LONGEST_POLL))
             if self.stage != OPEN or self.protocol.close_sent:
                 return False
 

@@ -15,8 +15,8 @@ MAX_TARGET = 8192
 MAX_FIELDS = 100
 """Most header fields in one request; 431 beyond."""
 
-_TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_HOST = _TOKEN + b"(),;=[]:"
+_TOKEN = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_HOST = _TOKEN + "(),;=[]:"
 _HIGHER_VERSIONS = {f"{major}.{minor}" for major in range(1, 10) for minor in range(10)}
 _SINGLETONS = frozenset(
     ("host", "origin", "sec-websocket-key", "sec-websocket-version", "content-length")
@@ -79,7 +79,7 @@ class Response:
         self.content_type = content_type
         for name, value in self.headers.items():
             line = name + value
-            if not is_token(name.encode()) or any(c in line for c in "\r\n\0"):
+            if not is_token(name) or any(c in line for c in "\r\n\0"):
                 raise ValueError(f"not a header field: {name!r}: {value!r}")
             if name.lower() in _OWN:
                 raise ValueError(f"{name} is for the server to set")
@@ -179,13 +179,13 @@ class Head:
 
 def parse_request(head: bytes) -> Request:
     """Parse a request head without its empty line, strictly (RFC 9112 §3, §5)."""
-    lines = head.split(b"\r\n")
-    if any(c in line for line in lines for c in b"\r\n\0"):
+    lines = head.decode("latin-1").split("\r\n")
+    if any(c in line for line in lines for c in "\r\n\0"):
         raise HandshakeError(400, "control character in the request head")
     if len(lines) - 1 > MAX_FIELDS:
         raise HandshakeError(431, f"request of over {MAX_FIELDS} header fields")
-    parts = lines[0].decode("latin-1").split(" ")
-    if len(parts) != 3 or not parts[1] or not is_token(lines[0].split(b" ")[0]):
+    parts = lines[0].split(" ")
+    if len(parts) != 3 or not parts[1] or not is_token(parts[0]):
         raise HandshakeError(400, "malformed request line")
     method, target, version = parts
     if len(target) > MAX_TARGET:
@@ -204,15 +204,14 @@ def parse_request(head: bytes) -> Request:
             raise HandshakeError(400, "malformed request target") from None
     headers = Headers()
     for line in lines[1:]:
-        name, colon, value = line.partition(b":")
+        name, colon, value = line.partition(":")
         if not colon or not is_token(name):
             raise HandshakeError(400, "malformed header field")
-        key = name.decode("ascii").lower()
-        if key in _SINGLETONS and key in headers:
-            raise HandshakeError(400, f"repeated header field {key}")
-        headers.add(key, value.strip(b" \t").decode("latin-1"))
+        if name.lower() in _SINGLETONS and name in headers:
+            raise HandshakeError(400, f"repeated header field {name.lower()}")
+        headers.add(name, value.strip(" \t"))
     host = headers.get("host", "")
-    if (version == "HTTP/1.1" and not host) or host.encode("latin-1").translate(None, _HOST):
+    if (version == "HTTP/1.1" and not host) or host.strip(_HOST):
         raise HandshakeError(400, "missing or malformed Host")
     return Request(method, target, version, headers)
 
@@ -236,7 +235,7 @@ def check_upgrade(request: Request, origins: Sequence[str] = ()) -> None:
         nonce = b""
     if len(nonce) != 16:
         raise HandshakeError(400, "Sec-WebSocket-Key must be 16 bytes in base64")
-    if not all(is_token(p.encode("latin-1")) for p in headers.tokens("sec-websocket-protocol")):
+    if not all(is_token(p) for p in headers.tokens("sec-websocket-protocol")):
         raise HandshakeError(400, "Sec-WebSocket-Protocol must be a list of tokens")
     parse_extensions(headers.get("sec-websocket-extensions", ""))
     origin = headers.get("origin")
@@ -256,7 +255,7 @@ def parse_extensions(header: str) -> list[tuple[str, list[tuple[str, str | None]
                 value = value[1:-1]
             params.append((key, value if equals else None))
         texts = [name, *(key for key, _ in params), *(v for _, v in params if v is not None)]
-        if not all(is_token(text.encode("latin-1")) for text in texts):
+        if not all(is_token(text) for text in texts):
             raise HandshakeError(400, "Sec-WebSocket-Extensions is malformed")
         offers.append((name, params))
     return offers
@@ -304,9 +303,9 @@ def _head(status: int, fields: Mapping[str, str]) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode("latin-1", "replace")
 
 
-def is_token(name: bytes) -> bool:
+def is_token(name: str) -> bool:
     """Say whether *name* is a token, as names and parameters have to be (RFC 9110 §5.6.2)."""
-    return bool(name) and not name.translate(None, _TOKEN)
+    return bool(name) and not name.strip(_TOKEN)
 
 
 def _same_host(origin: str, headers: Headers) -> bool:

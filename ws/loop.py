@@ -1,14 +1,24 @@
 """Who works next: readiness, threads on demand, timers and wake-ups.
 
-One thread, the *leader*, polls all sources, reads, parses, and runs callbacks itself as long
-as they are quick. While a callback runs, the leader puts the lead down: a token in a list.
-A *monitor* looks every few milliseconds; if the leader is stuck, the monitor takes the token
-away, and another thread leads on. The stuck thread finds out when its callback returns, and goes
-on as a *worker*: it runs what else its source has received (the inbox), then waits for work. For
-a while after a stall the leader gives all callbacks to workers.
+A thread is, at any time, one of
 
-So a source has one reader, the leader, and at most one runner of its callbacks; they meet in
-the inbox. Everything but callbacks is done by the leader, and never blocks.
+    leader   polls, reads, parses, keeps deadlines, runs quick callbacks (`_lead_on`, `_dispatch`)
+    worker   runs the callbacks of one source, out of its inbox (`_work`)
+    spare    waits to become either (`_next_job`)
+
+beside one *monitor* (`_watch`), which looks every few milliseconds and runs no callbacks.
+
+Around a callback the leader puts a token down, in a list, and takes it up again after it. The
+monitor takes the token of a leader that is stuck, and with it the lead, for a spare. One pop() of
+the two succeeds, so exactly one thread leads; the one that was stuck finds the list empty, and is
+a worker now. Each leader has a list of its own, or it could pop its successor's token.
+
+    leader:   append(token)   callback ............................ pop() fails -> `_work`
+    monitor:                  pop(), inbox = deque(), lead vacant -> a spare leads on
+
+For a while after a stall the leader gives all callbacks to workers. So a source has one reader,
+the leader, and at most one runner of its callbacks, and they meet in the inbox. Writing is done
+by whoever sends. Nothing but callbacks blocks.
 """
 
 from __future__ import annotations
@@ -26,9 +36,9 @@ from typing import Any, Callable, Iterator
 from .frames import BINARY, CLOSE, PING, PONG
 from .protocol import FAIL, Event, Protocol
 
-LOOK = 0.005
+MONITOR_INTERVAL = 0.005
 """Seconds between two looks of the monitor."""
-QUIET_LOOKS = 20
+IDLE_LOOKS = 20
 """Looks at an idle leader after which the monitor sleeps until the next callback."""
 SLOW_TURNS = 5
 """With fewer sources served than this between two looks at a batch, callbacks are blocking."""
@@ -63,7 +73,15 @@ logger = logging.getLogger("ws")
 
 
 class Source:
-    """What a loop takes care of. The leader calls its methods; they must not block."""
+    """What a loop takes care of. The leader calls its methods, and the monitor `on_writable`.
+
+    None may block. By inbox and events:
+
+        neither   the leader polls it, and runs its callbacks
+        events    resumed: parsing is about to go on there
+        inbox     a worker runs what is in it, and the leader adds to it
+        both      the inbox is full or ends in a barrier: not read until `_work` resumes it
+    """
 
     __slots__ = ("events", "inbox", "interest", "tick")
     protocol: Protocol  # for those that have events
@@ -87,18 +105,18 @@ class Source:
     def on_deadline(self, now: float) -> None:
         """Do what is due; *now* is time.monotonic()."""
 
+    def on_fault(self) -> None:
+        """One of the others raised: a bug, or no memory."""
+
 
 class Loop:
     """Serves sources with a leader, a monitor, and at most *threads* threads inside callbacks.
 
     run(source, event): called for each event; may block, must not raise.
-    fault(source): called when serving a source raised: a bug, or no memory.
     """
 
-    def __init__(
-        self, run: Callable[[Any, Event], None], fault: Callable[[Any], None], threads: int
-    ) -> None:
-        self._run, self._fault, self._threads = run, fault, threads
+    def __init__(self, run: Callable[[Any, Event], None], threads: int) -> None:
+        self._run, self._threads = run, threads
         self.more = False
         """Whether the leader has more input of one read to process: writes wait for its end."""
         self.corked: deque[Any] = deque()
@@ -108,28 +126,28 @@ class Loop:
         # epoll and kqueue see a change while another thread waits in them; the others don't.
         live = ("EpollSelector", "KqueueSelector")
         self._live = type(self._selector).__name__ in live
-        self._polls = threading.Lock()  # guards the interest of all sources
+        self._interest_lock = threading.Lock()  # guards the interest of all sources
         self._polling = self._closed = False
         self._scheduled: deque[tuple[Any, float | None]] = deque()
         self._resumed: deque[Any] = deque()
         self._timers: dict[int, set[Any]] = {}  # by tick; the leader's own, like _ticks
         self._ticks: list[int] = []  # a heap of the keys of _timers
 
-        self._mutex = threading.Lock()  # guards inboxes and what follows
+        self._work_lock = threading.Lock()  # guards inboxes and what follows
         self._alive: set[int] = set()
         self._spares: list[threading.Lock] = []  # one per waiting thread, released to wake it
-        self._vacant = False  # nobody leads
-        self._short = False  # a thread could not be started
+        self._vacant = False  # the lead is free for the next thread that asks
+        self._short_of_threads = False  # a thread could not be started
         self._runnable: deque[Any] = deque()  # sources whose inbox waits for a worker
         self._workers = 0
         self._eager = 0
         self._inline = True  # whether the leader runs callbacks itself
         self._stopped = False
 
-        self._lead: list[None] = []
+        self._lead: list[Event] = []
         self._batch = self._turn = 0  # polls, and sources served with callbacks, so far
         self._serving: tuple[Any, Any] = (None, None)
-        self._hurry = False  # the monitor asks the leader to serve the others
+        self._hurry = False  # parsing one read (inflating, say) takes long: serve others between
         self._dozing = False  # the monitor sleeps
         self._rouse = threading.Event()
         self._waker = _Waker()
@@ -138,7 +156,7 @@ class Loop:
     def start(self) -> None:
         """Start the leader and the monitor. Raises RuntimeError if there can't be more threads."""
         threading.Thread(target=self._watch, name="ws-monitor", daemon=True).start()
-        with self._mutex:
+        with self._work_lock:
             self._vacant = True
             self._employ()
 
@@ -159,7 +177,7 @@ class Loop:
 
     def poll(self, source: Source, add: int = 0, remove: int = 0) -> None:
         """Change what *source* is polled for. From any thread."""
-        with self._polls:
+        with self._interest_lock:
             old = source.interest
             new = old & ~remove | add
             if old in (FORGOTTEN, new) or self._closed:
@@ -176,7 +194,7 @@ class Loop:
 
     def forget(self, source: Source) -> None:
         """Never poll *source* again; to be called before its descriptor is closed."""
-        with self._polls:
+        with self._interest_lock:
             if source.interest > 0 and not self._closed:
                 self._selector.unregister(source)
             source.interest = FORGOTTEN
@@ -204,7 +222,7 @@ class Loop:
 
     def _lead_on(self) -> Any:
         """Poll and serve until the loop stops, or return the source that the lead was lost with."""
-        lead: list[None] = []
+        lead: list[Event] = []
         self._lead = lead
         while not self._stopped:
             self._polling = True
@@ -224,7 +242,7 @@ class Loop:
                     return stuck
         return None
 
-    def _serve(self, source: Any, mask: int, lead: list[None]) -> Any:
+    def _serve(self, source: Any, mask: int, lead: list[Event]) -> Any:
         """Serve one source; return it if the lead was lost meanwhile, else None."""
         try:
             if mask & WRITE:
@@ -237,10 +255,10 @@ class Loop:
                     return self._dispatch(source, events, lead)
         except Exception:
             logger.exception("error in serving %r", source)
-            self._fault(source)
+            source.on_fault()
         return None
 
-    def _dispatch(self, source: Any, events: Iterator[Event], lead: list[None]) -> Any:
+    def _dispatch(self, source: Any, events: Iterator[Event], lead: list[Event]) -> Any:
         """Run the callbacks for *events*, here or in a worker; return as `_serve` does."""
         self._serving = source, events
         run, put_down, take_up = self._run, lead.append, lead.pop
@@ -254,7 +272,7 @@ class Loop:
                 if first:
                     first = False
                     self._turn += 1
-                put_down(None)
+                put_down(event)
                 if self._dozing:
                     self._rouse.set()
                 run(source, event)
@@ -283,11 +301,11 @@ class Loop:
                 source = self.corked.popleft()
             except IndexError:  # the monitor took the last one
                 return
-            source.on_writable()
+            self._serve(source, WRITE, self._lead)
 
     def _enqueue(self, source: Any, event: Event, events: Iterator[Event]) -> bool:
         """Leave *event* to a worker; False if *events* have to wait until it is done."""
-        with self._mutex:
+        with self._work_lock:
             if source.inbox is None:
                 source.inbox = deque()
                 self._runnable.append(source)
@@ -332,43 +350,46 @@ class Loop:
                     source.on_deadline(now)
                 except Exception:
                     logger.exception("error at a deadline of %r", source)
-                    self._fault(source)
+                    source.on_fault()
 
     # The monitor
 
     def _watch(self) -> None:
         batch = turn = quiet = 0
         while not self._stopped:
-            if quiet >= QUIET_LOOKS:
+            if quiet >= IDLE_LOOKS:
                 self._dozing = True
                 if turn == self._turn and not self._lead:  # still no callback
                     self._rouse.wait()
                 self._rouse.clear()
                 self._dozing = False
-            time.sleep(LOOK)
+            time.sleep(MONITOR_INTERVAL)
             lasting = batch == self._batch and not self._polling
             stuck = lasting and self._turn - turn < SLOW_TURNS
             self._hurry = lasting
-            busy = lasting or turn != self._turn or self._short
+            busy = lasting or turn != self._turn or self._short_of_threads
             quiet = 0 if busy else quiet + 1
             batch, turn = self._batch, self._turn
             if stuck and self._take_lead():
                 self._uncork()
-            if self._short:
-                with self._mutex:
+            if self._short_of_threads:
+                with self._work_lock:
                     self._employ()
 
     def _take_lead(self) -> bool:
         """Take the lead from a leader inside a callback: that callback's thread is a worker now."""
-        with self._mutex:
+        with self._work_lock:
             try:
-                self._lead.pop()
+                event = self._lead.pop()
             except IndexError:  # the leader isn't in a callback
                 return False
             source, events = self._serving
             source.events = events
             source.inbox = deque()
-            self._resumed.append(source)
+            if event[0] in BARRIERS:  # `_work` resumes it once that is handled
+                self.poll(source, remove=READ)
+            else:
+                self._resumed.append(source)
             self._workers += 1
             self._set_eager(EAGER_TURNS)
             self._vacant = True
@@ -388,24 +409,22 @@ class Loop:
             return
         try:
             threading.Thread(target=self._thread, name="ws-thread", daemon=True).start()
-            self._short = False
+            self._short_of_threads = False
         except RuntimeError:  # there can't be more threads now: the monitor tries again
-            self._short = True
+            self._short_of_threads = True
             self._rouse.set()
 
     def _thread(self) -> None:
         me = threading.get_ident()
         self._alive.add(me)
-        job = self._next_job()
-        while job is not None:
+        for job in iter(self._next_job, None):
             job()
-            job = self._next_job()
         self._alive.discard(me)
 
     def _next_job(self) -> Callable[[], None] | None:
         """Wait for something to do; None if there was nothing for long, or never will be."""
         while True:
-            with self._mutex:
+            with self._work_lock:
                 if self._vacant:
                     self._vacant = False
                     return self._lead_then_work
@@ -419,7 +438,7 @@ class Loop:
                 spare.acquire()
                 self._spares.append(spare)
             if not spare.acquire(timeout=SPARE_SECONDS):
-                with self._mutex:
+                with self._work_lock:
                     if spare in self._spares:
                         self._spares.remove(spare)
                         return None
@@ -429,27 +448,29 @@ class Loop:
             source = self._lead_on()
         except Exception:
             logger.exception("error in the loop, which goes on")
-            time.sleep(LOOK)
-            with self._mutex:
+            time.sleep(MONITOR_INTERVAL)
+            with self._work_lock:
                 self._vacant = True
             return
         if source is not None:
             self._work(source)
             return
-        with self._mutex:
+        with self._work_lock:
             while self._spares:
                 self._spares.pop().release()
-        with self._polls:
+        with self._interest_lock:
             self._closed = True
             self._selector.close()
             self._waker.close()
 
     def _work(self, source: Any) -> None:
         """Run the callbacks for a source's inbox; as one of `_workers`, which it then leaves."""
-        ran = False
+        slow: bool | None = None  # whether the last callback was; None before the first
         while True:
-            with self._mutex:
-                if not source.inbox or (ran and self._runnable):
+            with self._work_lock:
+                if slow is not None:
+                    self._set_eager(EAGER_TURNS if slow else max(0, self._eager - 1))
+                if not source.inbox or (slow is not None and self._runnable):
                     if source.inbox:  # others have waited longer
                         self._runnable.append(source)
                     else:
@@ -460,9 +481,7 @@ class Loop:
                 event = source.inbox.popleft()
             started = time.monotonic()
             self._run(source, event)
-            ran = True
             slow = time.monotonic() - started > SLOW_SECONDS
-            self._set_eager(EAGER_TURNS if slow else max(0, self._eager - 1))
         if source.inbox is None and source.events is not None:
             self.resume(source)
 

@@ -10,12 +10,13 @@ from .frames import BINARY, CLOSE, CONT, FIN, INVALID_PAYLOAD, MAX_CONTROL_PAYLO
 from .frames import PROTOCOL_ERROR, RSV1, TEXT, TOO_BIG, ProtocolError
 from .frames import close_payload, frame, parse_close, unmask
 
+_NOT_UTF8 = INVALID_PAYLOAD, "text is not UTF-8"
 FAIL = 0x10
 """Kind of the event that reports a ProtocolError; above the four bits of an opcode."""
 
 Event = Tuple[int, Any]
-"""(opcode, payload): str for TEXT, bytes for BINARY, PING and PONG, (code, reason) for CLOSE,
-a ProtocolError for FAIL. CLOSE and FAIL are the last event of a connection."""
+"""(opcode, payload): str for TEXT, bytes for BINARY, PING and PONG, (code, reason) for CLOSE
+and FAIL, either of which is the last event of a connection."""
 
 _TEXT_MESSAGE, _BINARY_MESSAGE = FIN | TEXT, FIN | BINARY  # first bytes of whole messages
 _FIRST_BYTES = frozenset(
@@ -36,14 +37,14 @@ class Protocol:
 
     __slots__ = (
         "_checked _compressed _deflate _fin _first_bytes _fragments _key _message _opcode _pending "
-        "_remaining _short "
+        "_remaining _inline_limit "
         "close_sent done max_fragments max_message_size more"
     ).split()
 
     def __init__(self, max_message_size: int = 1 << 20, max_fragments: int = 1 << 17) -> None:
         self.max_message_size = max_message_size
         self.max_fragments = max_fragments
-        self._short = min(max_message_size, MAX_CONTROL_PAYLOAD)
+        self._inline_limit = min(max_message_size, MAX_CONTROL_PAYLOAD)
         self.more = False
         """Whether bytes that came with the last event are still to be parsed."""
         self.close_sent = False
@@ -93,7 +94,7 @@ class Protocol:
                 stop = start + length
                 if (  # a short message in one frame: the rest could do it as well, but slower
                     (first == _TEXT_MESSAGE or first == _BINARY_MESSAGE)  # noqa: PLR1714, SIM109
-                    and 0 <= length <= self._short
+                    and 0 <= length <= self._inline_limit
                     and stop <= end
                     and self._message is None
                 ):
@@ -118,7 +119,7 @@ class Protocol:
                     length = _extended_length(data[position + 2 : start - 4])
                     stop = start + length
                 if not control:
-                    self._admit(first, length)
+                    self._check_frame(first, length)
                 if end < (stop if control else start):
                     break
                 position = stop
@@ -137,15 +138,10 @@ class Protocol:
             if position < end:
                 self._pending = data[position:]
             self.more = False
-        except ProtocolError as error:
-            yield self._fail(error)
-        except UnicodeDecodeError:
-            yield self._fail(ProtocolError(INVALID_PAYLOAD, "text is not UTF-8"))
-
-    def _fail(self, error: ProtocolError) -> Event:
-        self.done = True
-        self.more = False
-        return FAIL, error
+        except (ProtocolError, UnicodeDecodeError) as error:
+            self.done, self.more = True, False
+            fault = error.args if isinstance(error, ProtocolError) else _NOT_UTF8
+            yield FAIL, fault
 
     def end(self) -> None:
         """Let go of what was kept; nothing that comes is parsed any more."""
@@ -164,21 +160,16 @@ class Protocol:
         self.close_sent = True
         return closing
 
-    def _admit(self, first: int, length: int) -> None:
+    def _check_frame(self, first: int, length: int) -> None:
         """Refuse a data frame that comes out of turn or whose declared length is too much."""
-        size = length
-        compressed = first & RSV1
-        if self._message is None:
-            if first & 0x0F == CONT:
-                raise ProtocolError(PROTOCOL_ERROR, "continuation of no message")
-        else:
-            if first & 0x0F != CONT:
-                raise ProtocolError(PROTOCOL_ERROR, "new message inside a fragmented one")
-            size += len(self._message)
-            compressed = self._compressed
-            if self._fragments >= self.max_fragments:
-                raise ProtocolError(TOO_BIG, f"message of over {self.max_fragments} fragments")
-        if compressed:  # deflating makes what can't be compressed a little longer
+        first_frame = self._message is None
+        if first_frame is (first & 0x0F == CONT):
+            what = "continuation of no" if first_frame else "another message inside a fragmented"
+            raise ProtocolError(PROTOCOL_ERROR, f"{what} message")
+        if not first_frame and self._fragments >= self.max_fragments:
+            raise ProtocolError(TOO_BIG, f"message of over {self.max_fragments} fragments")
+        size = length + len(self._message or b"")
+        if first & RSV1 if first_frame else self._compressed:  # noise grows a little by deflating
             size -= (size >> 8) + 64
         if size > self.max_message_size:
             raise ProtocolError(TOO_BIG, f"message of over {self.max_message_size} bytes")

@@ -91,8 +91,11 @@ class WSServer:
             self.reload_cert()
         if self._context:
             self._context.sslsocket_class = TLSClient
-        self._callbacks: dict[str, Callable[..., Any]] = {}
-        self._onmessage: Callable[[Client, Any], Any] = _ignore
+        self._onopen: Callable[..., Any] = _ignore
+        self._onmessage: Callable[..., Any] = _ignore
+        self._onclose: Callable[..., Any] = _ignore
+        self._onerror: Callable[..., Any] = _ignore
+        self._onrequest: Callable[[Request], Response | None] | None = None
         self._loop: Loop
         self._listeners: list[Listener] = []
         self._warned: dict[str, float] = {}  # by message, when it may be logged again
@@ -119,7 +122,7 @@ class WSServer:
         It is in `clients` already, and gets what others `sendall` meanwhile: where that matters,
         `join` a room in the callback and send to that.
         """
-        self._callbacks["onopen"] = callback
+        self._onopen = callback
         return callback
 
     def onmessage(self, callback: Callable[[Client, Any], Any]) -> Callable[[Client, Any], Any]:
@@ -132,7 +135,7 @@ class WSServer:
 
         It is no longer in `clients`; its `close_code` and `close_reason` tell why.
         """
-        self._callbacks["onclose"] = callback
+        self._onclose = callback
         return callback
 
     def onerror(
@@ -142,7 +145,7 @@ class WSServer:
 
         It has been logged, and the client is being closed with 1011.
         """
-        self._callbacks["onerror"] = callback
+        self._onerror = callback
         return callback
 
     def onrequest(
@@ -154,7 +157,7 @@ class WSServer:
         WebSocket (``request.is_upgrade``). ``Response(101, headers=...)`` accepts, with
         additional headers. If it raises, the answer is 500.
         """
-        self._callbacks["onrequest"] = callback
+        self._onrequest = callback
         return callback
 
     # Clients
@@ -299,7 +302,7 @@ class WSServer:
         else:
             sockets, self.port = bind(self.host, self.port)
         self._started = True
-        self._loop = loop = Loop(self._run, self._fault, self.limits.threads)
+        self._loop = loop = Loop(self._run, self.limits.threads)
         self._listeners = [Listener(sock, loop, self._admit, self._warn) for sock in sockets]
         self._end.acquire()
         loop.start()
@@ -446,11 +449,11 @@ class WSServer:
             client = PlainClient(sock.family, sock.type, sock.proto, sock.detach())
         client._address = address
         with self._lock:
-            self._addresses[ip] += 1
-            self._totals["connections"] += 1
-            connection = Connection(client, self._loop, limits, self._dropped)
+            connection = Connection(client, self._loop, limits, self._dropped)  # may raise
             connection.refusal = refusal
             self._connections.add(connection)
+            self._addresses[ip] += 1
+            self._totals["connections"] += 1
 
     def _dropped(self, connection: Connection) -> None:
         address = connection.client.getpeername()
@@ -463,10 +466,6 @@ class WSServer:
                 del self._addresses[ip]
         if self._stopping is not None:
             self._loop.schedule(self._stopper, 0)
-
-    def _fault(self, source: Source) -> None:
-        if isinstance(source, Connection):
-            source.cut("internal error")
 
     # Events, in whatever thread the loop runs them
 
@@ -485,15 +484,13 @@ class WSServer:
             elif kind == REQUEST:
                 self._check(connection, payload)
             elif kind == DECIDE:
-                self._answer(connection, payload, self._callbacks["onrequest"](payload))
+                decide = self._onrequest or _ignore
+                self._answer(connection, payload, decide(payload))
             elif kind == OPENED:
-                self._call("onopen", connection.client)
-            elif kind == CLOSE:
+                self._onopen(connection.client)
+            elif kind in (CLOSE, FAIL):
                 connection.close(*payload)
                 self._finish(connection, *payload)
-            elif kind == FAIL:
-                connection.close(payload.code, payload.reason)
-                self._finish(connection, payload.code, payload.reason)
             elif kind == GONE:
                 self._finish(connection, ABNORMAL, connection.reason)
         except BaseException as error:  # a callback's sys.exit() must not end the thread either
@@ -506,7 +503,7 @@ class WSServer:
                 raise connection.refusal
             if request.is_upgrade:
                 check_upgrade(request, self.origins)
-            if "onrequest" not in self._callbacks:
+            if self._onrequest is None:
                 self._answer(connection, request, None)
         except HandshakeError as error:
             if error.response.status == 403:
@@ -552,7 +549,7 @@ class WSServer:
                 self._leave(client, room)
         connection.linger()
         try:
-            self._call("onclose", client)
+            self._onclose(client)
         finally:
             with self._lock:
                 self._finishing -= 1
@@ -560,11 +557,6 @@ class WSServer:
                 connection.drop()
             elif self._stopping is not None:
                 self._loop.schedule(self._stopper, 0)
-
-    def _call(self, name: str, client: Client) -> None:
-        callback = self._callbacks.get(name)
-        if callback:
-            callback(client)
 
     def _raised(self, client: Client, error: BaseException) -> None:
         """Report what a callback raised, and close its client."""
@@ -574,9 +566,7 @@ class WSServer:
             if connection.stage < OPEN:  # it was onrequest
                 connection.answer(Response(500, "internal error\n"))
             connection.close(INTERNAL_ERROR, "internal error")
-            callback = self._callbacks.get("onerror")
-            if callback:
-                callback(client, error)
+            self._onerror(client, error)
         except BaseException:
             try:
                 logger.exception("onerror raised")
@@ -613,13 +603,9 @@ def _interrupted() -> bool:
 
 
 def _counters(connection: Connection) -> dict[str, int]:
-    return {
-        "bytes_in": connection.bytes_in,
-        "bytes_out": connection.bytes_out,
-        "messages_in": connection.messages_in,
-        "messages_out": connection.messages_out,
-    }
+    names = ("bytes_in", "bytes_out", "messages_in", "messages_out")
+    return {name: getattr(connection, name) for name in names}
 
 
-def _ignore(client: Client, message: Any) -> None:
-    """Stand in for onmessage."""
+def _ignore(*arguments: Any) -> None:
+    """Stand in for a callback."""

@@ -61,7 +61,7 @@ def test_send_waits_for_room_and_goes_on(serve):
     threading.Thread(
         target=lambda: result.put([send(client, bytes([n]) * MIB) for n in range(total)])
     ).start()
-    eventually(lambda: client._connection._room)
+    eventually(lambda: client._connection._space)
     assert [slow.recv()[0] for _ in range(total)] == list(range(total))
     assert result.get(timeout=DEADLINE) == [True] * total
 
@@ -88,7 +88,7 @@ def test_a_waiting_send_ends_when_the_client_is_closed(serve):
         target=lambda: result.put(all(serving.server.send(client, b"x" * MIB) for _ in range(99)))
     )
     send.start()
-    eventually(lambda: client._connection._room)
+    eventually(lambda: client._connection._space)
     assert serving.server.close(client) is True, "close doesn't wait for a stuck write"
     assert result.get(timeout=DEADLINE) is False
     assert serving.next("close") is client
@@ -194,17 +194,15 @@ def test_a_waiting_send_goes_on_as_soon_as_there_is_room(serve):
         assert serving.server.send(client, b"x" * (MIB // 2))
     while client._connection.queued + MIB // 2 <= 4 * MIB:
         assert serving.server.send(client, b"x" * (MIB // 2))
-    left = queue.Queue()
-
-    def send():
-        assert serving.server.send(client, b"y" * MIB)
-        left.put(client._connection.queued)
-
-    threading.Thread(target=send).start()
-    eventually(lambda: client._connection._room)
-    while left.empty():
+    done = threading.Event()
+    send = threading.Thread(
+        target=lambda: serving.server.send(client, b"y" * MIB) and done.set(), daemon=True
+    )
+    send.start()
+    eventually(lambda: client._connection._space)
+    while not done.wait(0.1):
         slow.recv_frame()
-    assert left.get() > MIB, "it didn't wait for the queue to be empty"
+    assert client._connection.queued > MIB, "it didn't wait for the queue to be empty"
 
 
 @pytest.mark.parametrize("slow_client", ["close", "skip"])

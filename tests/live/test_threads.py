@@ -249,7 +249,7 @@ def test_when_no_thread_can_be_started_callbacks_wait_until_one_can(serve, gate,
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
     stuck.send("wait")
-    eventually(lambda: serving.server._loop._short)
+    eventually(lambda: serving.server._loop._short_of_threads)
     other.send("x")
     allowed.set()
     assert other.recv() == "x"
@@ -300,7 +300,7 @@ def test_reading_goes_on_although_the_worker_was_quicker_than_the_leader(serve, 
 
 def test_a_callback_that_blocks_at_the_end_of_a_long_batch_is_noticed(serve, gate, monkeypatch):
     """The monitor must not sleep through it, though the batch looked idle for a while."""
-    monkeypatch.setattr("ws.loop.QUIET_LOOKS", 1)
+    monkeypatch.setattr("ws.loop.IDLE_LOOKS", 1)
     serving = serve()
     gated(serving, gate)
     peer, client = serving.connect()
@@ -335,3 +335,22 @@ def test_parsing_that_takes_long_lets_others_in_between(serve, monkeypatch):
     other.send("other")
     got = iter(lambda: order.get(timeout=DEADLINE), "other")
     assert sum(1 for _ in got) < 100
+
+
+@pytest.mark.parametrize("early", [b"", wsclient.frame(wsclient.TEXT, b"early")])
+def test_an_onrequest_that_blocks(serve, gate, early):
+    serving = serve()
+    started = threading.Event()
+    serving.server.onrequest(lambda request: (started.set(), gate.wait(DEADLINE), None)[-1])
+    peer = wsclient.WSClient(serving.port)
+    peer.sock.sendall(wsclient.request() + early)
+    assert started.wait(DEADLINE)
+    eventually(lambda: not serving.server._loop._inline)  # the lead was lost
+    gate.set()
+    peer.handshake(b"")
+    assert peer.status == 101
+    serving.next("open")
+    if early:
+        assert peer.recv() == "early"
+    peer.send("hello")
+    assert peer.recv() == "hello"

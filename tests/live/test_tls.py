@@ -150,6 +150,18 @@ def test_reload_needs_a_certificate():
         WSServer().reload_cert()
 
 
+def test_a_peer_that_goes_on_sending_gets_the_close_frame_all_the_same(tls, context):
+    """TCP is not reset while it is still reading (RFC 6455 §7.1.1)."""
+    serving = tls()
+    for _ in range(10):
+        peer = connect(serving.port, context=context)
+        peer.send_frames(wsclient.frame(wsclient.TEXT, b"hello"), wsclient.frame(0xF))
+        for octet in wsclient.frame(wsclient.PING) * 20:
+            peer.sock.sendall(bytes([octet]))
+        assert [peer.recv(), peer.recv()] == ["hello", (1002, "reserved opcode 0xf")]
+        assert peer.sock.recv(1) == b""
+
+
 def test_a_tls_client_that_vanishes(tls, context):
     serving = tls()
     peer, client = serving.connect(context=context)
@@ -158,7 +170,7 @@ def test_a_tls_client_that_vanishes(tls, context):
     assert client.close_code == 1006
 
 
-def test_connect_helper_over_tls(tls, context):
+def test_the_handshake_over_tls(tls, context):
     serving = tls()
     with connect(serving.port, context=context) as peer:
         assert peer.status == 101

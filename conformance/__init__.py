@@ -1,0 +1,1 @@
+"""The Autobahn test suite against our server, by several ways through the library."""

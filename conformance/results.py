@@ -1,0 +1,97 @@
+"""How cases and testees came out."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from conformance.cases import passes
+from conformance.testees import Testee
+
+
+@dataclass
+class Result:
+    """How a case came out."""
+
+    case: str
+    behavior: str = "MISSING"
+    closing: str = ""
+    milliseconds: int = 0
+    expected: str = ""
+    received: str = ""
+    verdict: str = ""
+    about: str = ""
+    page: str = ""
+    """Autobahn's own, relative to the report folder."""
+
+    @property
+    def passed(self) -> bool:
+        return passes(self.case, self.behavior, self.closing)
+
+    def __str__(self) -> str:
+        text = f"{self.behavior}, closing {self.closing}" if self.closing else self.behavior
+        for name in ("expected", "received", "verdict"):
+            if getattr(self, name):
+                text += f"\n{name:>9}: {getattr(self, name)}"
+        return text
+
+
+@dataclass
+class Outcome:
+    """How a testee came out."""
+
+    testee: Testee
+    cases: list[str]
+    """Those asked for."""
+    results: dict[str, Result] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+    """What went wrong with the server or with the run, besides the cases."""
+    seconds: float = 0.0
+    done: int = 0
+    """Cases begun, while it runs."""
+
+    @property
+    def passed(self) -> int:
+        return sum(result.passed for result in self.results.values())
+
+    @property
+    def good(self) -> bool:
+        return self.passed == len(self.cases) and not self.faults
+
+
+def read_result(case: str, report: dict[str, Any]) -> Result:
+    """Return the result out of a case's own report."""
+    verdict = report["result"] if report["behavior"] != "OK" else ""
+    if report["behaviorClose"] != "OK":
+        verdict = f"{verdict} {report['resultClose']}".strip()
+    return Result(
+        case,
+        report["behavior"],
+        report["behaviorClose"],
+        report["duration"],
+        f"{shorten(report['expected'])}, then {_closing(report['expectedClose'])}",
+        f"{shorten(report['received'])}, then close {report['remoteCloseCode'] or '(none)'}",
+        verdict,
+        html.unescape(re.sub("<.*", "", report["description"], flags=re.DOTALL).strip()),
+    )
+
+
+def _closing(expected: dict[str, Any]) -> str:
+    who = "the suite" if expected["closedByMe"] else "the server"
+    text = f"close {' or '.join(map(str, expected['closeCode']))} by {who}"
+    return text + (", cleanly" if expected["requireClean"] else "")
+
+
+def shorten(value: Any) -> str:
+    """Return JSON of a value, long strings in it cut."""
+    if isinstance(value, str) and len(value) > 100:
+        return json.dumps(f"{value[:80]}… ({len(value)} characters)", ensure_ascii=False)
+    if isinstance(value, list):
+        items = [shorten(item) for item in value[:8]] + ["…"] * (len(value) > 8)
+        return f"[{', '.join(items)}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key}: {shorten(item)}' for key, item in value.items())}}}"
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,147 @@
+"""Ways to run wstest: in a container, or as a native command."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any, Iterator, Protocol
+
+from docker.errors import APIError, NotFound
+
+from conformance.image import HarnessError, Say, connect, find_image
+
+ORPHAN_SECONDS = 60
+"""A container ends so long after its limit even if nobody is left to kill it."""
+
+
+class Job(Protocol):
+    """A wstest process that runs a shard."""
+
+    def lines(self) -> Iterator[str]:
+        """Yield what it prints, until it ends."""
+
+    def kill(self) -> None:
+        """End it, from any thread, whatever it does."""
+
+
+class Suite(Protocol):
+    """A way to run wstest."""
+
+    title: str
+    host: str
+    """The name of this machine there."""
+
+    def start(self, folder: Path, limit: int) -> Job:
+        """Run the spec.json in this folder."""
+
+
+class ContainerJob:
+    """wstest in a container of its own."""
+
+    def __init__(self, container: Any) -> None:
+        self.container = container
+        self.output = container.logs(stream=True, follow=True)
+
+    def lines(self) -> Iterator[str]:
+        rest = b""
+        for chunk in self.output:
+            *whole, rest = (rest + chunk).split(b"\n")
+            yield from (line.decode(errors="replace") for line in whole)
+
+    def kill(self) -> None:
+        try:
+            self.container.remove(force=True)
+        except NotFound:
+            pass
+        except APIError as error:
+            if error.status_code != 409:  # being removed
+                raise
+
+
+class DockerSuite:
+    """wstest in containers."""
+
+    def __init__(self, say: Say) -> None:
+        self.client = connect()
+        self.image = find_image(self.client, say)
+        self.title = f"Docker image {self.image}"
+        info = self.client.info()
+        # Docker Desktop's containers live in a virtual machine, which knows us by this name.
+        desktop = "Docker Desktop" in info["OperatingSystem"]
+        self.host = "host.docker.internal" if desktop else "127.0.0.1"
+        self.network = "bridge" if desktop else "host"
+        # The reports are to be ours; a rootless engine's root is us already.
+        rootless = any("rootless" in option for option in info["SecurityOptions"])
+        self.user = "0" if rootless or os.name == "nt" else f"{os.getuid()}:{os.getgid()}"
+
+    def start(self, folder: Path, limit: int) -> Job:
+        container = self.client.containers.create(
+            self.image,
+            entrypoint=["timeout", "-k", "5", str(limit + ORPHAN_SECONDS), "wstest"],
+            command=["--mode", "fuzzingclient", "--spec", "spec.json"],
+            working_dir="/shard",
+            volumes=[f"{folder}:/shard"],
+            environment={"PYTHONUNBUFFERED": "1", "HOME": "/tmp"},
+            network_mode=self.network,
+            user=self.user,
+            auto_remove=True,
+            labels={"ws.conformance": str(os.getpid())},
+        )
+        try:
+            container.start()
+            return ContainerJob(container)
+        except BaseException:
+            container.remove(force=True)
+            raise
+
+
+class NativeJob:
+    """wstest as a process of this machine."""
+
+    def __init__(self, command: list[str], folder: Path) -> None:
+        self.process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+
+    def lines(self) -> Iterator[str]:
+        assert self.process.stdout
+        with self.process.stdout as output:
+            for line in output:
+                yield line.rstrip("\n")
+        self.process.wait()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+class NativeSuite:
+    """The wstest command that WSTEST names."""
+
+    host = "127.0.0.1"
+
+    def __init__(self, command: str) -> None:
+        self.command = shlex.split(command)
+        self.title = f"WSTEST={command}"
+        if not shutil.which(self.command[0]):
+            raise HarnessError(f"WSTEST names {self.command[0]!r}, which is no command here.")
+
+    def start(self, folder: Path, limit: int) -> Job:
+        return NativeJob([*self.command, "--mode", "fuzzingclient", "--spec", "spec.json"], folder)
+
+
+def find_suite(say: Say) -> Suite:
+    """Return the way to run wstest on this machine."""
+    native = os.environ.get("WSTEST")
+    return NativeSuite(native) if native else DockerSuite(say)
