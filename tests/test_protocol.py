@@ -362,6 +362,14 @@ def test_invalid_utf8_fails_as_early_as_can_be(text):
     assert feed(Protocol(), masked(F_TEXT, text)) == [event], "at once"
 
 
+def test_at_the_end_everything_is_let_go():
+    protocol = Protocol()
+    assert feed(protocol, hel) == []
+    protocol.end()
+    assert protocol.done
+    assert feed(protocol, lo, text_hello) == []
+
+
 # Compressed messages, RFC 7692 §6
 
 SQUEEZED = bytes.fromhex("f248cdc9c90700")  # "Hello", §7.2.3.1

@@ -314,7 +314,7 @@ class Loop:
             source.inbox.append(event)
             if event[0] not in BARRIERS and len(source.inbox) < READ_AHEAD:
                 return True
-            source.events = events  # before the mutex is released, or the worker wouldn't resume
+            source.events = events  # under the lock, or a quick worker wouldn't resume
             return False
 
     # Timers, all touched by the leader alone
