@@ -47,8 +47,8 @@ class Compression:
     """From 8 to 15; for what clients send, if they let themselves be told."""
     server_context_takeover: bool = False
     client_context_takeover: bool = False
-    _idle: dict[int, list[Any]] = field(default_factory=dict, init=False, repr=False, hash=False)
-    # compressors that no thread is using, by window bits
+    # Compressors that no thread is using, by window bits
+    _idle: dict[int, list[Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name, low, high in (

@@ -20,7 +20,7 @@ and FAIL, either of which is the last event of a connection."""
 
 _TEXT_MESSAGE, _BINARY_MESSAGE = FIN | TEXT, FIN | BINARY  # first bytes of whole messages
 _FIRST_BYTES = frozenset(
-    (CONT, TEXT, BINARY, *tuple(FIN | opcode for opcode in (CONT, TEXT, BINARY, CLOSE, PING, PONG)))
+    (CONT, TEXT, BINARY, *(FIN | opcode for opcode in (CONT, TEXT, BINARY, CLOSE, PING, PONG)))
 )
 _COMPRESSED_FIRST_BYTES = frozenset(
     fin | RSV1 | opcode for fin in (0, FIN) for opcode in (TEXT, BINARY)
@@ -36,15 +36,16 @@ class Protocol:
     """
 
     __slots__ = (
-        "_checked _compressed _deflate _fin _first_bytes _fragments _key _message _opcode _pending "
-        "_remaining _inline_limit "
-        "close_sent done max_fragments max_message_size more"
+        "_checked _compressed _deflate _fin _first_bytes _fragments _inline_limit _key _message "
+        "_opcode _pending _remaining close_sent done max_fragments max_message_size more"
     ).split()
 
     def __init__(self, max_message_size: int = 1 << 20, max_fragments: int = 1 << 17) -> None:
         self.max_message_size = max_message_size
         self.max_fragments = max_fragments
         self._inline_limit = min(max_message_size, MAX_CONTROL_PAYLOAD)
+        self._first_bytes = _FIRST_BYTES  # those that a frame may begin with
+        self._deflate: Deflate | None = None
         self.more = False
         """Whether bytes that came with the last event are still to be parsed."""
         self.close_sent = False
@@ -52,10 +53,8 @@ class Protocol:
         """Whether the last event was given; what comes after it is ignored (RFC 6455 §1.4)."""
         self._pending = b""  # an incomplete header, or an incomplete control frame
         self._message: bytearray | None = None  # a message of which not all has come
-        self._opcode = 0  # its opcode
-        self._compressed = False
-        self._deflate: Deflate | None = None
-        self._first_bytes = _FIRST_BYTES
+        self._opcode = 0  # the message's opcode
+        self._compressed = False  # whether its payload is to be inflated
         self._fragments = 0  # its frames so far
         self._checked = 0  # how many of its bytes are known to be UTF-8
         self._remaining = 0  # payload bytes that the current frame still lacks

@@ -422,7 +422,7 @@ class WSServer:
 
     def _admit(self, sock: socket.socket, address: Any) -> None:
         """Take a new TCP connection in, unless there are too many."""
-        ip = address[0] if isinstance(address, tuple) else ""
+        ip = _ip(address)
         limits = self.limits
         total, of_address = len(self._connections), self._addresses[ip] if ip else 0
         spare, refusal = REFUSED_SPARE, None
@@ -456,8 +456,7 @@ class WSServer:
             self._totals["connections"] += 1
 
     def _dropped(self, connection: Connection) -> None:
-        address = connection.client.getpeername()
-        ip = address[0] if isinstance(address, tuple) else ""
+        ip = _ip(connection.client.getpeername())
         with self._lock:
             self._connections.discard(connection)
             self._totals.update(_counters(connection))
@@ -600,6 +599,11 @@ def _interrupted() -> bool:
         if frame.f_globals.get("__package__") == __package__:
             return frame.f_code.co_name not in ("_wait", "run", "__exit__", "main")
     return False
+
+
+def _ip(address: Any) -> str:
+    """Return the IP address in a peer's address; '' for a Unix socket's."""
+    return address[0] if isinstance(address, tuple) else ""
 
 
 def _counters(connection: Connection) -> dict[str, int]:
