@@ -6,7 +6,7 @@ import ast
 import sys
 from pathlib import Path
 
-LINE_BUDGET = 2800
+LINE_BUDGET = 3150
 """Lines that ws/*.py may have in all, docstrings, comments and blank lines included."""
 
 OPTIONAL = {"zlib_ng"}

@@ -5,11 +5,14 @@ Each row is named after its clause: "4.2.1" is a section of RFC 6455, "9112-3" o
 
 from __future__ import annotations
 
+import base64
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ws import handshake
+from ws import basic_auth, handshake
 from ws.handshake import HandshakeError, Head, Headers, Request, Response
 
 EXAMPLE = {  # of §1.2, without Origin and Sec-WebSocket-Protocol
@@ -20,6 +23,7 @@ EXAMPLE = {  # of §1.2, without Origin and Sec-WebSocket-Protocol
     "Sec-WebSocket-Version": "13",
 }
 GET = "GET /chat HTTP/1.1"
+HOST = EXAMPLE["Host"]
 
 
 def table(names, *rows):
@@ -88,11 +92,16 @@ def refusal(data: bytes, origins: tuple[str, ...] = ()) -> Response | None:
     ("9112-3.2 MUST refuse a malformed Host", head(Host="a b"), 400),
     ("9112-3.2 also one with a path", head(Host="a/b"), 400),
     ("9112-3.2 MUST refuse more than one Host", head(host="x"), 400),
+    ("9112-3.2 or whose port is none", head(Host="a:b"), 400),
+    ("9112-3.2.2 a target of another host", head("GET http://evil/ HTTP/1.1"), 400),
+    ("9112-3.2.2 with a user in front", head("GET http://x@server.example.com/ HTTP/1.1"), 400),
+    ("9112-3.2.3 authority-form, for tunnels", head("CONNECT server.example.com:80 HTTP/1.1"), 400),
     (
         "9112-6.3 more than one Content-Length",
         head(**{"content-length": "0"}, Content_Length="0"),
         400,
     ),
+    ("7617-2 more than one Authorization", head(authorization="x", Authorization="x"), 400),
     ("6454-7.3 more than one Origin", head(origin="http://x", Origin="http://x"), 400),
     ("11.3.1 Key MUST NOT appear more than once", head(GET, "Sec-WebSocket-Key: x"), 400),
     ("11.3.5 nor Version", head(GET, "Sec-WebSocket-Version: 13"), 400),
@@ -126,8 +135,9 @@ def test_field(data, name, value):
     "method, target, path, query",
     ("9112-3.2.1 origin-form", "GET", "/~a!", "/~a!", {}),
     ("9112-3.2.1 that looks like a host", "GET", "//g/chat?b=c", "//g/chat", {"b": "c"}),
-    ("9112-3.2.2 MUST accept absolute-form", "GET", "http://h/a?b=c", "/a", {"b": "c"}),
-    ("9112-3.2.1 an empty path is /", "GET", "http://h?b", "/", {"b": ""}),
+    ("9112-3.2.2 MUST accept absolute-form", "GET", f"http://{HOST}/a?b=c", "/a", {"b": "c"}),
+    ("9110-4.2.3 where neither has a case", "GET", f"HTTPS://{HOST.upper()}/A", "/A", {}),
+    ("9112-3.2.1 an empty path is /", "GET", f"http://{HOST}?b", "/", {"b": ""}),
     ("9112-3.2.4 asterisk-form", "OPTIONS", "*", "*", {}),
     ("3986-2.1 percent-encoded", "GET", "/%C3%A9%3F?%20=%26", "/é?", {" ": "&"}),
     ("the last of a repeated parameter", "HEAD", "/?a=1&a=&b", "/", {"a": "", "b": ""}),
@@ -137,7 +147,7 @@ def test_request(method, target, path, query):
     assert (request.method, request.target, request.version) == (method, target, "HTTP/1.1")
     assert (request.path, request.query) == (path, query)
     assert repr(request) == f"<Request {method} {target}>"
-    assert request.secure is False
+    assert (request.secure, request.address, request.user) == (False, None, None)
     assert request.data == {}
 
 
@@ -290,6 +300,70 @@ def test_origin(origin, host, origins, allowed):
 
 
 @table(
+    "host, hosts, allowed",
+    ("as listed", "a.example", ["b.example", "a.example"], True),
+    ("4343 names have no case", "A.eXample", ["a.Example"], True),
+    ("1034-3.1 nor a final dot", "a.example.", ["a.example"], True),
+    ("in either place", "a.example", ["a.example."], True),
+    ("another name", "b.example", ["a.example"], False),
+    ("another end", "a.example.evil", ["a.example"], False),
+    ("another start", "evila.example", ["a.example"], False),
+    ("no subdomain", "b.a.example", ["a.example"], False),
+    ("none is listed", "a.example", [], False),
+    ("any port, unless one is listed", "a.example:8000", ["a.example"], True),
+    ("the listed port", "a.example:8000", ["a.example:8000"], True),
+    ("another port", "a.example:8001", ["a.example:8000"], False),
+    ("no port is that of http", "a.example", ["a.example:8000"], False),
+    ("9110-4.2.1 which is 80", "a.example", ["a.example:80"], True),
+    ("3986-3.2.3 an empty port, too", "a.example:", ["a.example:80"], True),
+    ("* is one name or more", "c.b.example", ["*.b.example"], True),
+    ("and more", "d.c.b.example:1", ["*.b.example"], True),
+    ("but not none", "b.example", ["*.b.example"], False),
+    ("nor part of one", "cb.example", ["*.b.example"], False),
+    ("with a port", "c.b.example:2", ["*.b.example:2"], True),
+    ("with another", "c.b.example:1", ["*.b.example:2"], False),
+    ("IPv4", "127.0.0.1:80", ["127.0.0.1"], True),
+    ("another address", "127.0.0.1.evil", ["127.0.0.1"], False),
+    ("IPv6", "[::1]", ["[::1]"], True),
+    ("with any port", "[::1]:8000", ["[::1]"], True),
+    ("with its port", "[::1]:8000", ["[::1]:8000"], True),
+    ("with another port", "[::1]:8001", ["[::1]:8000"], False),
+    ("listed without brackets", "[::1]:80", ["::1"], True),
+    ("which a request must have", "::1", ["::1"], False),
+    ("9112-3.2 HTTP/1.0 without Host", None, ["a.example"], False),
+)
+def test_host(host, hosts, allowed):
+    request = parse(head("GET /chat HTTP/1.0", Host=host))
+    hosts = handshake.parse_hosts(hosts)
+    if allowed:
+        handshake.check_host(request, hosts)
+    else:
+        with pytest.raises(HandshakeError, match="is not served here") as caught:
+            handshake.check_host(request, hosts)
+        assert caught.value.response.status == 421
+
+
+@pytest.mark.parametrize("host, allowed", [("h", True), ("h:443", True), ("h:80", False)])
+def test_the_default_port_over_tls(host, allowed):
+    request = parse(head(Host=host))
+    request.secure = True
+    try:
+        handshake.check_host(request, [("h", "443")])
+    except HandshakeError:
+        assert not allowed
+    else:
+        assert allowed
+
+
+@pytest.mark.parametrize(
+    "host", ["", "*", "*.", "*a.example", "a.*", "http://a", "a/b", "a b", "é", ":80", "a:b", "u@a"]
+)
+def test_hosts_that_can_be_none(host):
+    with pytest.raises(ValueError, match=f"^hosts= takes names.*, not {re.escape(repr(host))}$"):
+        handshake.parse_hosts([host])
+
+
+@table(
     "method, field, value",
     ("4.4 MUST send the version it speaks", "GET", "Sec-WebSocket-Version", "13"),
     ("9110-15.5.22 426 MUST send Upgrade", "HEAD", "Upgrade", "websocket"),
@@ -365,10 +439,39 @@ def test_response_content_type():
         assert response.encode().lower().count(b"content-type") == 1
 
 
-@pytest.mark.parametrize("name", ["Connection", "content-length", "Transfer-Encoding"])
-def test_a_response_may_not_set_what_frames_it(name):
-    with pytest.raises(ValueError, match="for the server to set"):
-        Response(200, headers={name: "x"})
+@table(
+    "status, names",
+    ("9112-6 what frames it", 200, "Connection content-length Transfer-Encoding"),
+    ("4.2.2 5. what was agreed on", 101, "upgrade Sec-WebSocket-PROTOCOL sec-websocket-extensions"),
+    ("4.2.2 5. and how", 101, "connection sec-websocket-accept"),
+)
+def test_a_response_may_not_set(status, names):
+    for name in names.split():
+        with pytest.raises(ValueError, match=f"^{name} is for the server to set$"):
+            Response(status, headers={name: "x"})
+
+
+@pytest.mark.parametrize("status", [204, 205, 304])
+def test_a_response_that_has_no_body(status):
+    """RFC 9110 §8.6, §15.3.5, §15.3.6, §15.4.5."""
+    start, end = Response(status, "x", {"ETag": '"y"'}).encode().split(b"\r\n", 1)
+    assert start.startswith(b"HTTP/1.1 %d " % status)
+    assert end == b'ETag: "y"\r\nConnection: close\r\n\r\n'
+
+
+@pytest.mark.parametrize("status", [0, 99, 100, 102, 199, 600, 1000, -200])
+def test_no_other_status(status):
+    with pytest.raises(ValueError, match=f"101 or from 200 to 599, not {status}$"):
+        Response(status)
+
+
+def test_fields_of_a_response_stay_as_they_were_checked():
+    fields = {"X": "a"}
+    response = Response(200, headers=fields)
+    fields["X"] = "a\r\nY: b"
+    assert response.headers["X"] == "a"
+    with pytest.raises(TypeError):
+        response.headers["X"] = "a\r\nY: b"
 
 
 def test_101_with_an_extension():
@@ -397,6 +500,82 @@ def test_name_that_would_break_out_of_its_line(name):
 def test_value_that_would_break_out_of_its_line(value):
     with pytest.raises(ValueError, match="not a header field"):
         Response(200, headers={"X": value})
+    with pytest.raises(ValueError, match="not a header field"):
+        Response(200, content_type=value)
+    with pytest.raises(ValueError, match="not a header field"):
+        basic_auth({}, realm=value)
+
+
+# Basic authentication
+
+
+def basic(pair: str, encoding="utf-8") -> str:
+    return "Basic " + base64.b64encode(pair.encode(encoding)).decode()
+
+
+@table(
+    "authorization, user",
+    ("7617-2 the example", "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==", "Aladdin"),
+    ("7617-2 the scheme has no case", "bASIC QWxhZGRpbjpvcGVuIHNlc2FtZQ==", "Aladdin"),
+    ("9110-11.4 more spaces", "Basic   QWxhZGRpbjpvcGVuIHNlc2FtZQ==", "Aladdin"),
+    ("7617-2.1 UTF-8", "Basic dGVzdDoxMjPCow==", "test"),
+    ("7617-2 the first colon ends the name", basic("colon:a:b"), "colon"),
+    ("an empty name", basic(":nameless"), ""),
+    ("an empty password, where there is one", basic("empty:"), "empty"),
+    ("nothing", None, None),
+    ("less than nothing", "", None),
+    ("no credentials", "Basic", None),
+    ("another password", basic("test:123"), None),
+    ("with another case", basic("Aladdin:Open sesame"), None),
+    ("with more", basic("Aladdin:open sesame!"), None),
+    ("none", basic("Aladdin:"), None),
+    ("somebody else's", basic("test:open sesame"), None),
+    ("an unknown name", basic("ali:open sesame"), None),
+    ("with no password", basic("ali:"), None),
+    ("names have a case", basic("aladdin:open sesame"), None),
+    ("another scheme", "Bearer QWxhZGRpbjpvcGVuIHNlc2FtZQ==", None),
+    ("no colon", basic("Aladdin"), None),
+    ("not even where the password is empty", basic("empty"), None),
+    ("not base64", "Basic Aladdin:open sesame", None),
+    ("base64 with more", "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==, Basic x", None),
+    ("without its padding", "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ", None),
+    ("not ASCII", "Basic \xe9", None),
+    ("not UTF-8", basic("test:123£", "latin-1"), None),
+)
+@pytest.mark.parametrize("by_function", [False, True])
+def test_basic_auth(authorization, user, by_function):
+    users = {"Aladdin": "open sesame", "test": "123£", "colon": "a:b", "": "nameless", "empty": ""}
+
+    def check(name, password):
+        return users.get(name) == password
+
+    request = parse(head(Authorization=authorization))
+    response = basic_auth(check if by_function else users)(request)
+    assert request.user == user
+    assert response is None if user is not None else response.status == 401
+
+
+@pytest.mark.parametrize("name", ["ann", "nobody"])
+@pytest.mark.parametrize("password", ["secrét", "secreT", "", "x" * 99])
+def test_any_guess_takes_as_long(monkeypatch, name, password):
+    """Each costs one comparison in constant time, be there such a user or not."""
+    compared = []
+
+    def compare_digest(secret, guess):
+        compared.append(guess)
+        return secret == guess
+
+    monkeypatch.setattr("hmac.compare_digest", compare_digest)
+    ask = basic_auth({"ann": "secrét"})
+    response = ask(parse(head(Authorization=basic(f"{name}:{password}"))))
+    assert (response is None) is ((name, password) == ("ann", "secrét"))
+    assert compared == [password.encode()]
+
+
+def test_401_says_what_is_wanted():
+    response = basic_auth({}, realm='the "back\\office"')(parse(head()))
+    challenge = r'Basic realm="the \"back\\office\"", charset="UTF-8"'
+    assert response.headers["WWW-Authenticate"] == challenge
 
 
 # Any bytes, in any pieces

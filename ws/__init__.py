@@ -13,9 +13,18 @@ server.run()
 
 from .client import Client
 from .deflate import Compression
-from .handshake import Headers, Request, Response
+from .handshake import Headers, Request, Response, basic_auth
 from .limits import Limits
 from .server import WSServer
 
-__all__ = ["Client", "Compression", "Headers", "Limits", "Request", "Response", "WSServer"]
+__all__ = [
+    "Client",
+    "Compression",
+    "Headers",
+    "Limits",
+    "Request",
+    "Response",
+    "WSServer",
+    "basic_auth",
+]
 __version__ = "0.1.0"

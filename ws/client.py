@@ -17,7 +17,8 @@ from .deflate import Deflate, Outgoing
 from .frames import FIN, INTERNAL_ERROR, PING, Buffer, frame
 from .handshake import HandshakeError, Head, Request, Response
 from .limits import Limits
-from .loop import DECIDE, GONE, LONGEST_POLL, OPENED, READ, REQUEST, WRITE, Loop, Source
+from .loop import DECIDE, GONE, LONGEST_POLL, OPENED, REQUEST, Loop, Source
+from .poll import READ, WRITE
 from .protocol import Event, Protocol
 
 CHUNK = 1 << 16
@@ -35,8 +36,9 @@ else:
 TLS = 0  # in the TLS handshake
 HEAD = 1  # its request is awaited, or being decided on
 OPEN = 2  # accepted as a WebSocket
-LINGER = 3  # closed, but not yet by the peer's TCP (RFC 6455 §7.1.1)
-DEAD = 4  # the descriptor is closed
+CLOSING = 3  # the same, but the close frame was sent, so nothing else may be (RFC 6455 §5.5.1)
+LINGER = 4  # closed, but not yet by the peer's TCP (RFC 6455 §7.1.1)
+DEAD = 5  # the descriptor is closed
 
 
 class Client(_Socket):
@@ -94,8 +96,8 @@ class Connection(Source):
     """
 
     __slots__ = (
-        "_blocked _checkpoint _dropped _head _held _held_size _ping _queue _space _tls "
-        "bytes_in bytes_out client deflate limits lock loop messages_in messages_out "
+        "_blocked _checkpoint _dropped _head _held _held_size _max_queue_size _ping _queue _space "
+        "_tls bytes_in bytes_out client deflate limits lock loop messages_in messages_out "
         "protocol queued reason refusal stage"
     ).split()
 
@@ -115,6 +117,7 @@ class Connection(Source):
         self.deflate: Deflate | None = None  # the extension, if agreed on
         self.refusal: HandshakeError | None = None  # decided on before the request was read
         self._head: Head | None = Head(limits.max_head_size)
+        self._max_queue_size = limits.max_queue_size
         self._queue: list[Buffer] = []
         self._blocked = False  # the socket takes no more: the loop tells when it does
         self._space: threading.Condition | None = None  # made when a `send` has to wait
@@ -151,10 +154,10 @@ class Connection(Source):
             data = b""
         if data:
             self.bytes_in += len(data)
-            if self.stage == OPEN:
+            if OPEN <= self.stage <= CLOSING:
                 return self.protocol.feed(data)
             return self._read_head(data) if self.stage == HEAD else None
-        if self.stage == OPEN:
+        if OPEN <= self.stage <= CLOSING:
             self.loop.poll(self, remove=READ | WRITE)
             return iter(((GONE, None),))
         self.drop()
@@ -191,7 +194,7 @@ class Connection(Source):
         yield REQUEST, self.client.request
         if self.stage == HEAD:
             yield DECIDE, self.client.request
-        if self.stage == OPEN:
+        if OPEN <= self.stage <= CLOSING:
             yield OPENED, None
             yield from self.protocol.feed(rest)
 
@@ -204,18 +207,18 @@ class Connection(Source):
         *wait* if `slow_client` is 'close', cut the connection.
         """
         with self.lock:
-            if self.stage != OPEN or self.protocol.close_sent:
+            if self.stage != OPEN:
                 return False
-            size = len(data)
-            if self.queued and not self._has_room(size, wait, fragment):
+            size = self.queued + len(data)
+            if size > self._max_queue_size and not self._has_room(len(data), wait, fragment):
                 return False
             self.messages_out += final
-            if self._held is not None and not fragment:
-                self._held.append(data)
-                self._held_size += size
-                self.queued += size
-            else:
+            if self._held is None or fragment:
                 self._push(data)
+            else:
+                self._held.append(data)
+                self._held_size += len(data)
+                self.queued += len(data)
             return True
 
     def send_message(self, message: Outgoing, wait: float) -> bool:
@@ -249,15 +252,13 @@ class Connection(Source):
                 self.queued -= self._held_size
                 self._held_size = 0
                 for data in held:
-                    if self.stage == OPEN and not self.protocol.close_sent:
+                    if self.stage == OPEN:
                         self._push(data)
 
     def send_control(self, opcode: int, payload: bytes) -> bool:
         """Send a ping or pong, unless much is queued; never waits (RFC 6455 §5.5)."""
         with self.lock:
-            if self.stage != OPEN or self.protocol.close_sent:
-                return False
-            if self.queued > CHUNK:  # there is no need to answer every ping (§5.5.3)
+            if self.stage != OPEN or self.queued > CHUNK:  # no need to answer each (§5.5.3)
                 return False
             self._push(frame(opcode, payload))
             return True
@@ -278,10 +279,8 @@ class Connection(Source):
         with self.lock:
             if self.stage != OPEN:
                 return False
-            closing = self.protocol.close(code, reason)
-            if not closing:
-                return False
-            self._push(closing)
+            self._push(self.protocol.close(code, reason))
+            self.stage = CLOSING
             if self._space:
                 self._space.notify_all()
         self.loop.schedule(self, time.monotonic() + self.limits.close_timeout)
@@ -331,7 +330,7 @@ class Connection(Source):
     def give_up(self, reason: str) -> None:
         """Cut, and have that noticed even if nothing is read at the moment. For the leader."""
         self.cut(reason)
-        if self.stage == OPEN and not self.interest & READ:
+        if OPEN <= self.stage <= CLOSING and not self.interest & READ:
             self.events = iter(((GONE, None),))
             self.loop.resume(self)
 
@@ -347,11 +346,16 @@ class Connection(Source):
             if self._space:
                 self._space.notify_all()
             self.loop.forget(self)
+            with suppress(OSError):  # closing doesn't end TCP while a forked child has a copy
+                socket.socket.shutdown(self.client, socket.SHUT_RDWR)
             self.client.close()
         self._dropped(self)
 
     def on_fault(self) -> None:
-        self.cut("internal error")
+        if OPEN <= self.stage <= CLOSING:
+            self.give_up("internal error")
+        else:
+            self.drop()
 
     def on_writable(self) -> None:
         if self.stage == TLS:
@@ -361,58 +365,71 @@ class Connection(Source):
             self._flush()
 
     def _push(self, data: bytes) -> None:
-        self._queue.append(data)
+        queue, loop = self._queue, self.loop
+        queue.append(data)
         self.queued += len(data)
-        if self._blocked:
-            return
-        loop = self.loop
         if loop.more and self.queued < CHUNK:
-            if len(self._queue) == 1:
-                loop.corked.append(self)
+            if len(queue) > 1:  # corked already, or blocked
+                return
+            loop.corked.append(self)
             if loop.more:  # still: so the loop has yet to empty `corked`
                 return
-        self._flush()
+        if not self._blocked:
+            self._flush()
 
     def _flush(self) -> None:
         queue = self._queue
-        before = self.queued
         try:
             while queue:
-                taken = 1
                 chunk = queue[0]
-                if len(queue) > 1 and len(chunk) < CHUNK:
-                    taken, chunk = self._gather()
-                elif self._tls and len(chunk) > CHUNK:  # OpenSSL reports no partial progress
-                    chunk = memoryview(chunk)[:CHUNK]
-                    queue[:1] = [chunk, memoryview(queue[0])[CHUNK:]]
+                if len(queue) > 1 or len(chunk) > CHUNK:
+                    chunk = self._gather()
                 sent = self.client.send(chunk)
                 self.bytes_out += sent
                 self.queued -= sent
-                queue[:taken] = [memoryview(chunk)[sent:]] if sent < len(chunk) else []
+                if sent == len(chunk):
+                    del queue[0]
+                else:
+                    queue[0] = memoryview(chunk)[sent:]
+                    break
         except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
             pass
         except (OSError, ValueError):
             queue.clear()
             self.queued = self._held_size
             self.cut("connection lost")
-        if bool(queue) is not self._blocked:
-            self._blocked = bool(queue)
-            self.loop.poll(self, *((WRITE, 0) if queue else (0, WRITE)))
-        if self._space and self.queued < before:
+        if queue or self._blocked:
+            self._block()
+        if self._space:
             self._space.notify_all()
-        if not queue and self.stage == LINGER:
+        if self.stage == LINGER and not queue:
             self._half_close()
 
-    def _gather(self) -> tuple[int, bytes]:
-        """Join small frames at the queue's front, so that one system call takes them."""
+    def _block(self) -> None:
+        """Have the loop tell when there is room, if something waits for that."""
+        if bool(self._queue) is not self._blocked:
+            self._blocked = not self._blocked
+            self.loop.poll(self, *((WRITE, 0) if self._blocked else (0, WRITE)))
+
+    def _gather(self) -> Buffer:
+        """Make the queue's front, and return, what one system call shall take.
+
+        Small frames are joined. TLS gets no large ones: it reports no partial progress.
+        """
         queue = self._queue
-        if self.queued <= CHUNK:
-            return len(queue), b"".join(queue)
-        taken, size = 1, len(queue[0])
-        while taken < len(queue) and size + len(queue[taken]) <= CHUNK:
-            size += len(queue[taken])
-            taken += 1
-        return taken, b"".join(queue[:taken])
+        size, taken = len(queue[0]), 1
+        if self._tls and size > CHUNK:
+            whole = memoryview(queue[0])
+            queue[:1] = whole[:CHUNK], whole[CHUNK:]
+        elif self.queued - self._held_size <= CHUNK:
+            queue[:] = [b"".join(queue)]
+        else:
+            while taken < len(queue) and size + len(queue[taken]) <= CHUNK:
+                size += len(queue[taken])
+                taken += 1
+            if taken > 1:
+                queue[:taken] = [b"".join(queue[:taken])]
+        return queue[0]
 
     def _half_close(self) -> None:
         if self._tls:
@@ -440,15 +457,15 @@ class Connection(Source):
             if self._space is None:
                 self._space = threading.Condition(self.lock)
             self._space.wait(min(remaining, LONGEST_POLL))
-            if self.stage != OPEN or self.protocol.close_sent:
+            if self.stage != OPEN:
                 return False
 
     # Deadlines
 
     def on_deadline(self, now: float) -> None:
-        if self.stage != OPEN:
+        if not OPEN <= self.stage <= CLOSING:
             self.drop()
-        elif self.protocol.close_sent:
+        elif self.stage == CLOSING:
             self.cut("close frame not answered in time")
         elif self._checkpoint is None:
             self.ping()

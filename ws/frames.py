@@ -5,6 +5,11 @@ from __future__ import annotations
 import struct
 from typing import Iterable, Iterator, Union
 
+try:
+    import numpy  # type: ignore[import-not-found,unused-ignore]
+except ImportError:
+    numpy = None  # type: ignore[assignment,unused-ignore]
+
 # Opcodes, RFC 6455 §5.2
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 
@@ -29,7 +34,9 @@ _XOR_TABLES = tuple(
     (_IDENTITY ^ int.from_bytes(bytes((key,)) * 256, "little")).to_bytes(256, "little")
     for key in range(256)
 )
+_REPEAT = tuple(int.from_bytes(b"\1\0\0\0" * words, "little") for words in range(129))
 _from_bytes = int.from_bytes
+_pack_16, _pack_64 = struct.Struct("!BBH").pack, struct.Struct("!BBQ").pack
 
 
 class ProtocolError(Exception):
@@ -44,14 +51,25 @@ class ProtocolError(Exception):
 def unmask(payload: Buffer, key: bytes) -> bytes | bytearray:
     """XOR *payload* with the four bytes of *key*, over and over (RFC 6455 §5.3)."""
     length = len(payload)
-    if length < 512:  # one big integer is fastest up to here, byte tables beyond
+    if length < 512:  # one big integer is fastest up to here
         words = (length + 3) >> 2
-        xored = _from_bytes(payload, "little") ^ _from_bytes(key * words, "little")
+        xored = _from_bytes(payload, "little") ^ _from_bytes(key, "little") * _REPEAT[words]
         return xored.to_bytes(words << 2, "little")[:length]
     data = bytearray(payload)
-    for i in range(4):
-        data[i::4] = data[i::4].translate(_XOR_TABLES[key[i]])
+    unmask_from(data, 0, key)
     return data
+
+
+def unmask_from(data: bytearray, start: int, key: bytes) -> None:
+    """Do the same to *data* from *start* on, in place."""
+    length = len(data) - start
+    if numpy and length >= 1024:
+        words = numpy.frombuffer(data, "<u4", length >> 2, start)
+        words ^= numpy.frombuffer(key, "<u4")
+        start, length = start + (length & ~3), length & 3
+    for i in range(min(4, length)):
+        every_fourth = slice(start + i, None, 4)
+        data[every_fourth] = data[every_fourth].translate(_XOR_TABLES[key[i]])
 
 
 def encode(message: Message) -> bytes:
@@ -99,8 +117,8 @@ def frame(opcode: int, payload: bytes, fin: bool = True) -> bytes:
     if length < 126:
         return bytes((first, length)) + payload
     if length < 65536:
-        return struct.pack("!BBH", first, 126, length) + payload
-    return struct.pack("!BBQ", first, 127, length) + payload
+        return _pack_16(first, 126, length) + payload
+    return _pack_64(first, 127, length) + payload
 
 
 def valid_close_code(code: int) -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import http
-from typing import Any, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Callable, Iterator, Mapping, Sequence
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -17,12 +19,15 @@ MAX_FIELDS = 100
 
 _TOKEN = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _HOST = _TOKEN + "(),;=[]:"
+_DIGITS = "0123456789"
 _HIGHER_VERSIONS = {f"{major}.{minor}" for major in range(1, 10) for minor in range(10)}
 _SINGLETONS = frozenset(
-    ("host", "origin", "sec-websocket-key", "sec-websocket-version", "content-length")
+    "host origin authorization content-length sec-websocket-key sec-websocket-version".split()
 )
-_OWN = frozenset(("connection", "content-length", "transfer-encoding", "sec-websocket-accept"))
-_PORTS = {"http": ":80", "ws": ":80", "https": ":443", "wss": ":443"}
+_OWN = frozenset("connection content-length transfer-encoding sec-websocket-accept".split())
+_OWN_101 = _OWN | {"upgrade", "sec-websocket-extensions", "sec-websocket-protocol"}
+_BODILESS = (101, 204, 205, 304)  # RFC 9110 §8.6, §15
+_PORTS = {"http": "80", "ws": "80", "https": "443", "wss": "443"}
 
 
 class Headers(Mapping[str, str]):
@@ -63,7 +68,8 @@ class Response:
 
     status: from 200 to 599; or 101 from `onrequest`, to accept with additional *headers*.
     body: str goes out as UTF-8.
-    Raises ValueError for a header that would break out of its line.
+    Raises ValueError for another status, and for a header that would break out of its line or
+    that is the server's to set.
     """
 
     def __init__(
@@ -73,26 +79,29 @@ class Response:
         headers: Mapping[str, str] | None = None,
         content_type: str = "text/plain; charset=utf-8",
     ) -> None:
+        if status != 101 and not 200 <= status <= 599:
+            raise ValueError(f"status must be 101 or from 200 to 599, not {status}")
+        fields = dict(headers or {})
+        if status not in _BODILESS and "content-type" not in map(str.lower, fields):
+            fields = {"Content-Type": content_type, **fields}
+        for name, value in fields.items():
+            if not is_token(name) or any(c in value for c in "\r\n\0"):
+                raise ValueError(f"not a header field: {name!r}: {value!r}")
+            if name.lower() in (_OWN_101 if status == 101 else _OWN):
+                raise ValueError(f"{name} is for the server to set")
         self.status = status
         self.body = body.encode() if isinstance(body, str) else body
-        self.headers = dict(headers or {})
-        self.content_type = content_type
-        for name, value in self.headers.items():
-            line = name + value
-            if not is_token(name) or any(c in line for c in "\r\n\0"):
-                raise ValueError(f"not a header field: {name!r}: {value!r}")
-            if name.lower() in _OWN:
-                raise ValueError(f"{name} is for the server to set")
+        self.headers: Mapping[str, str] = MappingProxyType(fields)  # stays as checked
 
     def encode(self, method: str = "GET") -> bytes:
-        """Return the bytes to send; without the body where *method* is HEAD."""
-        connection = "close, Upgrade" if "Upgrade" in self.headers else "close"  # RFC 9110 §7.8
+        """Return the bytes to send; without the body where *method* or the status has none."""
         fields = dict(self.headers)
-        if not any(name.lower() == "content-type" for name in fields):
-            fields = {"Content-Type": self.content_type, **fields}
-        fields.update({"Content-Length": str(len(self.body)), "Connection": connection})
-        head = _head(self.status, fields)
-        return head if method == "HEAD" else head + self.body
+        upgrade = "upgrade" in map(str.lower, fields)
+        bodiless = self.status in _BODILESS
+        if not bodiless:
+            fields["Content-Length"] = str(len(self.body))
+        fields["Connection"] = "close, Upgrade" if upgrade else "close"  # RFC 9110 §7.8
+        return _head(self.status, fields) + (b"" if bodiless or method == "HEAD" else self.body)
 
 
 class HandshakeError(Exception):
@@ -107,18 +116,22 @@ class Request:
     """What a client asked for.
 
     method, target: as sent. headers: case-insensitive mapping.
+    address: the client's, as from `client.getpeername()`.
     secure: whether it came over TLS.
+    user: the name that `basic_auth` has checked, None without it.
     data: a dict for whatever you want to keep; `client.data` is the same one.
     """
 
-    __slots__ = ("data", "headers", "method", "secure", "target", "version")
+    __slots__ = ("address", "data", "headers", "method", "secure", "target", "user", "version")
 
     def __init__(self, method: str, target: str, version: str, headers: Headers) -> None:
         self.method = method
         self.target = target
         self.version = version
         self.headers = headers
+        self.address: Any = None
         self.secure = False
+        self.user: str | None = None
         self.data: dict[Any, Any] = {}
 
     @property
@@ -196,9 +209,11 @@ def parse_request(head: bytes) -> Request:
         raise HandshakeError(400, "malformed HTTP version")
     if not all("!" <= c <= "~" and c != "#" for c in target):
         raise HandshakeError(400, "request target must be printable ASCII without a fragment")
+    authority = None
     if target[0] != "/" and target != "*":  # absolute-form
         try:
-            if urlsplit(target).scheme not in ("http", "https"):
+            scheme, authority, *_ = urlsplit(target.lower())
+            if scheme not in ("http", "https"):
                 raise ValueError
         except ValueError:
             raise HandshakeError(400, "malformed request target") from None
@@ -210,10 +225,45 @@ def parse_request(head: bytes) -> Request:
         if name.lower() in _SINGLETONS and name in headers:
             raise HandshakeError(400, f"repeated header field {name.lower()}")
         headers.add(name, value.strip(" \t"))
-    host = headers.get("host", "")
-    if (version == "HTTP/1.1" and not host) or host.strip(_HOST):
+    host = headers.get("host", "").lower()
+    port = _split_host(host)[1]
+    if (version == "HTTP/1.1" and not host) or host.strip(_HOST) or port.strip(_DIGITS):
         raise HandshakeError(400, "missing or malformed Host")
+    if authority not in (None, host):  # else there would be two answers to where it goes
+        raise HandshakeError(400, "Host differs from the request target")
     return Request(method, target, version, headers)
+
+
+def parse_hosts(hosts: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the names and ports, '' for any, in the option `hosts`; ValueError for a wrong one."""
+    parsed = []
+    for host in hosts:
+        ipv6 = host.count(":") > 1 and host[0] != "["
+        name, port = _split_host(f"[{host}]" if ipv6 else host)
+        rest = name[2:] if name[:2] == "*." else name
+        if not rest or rest.strip(_HOST) or "*" in rest or port.strip(_DIGITS):
+            raise ValueError(f"hosts= takes names, with or without a port, not {host!r}")
+        parsed.append((name, port))
+    return parsed
+
+
+def check_host(request: Request, hosts: Sequence[tuple[str, str]]) -> None:
+    """Check that the request is for one of *hosts*, else HandshakeError (RFC 9110 §15.5.20)."""
+    host = request.headers.get("host", "")
+    name, port = _split_host(host, "443" if request.secure else "80")
+    for listed, listed_port in hosts:
+        if listed_port in ("", port):
+            if name == listed or (listed[0] == "*" and name.endswith(listed[1:])):
+                return
+    raise HandshakeError(421, f"host {host!a} is not served here")
+
+
+def _split_host(host: str, default_port: str = "") -> tuple[str, str]:
+    """Return the name, without case and final dot, and the port."""
+    name, colon, port = host.lower().rpartition(":")
+    if not colon or port.endswith("]"):
+        name, port = host.lower(), ""
+    return name[:-1] if name.endswith(".") else name, port or default_port
 
 
 def check_upgrade(request: Request, origins: Sequence[str] = ()) -> None:
@@ -294,6 +344,47 @@ def accept(
     return _head(101, {**headers, **fields})
 
 
+def basic_auth(
+    users: Mapping[str, str] | Callable[[str, str], bool], realm: str = "WebSocket"
+) -> Callable[[Request], Response | None]:
+    """Return a callback for `onrequest` that asks for a name and a password (RFC 7617).
+
+    users: passwords by name, or a function ``check(name, password)`` that says whether they are
+    right, and may block. realm: what they are for, shown by some browsers.
+
+    Where they are right, `request.user` is the name and the callback returns None; otherwise it
+    returns a 401. A callback of your own may call it for the requests that need it. Comparing
+    with *users* takes the same time for any guess of one length, and for names that don't exist;
+    let *check* use `hmac.compare_digest`. Use it over TLS alone: passwords are sent in the clear.
+    """
+    if callable(users):
+        check = users
+    else:
+        secrets = {name: password.encode() for name, password in users.items()}
+
+        def check(name: str, password: str) -> bool:
+            same = hmac.compare_digest(secrets.get(name, b""), password.encode())
+            return same and name in secrets
+
+    quoted = realm.replace("\\", "\\\\").replace('"', '\\"')
+    challenge = {"WWW-Authenticate": f'Basic realm="{quoted}", charset="UTF-8"'}
+    refusal = Response(401, "a name and a password, please\n", challenge)
+
+    def authenticate(request: Request) -> Response | None:
+        scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
+        try:
+            pair = base64.b64decode(credentials.strip(" "), validate=True).decode()
+        except ValueError:  # not base64, or not UTF-8
+            return refusal
+        name, colon, password = pair.partition(":")
+        if scheme.lower() != "basic" or not colon or not check(name, password):
+            return refusal
+        request.user = name
+        return None
+
+    return authenticate
+
+
 def _head(status: int, fields: Mapping[str, str]) -> bytes:
     try:
         phrase = http.HTTPStatus(status).phrase
@@ -312,8 +403,4 @@ def _same_host(origin: str, headers: Headers) -> bool:
     """Say whether a page's origin has the host and port that it connects to."""
     scheme, _, host = origin.lower().partition("://")
     port = _PORTS.get(scheme)
-    if port is None:
-        return False
-    wanted = headers.get("host", "").lower()
-    host, wanted = (h[: -len(port)] if h.endswith(port) else h for h in (host, wanted))
-    return host == wanted
+    return port is not None and _split_host(host, port) == _split_host(headers["host"], port)

@@ -12,7 +12,8 @@ LARGEST = 10**12
 class Limits:
     """Limits, passed to `WSServer` by name. All are finite; None is allowed where it says so.
 
-    A wrong value is a ValueError or TypeError at once.
+    A wrong value is a ValueError or TypeError at once. Raising a limit lets a peer use more
+    memory, threads or time, for as many connections as it may have.
     """
 
     max_message_size: int = 1 << 20
@@ -32,16 +33,18 @@ class Limits:
     """Seconds that `send` waits for room in a full queue. Then the client is cut."""
     slow_client: str = "close"
     """What `sendall` does with a client whose queue is full: 'close' cuts it, 'skip' leaves
-    this message out for it."""
+    this message out for it, so that it stays, and doesn't learn that something is missing."""
     max_clients: int = 10_000
     """Connections at a time, those in their handshake included. Status 503 beyond."""
     max_clients_per_address: int = 1_000
-    """The same for one IP address. Status 429 beyond. Raise it behind a reverse proxy."""
+    """The same for one IP address. Status 429 beyond. Behind a reverse proxy, see the option
+    `trusted_proxies` of `WSServer`; without it, all clients have the proxy's address."""
     threads: int = 64
     """Callbacks that may be blocked at a time. Beyond, callbacks wait; everything else goes on:
     reading (up to 16 messages a client), pings and pongs, writing, deadlines, shutdown."""
     ping_interval: float | None = 20.0
-    """Seconds between two pings to a client; None for none. At most one is on its way."""
+    """Seconds between two pings to a client; at most one is on its way. None for none: then a
+    peer that vanished keeps its place until something is sent to it."""
     ping_timeout: float = 20.0
     """Seconds after a ping in which something must come from the client, and something leave
     for it where data waits. Then it is cut, with close code 1006."""

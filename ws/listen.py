@@ -1,4 +1,4 @@
-"""Listening sockets: made here, and accepted from."""
+"""Listening sockets: made here, and accepted from; and what a proxy says ahead of its client."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import errno
 import os
 import socket
 import time
-from typing import Any, Callable
+from typing import Any, Callable, Iterator
 
-from .loop import READ, Loop, Source
+from . import proxy
+from .client import HEAD, TLS, Connection
+from .loop import Loop, Source
+from .poll import READ
+from .protocol import Event
 
 ACCEPTS = 64
 """Connections accepted between two looks at the clients."""
@@ -120,3 +124,47 @@ class Listener(Source):
         """Stop listening."""
         self._loop.forget(self)
         self._sock.close()
+
+
+class ProxiedConnection(Connection):
+    """A connection that begins with a PROXY protocol header, ahead of TLS.
+
+    told(connection, address) gets the client's address, if there is one in the header;
+    warn(message, peer, error) what is wrong with it.
+    """
+
+    __slots__ = ("_header", "_told", "_warn")
+
+    def __init__(
+        self,
+        *args: Any,
+        told: Callable[[Connection, Any], None],
+        warn: Callable[..., None],
+    ) -> None:
+        super().__init__(*args)
+        self._told, self._warn = told, warn
+        self._header: bytes | None = b""
+        self.stage = TLS  # so far it can't be answered in HTTP
+
+    def on_readable(self) -> Iterator[Event] | None:
+        if self._header is None:
+            return super().on_readable()
+        try:
+            while proxy.missing(self._header):  # and no more than that: the rest is for TLS
+                data = socket.socket.recv(self.client, proxy.missing(self._header))
+                if not data:
+                    raise ConnectionResetError
+                self._header += data
+            address = proxy.parse(self._header)
+        except BlockingIOError:
+            return None
+        except (OSError, ValueError) as error:
+            if isinstance(error, ValueError):
+                self._warn("proxy %s refused: %s", self.client.getpeername(), error)
+            self.drop()
+            return None
+        self._header = None
+        self.stage = TLS if self._tls else HEAD
+        if address:
+            self._told(self, address)
+        return None

@@ -24,9 +24,7 @@ by whoever sends. Nothing but callbacks blocks.
 from __future__ import annotations
 
 import functools
-import heapq
 import logging
-import selectors
 import socket
 import threading
 import time
@@ -34,7 +32,9 @@ from collections import deque
 from typing import Any, Callable, Iterator
 
 from .frames import BINARY, CLOSE, PING, PONG
-from .protocol import FAIL, Event, Protocol
+from .poll import READ, WRITE, make_poller
+from .protocol import FAIL, PAUSE, Event, Protocol
+from .timers import Timers
 
 MONITOR_INTERVAL = 0.005
 """Seconds between two looks of the monitor."""
@@ -46,26 +46,27 @@ EAGER_TURNS = 64
 """Quick callbacks in workers after which the leader runs them itself again."""
 SLOW_SECONDS = 0.002
 """A callback that takes longer is not quick."""
+TURN_EVENTS = 64
+"""Events of one source that are handled before the others have their turn."""
 READ_AHEAD = 16
 """Messages that may wait for their callback before their source is no longer read."""
-TICKS = 16
-"""Deadlines are kept to a sixteenth of a second, so that many share one wake-up."""
+READ_AHEAD_SIZE = 4096
+"""Characters or bytes of a message behind which none is read before its callback is done."""
 LONGEST_POLL = 3600.0
 """Seconds; systems refuse to wait for a month."""
 SPARE_SECONDS = 10.0
 """How long a thread without work stays."""
 
 # Kinds of events beside those of `Protocol`
-REQUEST = 0x11  # a complete request: to be checked
-DECIDE = 0x12  # the same, for a callback to decide on
-OPENED = 0x13  # the WebSocket is open
-GONE = 0x14  # TCP has ended
-URGENT = frozenset((PING, PONG, REQUEST))
+REQUEST = 0x12  # a complete request: to be checked
+DECIDE = 0x13  # the same, for a callback to decide on
+OPENED = 0x14  # the WebSocket is open
+GONE = 0x15  # TCP has ended
+URGENT = frozenset((PING, PONG, PAUSE, REQUEST))
 """Kinds that need no callback: the leader handles them itself."""
 BARRIERS = frozenset((DECIDE, CLOSE, FAIL, GONE))
 """Kinds behind which nothing is read until they are handled."""
 
-READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 FORGOTTEN = -1
 """Interest of a source that may no longer be polled."""
 
@@ -88,9 +89,14 @@ class Source:
 
     def __init__(self) -> None:
         self.interest = 0  # what is polled for: READ, WRITE
-        self.tick: int | None = None  # when it is due, see TICKS
+        self.tick: int | None = None  # when it is due, see `Timers`
         self.inbox: deque[Event] | None = None  # for its worker; None: it has none
         self.events: Iterator[Event] | None = None  # still to parse, once the inbox is empty
+
+    @property
+    def forgotten(self) -> bool:
+        """Whether it is never served again."""
+        return self.interest == FORGOTTEN
 
     def fileno(self) -> int:
         raise NotImplementedError
@@ -122,16 +128,11 @@ class Loop:
         self.corked: deque[Any] = deque()
         """The sources with such writes; `on_writable` is called for each, soon."""
 
-        self._selector = selectors.DefaultSelector()
-        # epoll and kqueue see a change while another thread waits in them; the others don't.
-        live = ("EpollSelector", "KqueueSelector")
-        self._live = type(self._selector).__name__ in live
+        self._poller = make_poller()
         self._interest_lock = threading.Lock()  # guards the interest of all sources
         self._polling = self._closed = False
-        self._scheduled: deque[tuple[Any, float | None]] = deque()
+        self._timers = Timers()
         self._resumed: deque[Any] = deque()
-        self._timers: dict[int, set[Any]] = {}  # by tick; the leader's own, like _ticks
-        self._ticks: list[int] = []  # a heap of the keys of _timers
 
         self._work_lock = threading.Lock()  # guards inboxes and what follows
         self._alive: set[int] = set()
@@ -147,7 +148,7 @@ class Loop:
         self._lead: list[Event] = []
         self._batch = self._turn = 0  # polls, and sources served with callbacks, so far
         self._serving: tuple[Any, Any] = (None, None)
-        self._hurry = False  # parsing one read (inflating, say) takes long: serve others between
+        self._hurry = False  # one turn takes long already, by inflating, say
         self._dozing = False  # the monitor sleeps
         self._rouse = threading.Event()
         self._waker = _Waker()
@@ -182,21 +183,16 @@ class Loop:
             new = old & ~remove | add
             if old in (FORGOTTEN, new) or self._closed:
                 return
-            if not old:
-                self._selector.register(source, new, source)
-            elif new:
-                self._selector.modify(source, new, source)
-            else:
-                self._selector.unregister(source)
+            self._poller.change(source, old, new)
             source.interest = new
-        if not self._live:
+        if not self._poller.live:
             self._wake()
 
     def forget(self, source: Source) -> None:
         """Never poll *source* again; to be called before its descriptor is closed."""
         with self._interest_lock:
             if source.interest > 0 and not self._closed:
-                self._selector.unregister(source)
+                self._poller.change(source, source.interest, 0)
             source.interest = FORGOTTEN
         self.schedule(source, None)
 
@@ -206,7 +202,7 @@ class Loop:
         A source has one deadline, the last that was set. It is never early, and up to a
         sixteenth of a second late. Takes no lock, so even a signal handler may call it.
         """
-        self._scheduled.append((source, deadline))
+        self._timers.changes.append((source, deadline))
         self._wake()
 
     def resume(self, source: Source) -> None:
@@ -224,20 +220,24 @@ class Loop:
         """Poll and serve until the loop stops, or return the source that the lead was lost with."""
         lead: list[Event] = []
         self._lead = lead
+        timers, resumed, wait = self._timers, self._resumed, self._poller.wait
         while not self._stopped:
             self._polling = True
-            self._set_timers()
-            ready = self._selector.select(self._timeout())
+            if timers.changes:
+                timers.apply()
+            timeout = min(timers.due - time.monotonic(), LONGEST_POLL)
+            ready = wait(0 if resumed or timeout < 0 else timeout)
             self._polling = False
             self._batch += 1
-            if self._ticks:
-                self._expire()
-            for _ in range(len(self._resumed)):
-                stuck = self._serve(self._resumed.popleft(), READ, lead)
+            now = time.monotonic()
+            if now >= timers.due:
+                self._expire(now)
+            for _ in range(len(resumed)):
+                stuck = self._serve(resumed.popleft(), READ, lead)
                 if stuck is not None:
                     return stuck
-            for key, mask in ready:
-                stuck = self._serve(key.data, mask, lead)
+            for source, mask in ready:
+                stuck = self._serve(source, mask, lead)
                 if stuck is not None:
                     return stuck
         return None
@@ -263,39 +263,42 @@ class Loop:
         self._serving = source, events
         run, put_down, take_up = self._run, lead.append, lead.pop
         protocol = source.protocol
-        first = True
+        watched = False
+        turn = TURN_EVENTS
         for event in events:
             self.more = protocol.more
             if event[0] > BINARY and event[0] in URGENT:
                 run(source, event)
             elif self._inline and source.inbox is None:
-                if first:
-                    first = False
+                if not watched:
+                    watched = True
                     self._turn += 1
+                    if self._dozing:
+                        self._rouse.set()
                 put_down(event)
-                if self._dozing:
-                    self._rouse.set()
                 run(source, event)
                 try:
                     take_up()
                 except IndexError:
                     return source
-                if self._hurry:  # the others have waited for long enough
-                    self._hurry = False
-                    source.events = events
-                    self._resumed.append(source)
-                    break
             elif not self._enqueue(source, event, events):
                 self.poll(source, remove=READ)
+                break
+            turn -= 1
+            if not turn or self._hurry:
+                self._hurry = False
+                source.events = events
+                self._resumed.append(source)
                 break
         else:
             if not source.interest & READ:
                 self.poll(source, add=READ)
-        self._uncork()
+        self.more = False
+        if self.corked:
+            self._uncork()
         return None
 
     def _uncork(self) -> None:
-        self.more = False
         while self.corked:
             try:
                 source = self.corked.popleft()
@@ -312,45 +315,22 @@ class Loop:
                 if self._workers + len(self._runnable) <= self._threads:
                     self._employ()
             source.inbox.append(event)
-            if event[0] not in BARRIERS and len(source.inbox) < READ_AHEAD:
+            if (
+                event[0] not in BARRIERS
+                and len(source.inbox) < READ_AHEAD
+                and len(event[1] or ()) <= READ_AHEAD_SIZE
+            ):
                 return True
             source.events = events  # under the lock, or a quick worker wouldn't resume
             return False
 
-    # Timers, all touched by the leader alone
-
-    def _set_timers(self) -> None:
-        while self._scheduled:
-            source, deadline = self._scheduled.popleft()
-            if source.tick is not None:
-                self._timers[source.tick].discard(source)
-                source.tick = None
-            if deadline is not None and source.interest != FORGOTTEN:
-                source.tick = tick = int(deadline * TICKS) + 1
-                if tick not in self._timers:
-                    self._timers[tick] = set()
-                    heapq.heappush(self._ticks, tick)
-                self._timers[tick].add(source)
-
-    def _timeout(self) -> float | None:
-        if self._resumed:
-            return 0
-        while self._ticks and not self._timers[self._ticks[0]]:
-            del self._timers[heapq.heappop(self._ticks)]
-        if not self._ticks:
-            return None
-        return min(max(0, self._ticks[0] / TICKS - time.monotonic()), LONGEST_POLL)
-
-    def _expire(self) -> None:
-        now = time.monotonic()
-        while self._ticks and self._ticks[0] <= now * TICKS:
-            for source in self._timers.pop(heapq.heappop(self._ticks)):
-                source.tick = None
-                try:
-                    source.on_deadline(now)
-                except Exception:
-                    logger.exception("error at a deadline of %r", source)
-                    source.on_fault()
+    def _expire(self, now: float) -> None:
+        for source in self._timers.expired(now):
+            try:
+                source.on_deadline(now)
+            except Exception:
+                logger.exception("error at a deadline of %r", source)
+                source.on_fault()
 
     # The monitor
 
@@ -359,7 +339,7 @@ class Loop:
         while not self._stopped:
             if quiet >= IDLE_LOOKS:
                 self._dozing = True
-                if turn == self._turn and not self._lead:  # still no callback
+                if turn == self._turn:  # still no callback
                     self._rouse.wait()
                 self._rouse.clear()
                 self._dozing = False
@@ -371,6 +351,7 @@ class Loop:
             quiet = 0 if busy else quiet + 1
             batch, turn = self._batch, self._turn
             if stuck and self._take_lead():
+                self.more = False
                 self._uncork()
             if self._short_of_threads:
                 with self._work_lock:
@@ -460,7 +441,7 @@ class Loop:
                 self._spares.pop().release()
         with self._interest_lock:
             self._closed = True
-            self._selector.close()
+            self._poller.close()
             self._waker.close()
 
     def _work(self, source: Any) -> None:

@@ -8,15 +8,18 @@ from typing import Any, Iterator, Tuple
 from .deflate import Deflate
 from .frames import BINARY, CLOSE, CONT, FIN, INVALID_PAYLOAD, MAX_CONTROL_PAYLOAD, PING, PONG
 from .frames import PROTOCOL_ERROR, RSV1, TEXT, TOO_BIG, ProtocolError
-from .frames import close_payload, frame, parse_close, unmask
+from .frames import close_payload, frame, parse_close, unmask, unmask_from
 
 _NOT_UTF8 = INVALID_PAYLOAD, "text is not UTF-8"
 FAIL = 0x10
 """Kind of the event that reports a ProtocolError; above the four bits of an opcode."""
+PAUSE = 0x11
+"""Kind of an event that means nothing, but that many fragments were parsed without another."""
+PAUSE_FRAGMENTS = 32
 
 Event = Tuple[int, Any]
 """(opcode, payload): str for TEXT, bytes for BINARY, PING and PONG, (code, reason) for CLOSE
-and FAIL, either of which is the last event of a connection."""
+and FAIL, either of which is the last event of a connection, and '' for PAUSE."""
 
 _TEXT_MESSAGE, _BINARY_MESSAGE = FIN | TEXT, FIN | BINARY  # first bytes of whole messages
 _FIRST_BYTES = frozenset(
@@ -25,6 +28,7 @@ _FIRST_BYTES = frozenset(
 _COMPRESSED_FIRST_BYTES = frozenset(
     fin | RSV1 | opcode for fin in (0, FIN) for opcode in (TEXT, BINARY)
 )
+_from_bytes = int.from_bytes
 
 
 class Protocol:
@@ -36,14 +40,14 @@ class Protocol:
     """
 
     __slots__ = (
-        "_checked _compressed _deflate _fin _first_bytes _fragments _inline_limit _key _message "
+        "_checked _compressed _deflate _fin _first_bytes _fragments _key _longest_whole _message "
         "_opcode _pending _remaining close_sent done max_fragments max_message_size more"
     ).split()
 
     def __init__(self, max_message_size: int = 1 << 20, max_fragments: int = 1 << 17) -> None:
         self.max_message_size = max_message_size
         self.max_fragments = max_fragments
-        self._inline_limit = min(max_message_size, MAX_CONTROL_PAYLOAD)
+        self._longest_whole = max_message_size  # see `feed`
         self._first_bytes = _FIRST_BYTES  # those that a frame may begin with
         self._deflate: Deflate | None = None
         self.more = False
@@ -83,40 +87,37 @@ class Protocol:
             if self._remaining:
                 position = min(self._remaining, end)
                 self.more = position < end
-                event = self._append(data[:position])
+                event = self._append(memoryview(data)[:position])
                 if event and not self.close_sent:
                     yield event
             while end - position >= 2:
                 first = data[position]
                 length = data[position + 1] - 128
                 start = position + 6
-                stop = start + length
-                if (  # a short message in one frame: the rest could do it as well, but slower
-                    (first == _TEXT_MESSAGE or first == _BINARY_MESSAGE)  # noqa: PLR1714, SIM109
-                    and 0 <= length <= self._inline_limit
-                    and stop <= end
-                    and self._message is None
-                ):
-                    payload = unmask(data[start:stop], data[start - 4 : start])
-                    event = (
-                        (TEXT, payload.decode()) if first == _TEXT_MESSAGE else (BINARY, payload)
-                    )
-                    position = stop
-                    self.more = stop < end
-                    if not self.close_sent:
-                        yield event
-                    continue
-                if length < 0 or first not in self._first_bytes:
-                    raise _header_error(first, length)
-                control = first & 0x08
                 if length > MAX_CONTROL_PAYLOAD:
-                    if control:
-                        raise ProtocolError(PROTOCOL_ERROR, "control frame over 125 bytes")
+                    self._check_first(first, length)
                     start += 2 if length == 126 else 8
                     if end < start - 4:
                         break
-                    length = _extended_length(data[position + 2 : start - 4])
-                    stop = start + length
+                    length = _from_bytes(data[position + 2 : start - 4], "big")
+                    if length < (126 if start - position == 8 else 65536) or length >> 63:
+                        raise _length_error(length)
+                stop = start + length
+                if (  # a message in one frame, as most are: the rest could do it, but slower
+                    (first == _TEXT_MESSAGE or first == _BINARY_MESSAGE)  # noqa: PLR1714, SIM109
+                    and stop <= end
+                    and 0 <= length <= self._longest_whole
+                ):
+                    payload = unmask(data[start:stop], data[start - 4 : start])
+                    position = stop
+                    self.more = stop < end
+                    if first == _TEXT_MESSAGE:
+                        yield TEXT, payload.decode()
+                    else:
+                        yield BINARY, bytes(payload)
+                    continue
+                self._check_first(first, length)
+                control = first & 0x08
                 if not control:
                     self._check_frame(first, length)
                 if end < (stop if control else start):
@@ -131,9 +132,11 @@ class Protocol:
                         return
                 else:
                     self._begin(first, length, data[start - 4 : start])
-                    event = self._append(data[start:stop])
+                    event = self._append(memoryview(data)[start:stop])
                     if event and not self.close_sent:
                         yield event
+                    elif not self._fragments % PAUSE_FRAGMENTS:
+                        yield PAUSE, ""
             if position < end:
                 self._pending = data[position:]
             self.more = False
@@ -144,7 +147,7 @@ class Protocol:
 
     def end(self) -> None:
         """Let go of what was kept; nothing that comes is parsed any more."""
-        self.done = True
+        self.done, self.more = True, False
         self._message = self._deflate = None
         self._pending = b""
 
@@ -157,7 +160,15 @@ class Protocol:
             return b""
         closing = frame(CLOSE, close_payload(code, reason))
         self.close_sent = True
+        self._longest_whole = -1
         return closing
+
+    def _check_first(self, first: int, length: int) -> None:
+        """Refuse a frame by its first two bytes; *length* is without the mask's bit."""
+        if length < 0 or first not in self._first_bytes:
+            raise _header_error(first, length)
+        if length > MAX_CONTROL_PAYLOAD and first & 0x08:
+            raise ProtocolError(PROTOCOL_ERROR, "control frame over 125 bytes")
 
     def _check_frame(self, first: int, length: int) -> None:
         """Refuse a data frame that comes out of turn or whose declared length is too much."""
@@ -180,25 +191,31 @@ class Protocol:
             self._opcode = first & 0x0F
             self._compressed = bool(first & RSV1)
             self._fragments = self._checked = 0
+            self._longest_whole = -1
         self._fragments += 1
         self._fin = first >= FIN
         self._remaining = length
         self._key = key
 
-    def _append(self, masked: bytes) -> Event | None:
+    def _append(self, masked: memoryview) -> Event | None:
         """Add the next part of the frame's payload; return the message if it is complete."""
         assert self._message is not None
-        payload = unmask(masked, self._key)
         self._remaining -= len(masked)
         complete = self._fin and not self._remaining
         if self._compressed and self._deflate:
             room = self.max_message_size - len(self._message)
-            payload = self._deflate.inflate(payload, room, complete)
+            payload = self._deflate.inflate(unmask(masked, self._key), room, complete)
             if len(payload) > room:
                 raise ProtocolError(TOO_BIG, f"message of over {self.max_message_size} bytes")
-        self._message += payload
+            self._message += payload
+        else:
+            size = len(self._message)
+            self._message += masked
+            unmask_from(self._message, size, self._key)
         if complete:
             message, self._message = self._message, None
+            if not self.close_sent:
+                self._longest_whole = self.max_message_size
             return (TEXT, message.decode()) if self._opcode == TEXT else (BINARY, bytes(message))
         turn = len(masked) & 3
         self._key = self._key[turn:] + self._key[:turn]
@@ -218,14 +235,10 @@ def _valid_utf8(message: bytearray, start: int) -> int:
     return used
 
 
-def _extended_length(field: bytes) -> int:
-    """Return the length in a header's 16 or 64 bits, which must need them (RFC 6455 §5.2)."""
-    length = int.from_bytes(field, "big")
-    if length < (126 if len(field) == 2 else 65536):
-        raise ProtocolError(PROTOCOL_ERROR, "length not in its shortest form")
-    if length >> 63:
-        raise ProtocolError(PROTOCOL_ERROR, "length with the top bit set")
-    return length
+def _length_error(length: int) -> ProtocolError:
+    """Say what is wrong with a length in 16 or 64 bits (RFC 6455 §5.2)."""
+    what = "with the top bit set" if length >> 63 else "not in its shortest form"
+    return ProtocolError(PROTOCOL_ERROR, f"length {what}")
 
 
 def _header_error(first: int, length: int) -> ProtocolError:

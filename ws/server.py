@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import logging
 import os
 import signal
@@ -19,18 +20,24 @@ from .deflate import Compression, Outgoing, negotiate
 from .frames import ABNORMAL, BINARY, CLOSE, GOING_AWAY, INTERNAL_ERROR, NORMAL, PING, PONG
 from .frames import Message, close_payload, encode, fragments
 from .handshake import HandshakeError, Request, Response
-from .handshake import accept, check_upgrade, choose_subprotocol, not_an_upgrade, parse_extensions
+from .handshake import accept, check_host, check_upgrade, choose_subprotocol
+from .handshake import not_an_upgrade, parse_extensions, parse_hosts
 from .limits import Limits
-from .listen import Listener, bind, bind_unix
+from .listen import Listener, ProxiedConnection, bind, bind_unix
 from .loop import DECIDE, GONE, LONGEST_POLL, OPENED, REQUEST, Loop, Source
 from .protocol import FAIL, Event
+from .proxy import Proxies
 
 REFUSED_SPARE = 100
 """Connections over a bound that still get an answer; beyond, they are just closed."""
 CUT_SECONDS = 0.2
 """So long before the end of a shutdown the clients that haven't left are cut."""
+LARGEST_BLOCK = 32 << 20
+"""Bytes; malloc learns nothing from a block that is larger."""
 WARN_SECONDS = 10.0
 """A warning that peers can cause is logged once in this time."""
+COUNTERS = ("bytes_in", "bytes_out", "messages_in", "messages_out")
+"""What is counted for each connection."""
 
 logger = logging.getLogger("ws")
 logger.addHandler(logging.NullHandler())
@@ -41,17 +48,35 @@ Targets = Union[str, Client, Iterable[Client]]
 class WSServer:
     """A WebSocket server on threads that appear on demand (RFC 6455).
 
-    host: address or name to listen on; '' for all of IPv4 and IPv6.
+    host: address or name to listen on; '', the default, for all of IPv4 and IPv6: whoever can
+        reach this machine can connect. "localhost" is for this machine alone.
     port: 0 for a free one, see `port` after `start`.
-    cert, key: paths of a certificate chain and its key, in PEM, for TLS 1.2 and up.
-    unix: path of a Unix socket to listen on, in place of host and port.
+    cert, key: paths of a certificate chain and its key, in PEM, for TLS 1.2 and up. Without
+        TLS, whoever is on the way can read and change everything.
+    unix: path of a Unix socket to listen on, in place of host and port. The permissions of its
+        folder, and the umask, say who may connect.
     sock: a socket that listens already (systemd), in place of host and port.
-    ssl_context: in place of cert and key; its `sslsocket_class` is set.
+    ssl_context: in place of cert and key; its `sslsocket_class` is set. What it allows of old
+        versions, ciphers and renegotiation is allowed.
     subprotocols: names to agree on, the best first (RFC 6455 §1.9).
     origins: what pages may connect besides those of this host, as "https://example.org";
         "null" for pages opened from a file, "*" for any. The latter two let every page that
         the user visits act in the user's name, cookies included (RFC 6455 §10.2).
+    hosts: what this server may be called, in the Host of a request: "example.org", "[::1]" or
+        "10.0.0.1" with any port, "localhost:8000" with this, "*.example.org" for what is below.
+        None, the default, is any name, even one that an attacker gives to this server's
+        address, so that the attacker's pages count as of this host (DNS rebinding): list the
+        names where not everybody may connect, as on localhost and in an intranet.
+    trusted_proxies: addresses or networks ("10.0.0.0/8") of reverse proxies, or "unix" for all
+        peers of a Unix socket. Their X-Forwarded-For and X-Forwarded-Proto say who the client
+        is and whether it came over TLS; in requests of others both are ignored. Whoever connects
+        from there can pass for any client, so list only proxies that set both headers, and
+        `max_clients_per_address` applies to the clients they tell.
+    proxy_protocol: whether connections begin with the header of the PROXY protocol, version 1
+        or 2, ahead of TLS; it takes the place of those headers. Only trusted_proxies may
+        connect then, and the same goes for them.
     compression: True, or a `Compression` with settings, to compress for clients that offer it.
+        Where a message mixes secrets with an attacker's text, its length gives them away.
     limits: see `Limits`.
 
     Every method may be called from any thread and from inside a callback. A client's callbacks
@@ -70,6 +95,9 @@ class WSServer:
         ssl_context: ssl.SSLContext | None = None,
         subprotocols: str | Sequence[str] = (),
         origins: str | Sequence[str] = (),
+        hosts: str | Sequence[str] | None = None,
+        trusted_proxies: str | Sequence[str] = (),
+        proxy_protocol: bool = False,
         compression: bool | Compression = False,
         **limits: Any,
     ) -> None:
@@ -77,10 +105,15 @@ class WSServer:
             raise ValueError("key= needs cert=")
         if not 0 <= port <= 65535:
             raise ValueError(f"port must be from 0 to 65535, not {port}")
+        if proxy_protocol and not trusted_proxies:
+            raise ValueError("proxy_protocol= needs trusted_proxies=")
         self.host, self.port = host, port
         self.limits = Limits(**limits)
-        self.subprotocols = [subprotocols] if isinstance(subprotocols, str) else subprotocols
-        self.origins = [origins] if isinstance(origins, str) else origins
+        self.subprotocols, self.origins = _listed(subprotocols), _listed(origins)
+        self._hosts = None if hosts is None else parse_hosts(_listed(hosts))
+        self._proxies, self._proxy_protocol = Proxies(_listed(trusted_proxies)), proxy_protocol
+        proxied = functools.partial(ProxiedConnection, told=self._told, warn=self._warn)
+        self._connect: Callable[..., Connection] = proxied if proxy_protocol else Connection
         self._compression = Compression() if compression is True else compression or None
         self._cert, self._key, self._unix, self._sock = cert, key, unix, sock
         self._context = ssl_context
@@ -108,7 +141,7 @@ class WSServer:
         self._lock = threading.Lock()  # guards what follows, for a few operations at a time
         self._connections: set[Connection] = set()  # handshakes and closings included
         self._addresses: Counter[str] = Counter()  # of them, by IP address
-        self._totals: Counter[str] = Counter()  # of connections that are over
+        self._totals: Counter[str] = Counter(dict.fromkeys(("connections", *COUNTERS), 0))
         self._clients: dict[Client, None] = {}  # in order of arrival
         self._rooms: dict[str, dict[Client, None]] = {}
         self._memberships: dict[Client, set[str]] = {}  # the rooms of each client in any
@@ -185,12 +218,11 @@ class WSServer:
         message.
         """
         connection = client._connection
-        wait = self.limits.send_timeout
         if not isinstance(message, (str, bytes, bytearray, memoryview)):
-            return connection.send_fragments(fragments(message), wait)
+            return connection.send_fragments(fragments(message), self.limits.send_timeout)
         if connection.deflate is None:
-            return connection.send(encode(message), wait)
-        return connection.send_message(Outgoing(message, compress), wait)
+            return connection.send(encode(message), self.limits.send_timeout)
+        return connection.send_message(Outgoing(message, compress), self.limits.send_timeout)
 
     def sendall(
         self,
@@ -302,12 +334,14 @@ class WSServer:
         else:
             sockets, self.port = bind(self.host, self.port)
         self._started = True
+        _keep_freed_memory(8 * self.limits.max_message_size)
         self._loop = loop = Loop(self._run, self.limits.threads)
         self._listeners = [Listener(sock, loop, self._admit, self._warn) for sock in sockets]
         self._end.acquire()
         loop.start()
         self._running = True
-        atexit.register(self.shutdown)
+        self._pid = os.getpid()
+        atexit.register(self._exit)
         if self._stopping is not None:  # a shutdown came meanwhile
             loop.schedule(self._stopper, 0)
         return self
@@ -367,6 +401,11 @@ class WSServer:
                 self._wait(timeout)
         return not self._running and self._cut_by is None
 
+    def _exit(self) -> None:
+        """Shut down when the interpreter exits, unless that was tried or this is a forked child."""
+        if self._stopping is None and self._pid == os.getpid():
+            self.shutdown()
+
     def reload_cert(self) -> None:
         """Read `cert` and `key` again; new connections get them, the others stay.
 
@@ -399,7 +438,7 @@ class WSServer:
         if not (connections or finishing) or (self._cut_by is not None and now >= self._cut_by):
             self._loop.stop()
             self._running = False
-            atexit.unregister(self.shutdown)
+            atexit.unregister(self._exit)
             if self._unix and not self._sock:
                 try:
                     os.unlink(self._unix)
@@ -422,19 +461,17 @@ class WSServer:
 
     def _admit(self, sock: socket.socket, address: Any) -> None:
         """Take a new TCP connection in, unless there are too many."""
-        ip = _ip(address)
-        limits = self.limits
-        total, of_address = len(self._connections), self._addresses[ip] if ip else 0
-        spare, refusal = REFUSED_SPARE, None
-        if of_address >= limits.max_clients_per_address:
-            self._warn("max_clients_per_address=%d reached by %s", of_address, ip)
-            refusal = HandshakeError(429, "too many connections from your address")
-            spare -= of_address - limits.max_clients_per_address
-        if total >= limits.max_clients:
+        ip, limits = _ip(address), self.limits
+        if self._proxy_protocol and ip not in self._proxies:
+            self._warn("%s refused; to let it in, pass trusted_proxies=[...]", ip or "unix")
+            sock.close()
+            return
+        refusal, excess = self._excess(ip)
+        over = len(self._connections) - limits.max_clients
+        if over >= 0:
             self._warn("max_clients=%d reached, refusing %s", limits.max_clients, ip)
             refusal = HandshakeError(503, "too many connections")
-            spare = min(spare, REFUSED_SPARE - (total - limits.max_clients))
-        if spare <= 0:
+        if max(over, excess) >= REFUSED_SPARE:
             sock.close()
             return
         sock.setblocking(False)
@@ -449,20 +486,45 @@ class WSServer:
             client = PlainClient(sock.family, sock.type, sock.proto, sock.detach())
         client._address = address
         with self._lock:
-            connection = Connection(client, self._loop, limits, self._dropped)  # may raise
+            connection = self._connect(client, self._loop, limits, self._dropped)  # may raise
             connection.refusal = refusal
             self._connections.add(connection)
             self._addresses[ip] += 1
             self._totals["connections"] += 1
 
+    def _excess(self, ip: str) -> tuple[HandshakeError | None, int]:
+        """Return what refuses one more connection from an address, and how far over its bound.
+
+        Of a trusted proxy, only the clients that it tells of are counted against it.
+        """
+        limit = self.limits.max_clients_per_address
+        excess = self._addresses[ip] - limit
+        if excess < 0 or not ip or ip in self._proxies:
+            return None, -1
+        self._warn("max_clients_per_address=%d reached by %s", limit, ip)
+        return HandshakeError(429, "too many connections from your address"), excess
+
+    def _told(self, connection: Connection, address: Any) -> None:
+        """Take an address that a trusted proxy tells for the client's."""
+        refusal, excess = self._excess(_ip(address))
+        with self._lock:
+            self._uncount(_ip(connection.client._address))
+            self._addresses[_ip(address)] += 1
+            connection.client._address = address
+        connection.refusal = connection.refusal or refusal
+        if excess >= REFUSED_SPARE:
+            connection.drop()
+
+    def _uncount(self, ip: str) -> None:
+        self._addresses[ip] -= 1
+        if not self._addresses[ip]:
+            del self._addresses[ip]
+
     def _dropped(self, connection: Connection) -> None:
-        ip = _ip(connection.client.getpeername())
         with self._lock:
             self._connections.discard(connection)
             self._totals.update(_counters(connection))
-            self._addresses[ip] -= 1
-            if not self._addresses[ip]:
-                del self._addresses[ip]
+            self._uncount(_ip(connection.client._address))
         if self._stopping is not None:
             self._loop.schedule(self._stopper, 0)
 
@@ -474,7 +536,7 @@ class WSServer:
         try:
             if kind <= BINARY:
                 connection.messages_in += 1
-                if not connection.protocol.close_sent:
+                if connection.stage == OPEN:
                     self._onmessage(connection.client, payload)
             elif kind == PING:
                 connection.send_control(PONG, payload)
@@ -497,17 +559,28 @@ class WSServer:
 
     def _check(self, connection: Connection, request: Request) -> None:
         """Refuse a request that isn't in order; leave another to onrequest, or answer it."""
+        ip, tokens = _ip(connection.client._address), request.headers.tokens
+        if ip in self._proxies and not self._proxy_protocol:
+            origin = self._proxies.origin(ip, tokens("x-forwarded-for"))
+            if origin != ip:
+                self._told(connection, (origin, 0))
+            for scheme in tokens("x-forwarded-proto")[-1:]:
+                request.secure = scheme.lower() in ("https", "wss")
+        request.address = connection.client.getpeername()
         try:
             if connection.refusal:
                 raise connection.refusal
+            if self._hosts is not None:
+                check_host(request, self._hosts)
             if request.is_upgrade:
                 check_upgrade(request, self.origins)
             if self._onrequest is None:
                 self._answer(connection, request, None)
         except HandshakeError as error:
-            if error.response.status == 403:
-                origin = request.headers["origin"]
-                self._warn("origin %a refused; to let it in, pass origins=[...]", origin)
+            option = {403: "origins", 421: "hosts"}.get(error.response.status)
+            if option:
+                value = request.headers.get(option[:-1])
+                self._warn(f"{option[:-1]} %a refused; to let it in, pass {option}=[...]", value)
             self._refuse(connection, request, error.response)
 
     def _answer(self, connection: Connection, request: Request, response: Response | None) -> None:
@@ -546,9 +619,11 @@ class WSServer:
             del self._clients[client]
             for room in self._memberships.pop(client, ()):
                 self._leave(client, room)
-        connection.linger()
         try:
-            self._onclose(client)
+            try:
+                connection.linger()
+            finally:
+                self._onclose(client)
         finally:
             with self._lock:
                 self._finishing -= 1
@@ -580,6 +655,16 @@ class WSServer:
             logger.warning(message, *args)
 
 
+def _keep_freed_memory(size: int) -> None:
+    """Have glibc's malloc keep up to twice *size* bytes, to be used again.
+
+    By default, it gives what a large message used back to the system, and gets it again page by
+    page, which takes longer than to echo the message. It learns from the largest block that was
+    ever freed (mallopt(3), M_MMAP_THRESHOLD); nobody touches this one, so it takes no memory.
+    """
+    bytes(min(size, LARGEST_BLOCK))
+
+
 class _Stopper(Source):
     """Lets the leader go on with a shutdown."""
 
@@ -597,8 +682,12 @@ def _interrupted() -> bool:
     while frame.f_back:
         frame = frame.f_back
         if frame.f_globals.get("__package__") == __package__:
-            return frame.f_code.co_name not in ("_wait", "run", "__exit__", "main")
+            return frame.f_code.co_name not in ("_exit", "_wait", "run", "__exit__", "main")
     return False
+
+
+def _listed(option: str | Sequence[str]) -> Sequence[str]:
+    return [option] if isinstance(option, str) else option
 
 
 def _ip(address: Any) -> str:
@@ -607,8 +696,7 @@ def _ip(address: Any) -> str:
 
 
 def _counters(connection: Connection) -> dict[str, int]:
-    names = ("bytes_in", "bytes_out", "messages_in", "messages_out")
-    return {name: getattr(connection, name) for name in names}
+    return {name: getattr(connection, name) for name in COUNTERS}
 
 
 def _ignore(*arguments: Any) -> None:

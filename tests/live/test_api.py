@@ -226,7 +226,7 @@ def test_close_as_a_socket_cuts(serve):
     assert serving.next("close") is client
     assert client.close_code == 1006
     assert peer.at_eof()
-    assert client.fileno() == -1
+    eventually(lambda: client.fileno() == -1)
 
 
 def test_ping_measures_latency(serve):

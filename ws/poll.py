@@ -1,0 +1,79 @@
+"""Readiness: what can be read from or written to now."""
+
+from __future__ import annotations
+
+import select
+import selectors
+from typing import Any
+
+READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+BATCH = 512
+"""Ready sources that one wait returns, at most."""
+
+
+class Poller:
+    """The system's way to wait for many descriptors, as `selectors` finds it."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self.live = type(self._selector).__name__ == "KqueueSelector"
+        """Whether a change counts at once for another thread that is waiting."""
+
+    def change(self, source: Any, old: int, new: int) -> None:
+        """Wait for *new* (READ, WRITE, both or 0) of *source* instead of *old*."""
+        if not old:
+            self._selector.register(source, new, source)
+        elif new:
+            self._selector.modify(source, new, source)
+        else:
+            self._selector.unregister(source)
+
+    def wait(self, timeout: float) -> list[tuple[Any, int]]:
+        """Return the sources that are ready, and what for, after *timeout* seconds at most."""
+        return [(key.data, mask) for key, mask in self._selector.select(timeout)]
+
+    def close(self) -> None:
+        self._selector.close()
+
+
+class EpollPoller(Poller):
+    """The same for Linux: an echo in a twentieth less time than through `selectors`."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._sources: dict[int, Any] = {}
+        self.live = True
+
+    def change(self, source: Any, old: int, new: int) -> None:
+        descriptor = source.fileno()
+        events = (select.EPOLLIN if new & READ else 0) | (select.EPOLLOUT if new & WRITE else 0)
+        if not old:
+            self._sources[descriptor] = source
+            self._epoll.register(descriptor, events)
+        elif new:
+            self._epoll.modify(descriptor, events)
+        else:
+            del self._sources[descriptor]
+            self._epoll.unregister(descriptor)
+
+    def wait(self, timeout: float) -> list[tuple[Any, int]]:
+        ready = []
+        for descriptor, event in self._epoll.poll(timeout, BATCH):
+            source = self._sources.get(descriptor)
+            if source is not None:  # it may have been unregistered meanwhile
+                ready.append((source, READ if event == select.EPOLLIN else _mask(event)))
+        return ready
+
+    def close(self) -> None:
+        self._epoll.close()
+
+
+def _mask(event: int) -> int:
+    """Return READ and WRITE for what epoll reports; an error is for both."""
+    read = READ if event & ~select.EPOLLOUT else 0
+    return read | WRITE if event & ~select.EPOLLIN else read
+
+
+def make_poller() -> Poller:
+    """Return the fastest there is here."""
+    return EpollPoller() if hasattr(select, "epoll") else Poller()

@@ -1,0 +1,137 @@
+"""What reverse proxies tell of a client: X-Forwarded-For, and the header of the PROXY protocol."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Sequence, Union
+
+SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
+"""How a header of version 2 begins; one of version 1 begins with "PROXY "."""
+SHORTEST = 15
+"""Bytes of "PROXY UNKNOWN\\r\\n"; no header is shorter."""
+LONGEST_LINE = 107
+"""Most bytes in a header of version 1."""
+LONGEST_BLOCK = 4096
+"""Most bytes in a header of version 2, which may hold more than addresses."""
+
+IP = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
+
+_LOCAL, _PROXY = 0x20, 0x21
+_SIZES = {0x11: 4, 0x12: 4, 0x21: 16, 0x22: 16}  # of an IP address, by family and protocol
+_NO_IP = (0x00, 0x31, 0x32)  # unspecified, or a Unix socket
+
+
+class Proxies:
+    """The proxies to trust: addresses, networks, or "unix" for the peers of a Unix socket.
+
+    ``ip in proxies`` says whether one is that has this IP address, '' for a Unix socket's peer.
+    """
+
+    def __init__(self, proxies: Sequence[str]) -> None:
+        self._networks = [ipaddress.ip_network(proxy) for proxy in proxies if proxy != "unix"]
+        self._unix = "unix" in proxies
+
+    def __contains__(self, ip: str) -> bool:
+        if not (ip and self._networks):
+            return self._unix and not ip
+        address = _parse(ip)
+        return any(address in network for network in self._networks)
+
+    def origin(self, ip: str, forwarded_for: Sequence[str]) -> str:
+        """Return the client's IP address, when *ip* has sent these members of X-Forwarded-For.
+
+        Each proxy has added the address of its own peer on the right: so from there, it is the
+        first one that is not a trusted proxy's. Anybody can have made up those further left.
+        """
+        for member in reversed(forwarded_for):
+            address = _parse(member) if ip in self else None
+            if address is None:
+                break
+            ip = str(address)
+        return ip
+
+
+def _parse(text: str) -> IP | None:
+    """Return an IP address, given as "1.2.3.4", "1.2.3.4:80", "::1", "[::1]:80" or "fe80::1%3"."""
+    if text[:1] == "[":
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        return _unmapped(ipaddress.ip_address(text.partition("%")[0]))
+    except ValueError:
+        return None
+
+
+def _unmapped(address: IP) -> IP:
+    """Return the IPv4 address that one of IPv6 stands for, if it does."""
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def missing(header: bytes) -> int:
+    """Return how many bytes at least must follow the beginning of a header, 0 if it is complete.
+
+    Raises ValueError as soon as no header begins like this.
+    """
+    binary = SIGNATURE.startswith(header[: len(SIGNATURE)])
+    if not binary and not b"PROXY ".startswith(header[:6]):
+        raise ValueError("it sent no PROXY protocol header")
+    if len(header) < SHORTEST:
+        return SHORTEST - len(header)
+    if binary:
+        size = 16 + int.from_bytes(header[14:16], "big") * (len(header) > 15)
+        if size > LONGEST_BLOCK:
+            raise ValueError(f"its PROXY protocol header is of over {LONGEST_BLOCK} bytes")
+        return size - len(header)
+    if header.endswith(b"\n"):
+        return 0
+    if len(header) >= LONGEST_LINE:
+        raise ValueError(f"its PROXY protocol header is of over {LONGEST_LINE} bytes")
+    return 1
+
+
+def parse(header: bytes) -> tuple[str, int] | None:
+    """Return the client's address in a complete header, None if it tells none.
+
+    Raises ValueError for a malformed one. For both versions see
+    https://www.haproxy.org/download/2.8/doc/proxy-protocol.txt.
+    """
+    try:
+        address = (_parse_block if header.startswith(SIGNATURE) else _parse_line)(header)
+    except (ValueError, KeyError):
+        raise ValueError("its PROXY protocol header is malformed")
+    return (str(_unmapped(address[0])), address[1]) if address else None
+
+
+def _parse_line(header: bytes) -> tuple[IP, int] | None:
+    """Parse a header of version 1."""
+    fields = header.decode("latin-1").split(" ")
+    fields[-1], end = fields[-1][:-2], fields[-1][-2:]
+    if end != "\r\n":
+        raise ValueError
+    if fields[1] == "UNKNOWN":
+        return None
+    _, family, source, destination, port, destination_port = fields
+    ip, version = ipaddress.ip_address(source), {"TCP4": 4, "TCP6": 6}[family]
+    if not ip.version == ipaddress.ip_address(destination).version == version:
+        raise ValueError
+    _port(destination_port)
+    return ip, _port(port)
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or text != str(int(text)) or int(text) > 65535:
+        raise ValueError
+    return int(text)
+
+
+def _parse_block(header: bytes) -> tuple[IP, int] | None:
+    """Parse a header of version 2."""
+    command, family = header[12], header[13]
+    if command == _LOCAL or (command == _PROXY and family in _NO_IP):
+        return None
+    size = _SIZES[family]
+    if command != _PROXY or len(header) < 16 + 2 * size + 4:
+        raise ValueError
+    port = header[16 + 2 * size : 18 + 2 * size]
+    return ipaddress.ip_address(header[16 : 16 + size]), int.from_bytes(port, "big")
