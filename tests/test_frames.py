@@ -92,13 +92,35 @@ def test_names():
     assert (frames.POLICY_VIOLATION, frames.TOO_BIG, frames.INTERNAL_ERROR) == (1008, 1009, 1011)
 
 
+@pytest.fixture(params=["NumPy", "no NumPy"])
+def numpy(request, monkeypatch):
+    """With the extra `fast`, if it is installed, and without."""
+    if request.param != "NumPy":
+        monkeypatch.setattr(frames, "numpy", None)
+    elif frames.numpy is None:
+        pytest.skip("NumPy isn't installed")
+
+
+LENGTHS = [0, 1, 2, 3, 4, 5, 126, 510, 511, 512, 513, 514, 515, 1023, 1024, 1025, 1026, 65539]
+
+
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
-@pytest.mark.parametrize("length", [0, 1, 2, 3, 4, 5, 126, 510, 511, 512, 513, 514, 515, 65537])
-def test_unmask_any_length(length, kind):
+@pytest.mark.parametrize("length", LENGTHS)
+def test_unmask_any_length(length, kind, numpy):
     payload, key = bytes(i * 7 & 0xFF for i in range(length)), b"\x00\x80\xff\x5a"
     source = kind(payload)
     assert frames.unmask(source, key) == model_mask(payload, key)
     assert source == payload, "left as it was"
+
+
+@pytest.mark.parametrize("start", [0, 1, 2, 3, 4, 511])
+@pytest.mark.parametrize("length", LENGTHS)
+def test_unmask_in_place(length, start, numpy):
+    payload, key = bytes(i * 7 & 0xFF for i in range(length)), b"\x00\x80\xff\x5a"
+    data = bytearray(b"." * start + payload)
+    frames.unmask_from(data, start, key)
+    assert data == b"." * start + model_mask(payload, key)
+    data += b"it can still grow"
 
 
 @given(
