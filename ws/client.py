@@ -364,8 +364,17 @@ class Connection(Source):
         with self.lock:
             self._flush()
 
-    def _push(self, data: bytes) -> None:
+    def _push(self, data: Buffer) -> None:
         queue, loop = self._queue, self.loop
+        if not (queue or loop.more or len(data) > CHUNK):
+            try:
+                sent = self.client.send(data)
+            except (OSError, ValueError):  # it is full, or gone: `_flush` finds out
+                sent = 0
+            self.bytes_out += sent
+            if sent == len(data):
+                return
+            data = memoryview(data)[sent:]
         queue.append(data)
         self.queued += len(data)
         if loop.more and self.queued < CHUNK:
