@@ -372,6 +372,9 @@ def test_frames_right_behind_the_request(serve):
 
 def test_stats(serve):
     serving = serve()
+    assert {
+        serving.server.stats()[name] for name in ("connections", "bytes_in", "messages_out")
+    } == {0}
     peer, client = serving.connect()
     peer.send("12345")
     assert peer.recv() == "12345"
