@@ -66,10 +66,9 @@ def unmask_from(data: bytearray, start: int, key: bytes) -> None:
     if numpy and length >= 1024:
         words = numpy.frombuffer(data, "<u4", length >> 2, start)
         words ^= numpy.frombuffer(key, "<u4")
-        start, length = start + (length & ~3), length & 3
-    for i in range(min(4, length)):
-        every_fourth = slice(start + i, None, 4)
-        data[every_fourth] = data[every_fourth].translate(_XOR_TABLES[key[i]])
+        start += length & ~3  # up to three bytes are left
+    for i, octet in enumerate(key, start):
+        data[i::4] = data[i::4].translate(_XOR_TABLES[octet])
 
 
 def encode(message: Message) -> bytes:
