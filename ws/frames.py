@@ -66,6 +66,7 @@ def unmask_from(data: bytearray, start: int, key: bytes) -> None:
     if numpy and length >= 1024:
         words = numpy.frombuffer(data, "<u4", length >> 2, start)
         words ^= numpy.frombuffer(key, "<u4")
+        del words  # while it exists, an assignment to nothing, as below, is an error
         start += length & ~3  # up to three bytes are left
     for i, octet in enumerate(key, start):
         data[i::4] = data[i::4].translate(_XOR_TABLES[octet])
