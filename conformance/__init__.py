@@ -1,1 +1,1 @@
-"""The Autobahn test suite against our server, by several ways through the library."""
+"""The Autobahn test suite and tables of our own, against our server and against others."""

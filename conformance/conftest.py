@@ -1,25 +1,30 @@
-"""pytest's side of the harness: options, the one run of the suite, progress, the report."""
+"""pytest's side of the harness: options, the one run of the suite, our own tables, the report."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import sys
 import tempfile
-import time
 from pathlib import Path
+from typing import Any, Callable, Iterator
 
 import pytest
 
 from conformance import report
 from conformance.cases import section
-from conformance.harness import Run
-from conformance.image import HarnessError
-from conformance.testees import TESTEES
+from conformance.harness import CASE_SECONDS, Run
+from conformance.progress import Progress
+from conformance.results import Checked, Outcome
+from conformance.server import ROOT, HarnessError, Server
+from conformance.testees import OURS
+from conformance.wire import Row, describe
 
 REPORTS = Path(__file__).parent / "reports"
+BADGE = ROOT / "docs/badge.svg"
 SLOW_SECTIONS = {9, 12, 13}
+DEFAULT = [name for name, testee in OURS.items() if testee.default]
 RUN = pytest.StashKey[Run]()
+ROWS = pytest.StashKey[list[Checked]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -28,24 +33,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--testee",
         action="append",
-        choices=[*TESTEES, "all"],
-        help="a server to test, may be repeated; default: "
-        + ", ".join(name for name, testee in TESTEES.items() if testee.default),
+        choices=[*OURS, "all"],
+        help=f"a server to test, may be repeated; default: {', '.join(DEFAULT)}",
     )
     # While a client waits for our server, another can use its processor: one more than there are.
     workers = (os.cpu_count() or 1) + 1
     group.addoption("--workers", type=int, default=workers, metavar="N", help="shards at a time")
-    group.addoption("--limit", type=int, metavar="SECONDS", help="for one shard")
+    group.addoption(
+        "--limit", type=float, default=CASE_SECONDS, metavar="SECONDS", help="for one case"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[ROWS] = []
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Make the tests: each case of each testee, and each testee."""
-    wanted = metafunc.config.getoption("testee")
-    testees = [
-        testee
-        for testee in TESTEES.values()
-        if (testee.name in wanted or "all" in wanted if wanted else testee.default)
-    ]
+    wanted = metafunc.config.getoption("testee") or DEFAULT
+    testees = [OURS[name] for name in (OURS if "all" in wanted else wanted)]
     if "case" in metafunc.fixturenames:
         slow = set() if not metafunc.config.getoption("fast") else SLOW_SECTIONS
         pairs = [
@@ -67,84 +73,102 @@ def pytest_runtestloop(session: pytest.Session) -> None:
         callspec = getattr(item, "callspec", None)
         if callspec and {"testee", "case"} <= callspec.params.keys():
             cases.setdefault(callspec.params["testee"], []).append(callspec.params["case"])
-    option = session.config.option
-    if not cases or option.collectonly:
+    config = session.config
+    if config.option.collectonly:
         return
-    capture = session.config.pluginmanager.getplugin("capturemanager")
     # The last report stays until this one is whole.
-    with tempfile.TemporaryDirectory(prefix="reports-", dir=REPORTS.parent) as folder:
-        run = Run(cases, Path(folder, "new"), limit=option.limit, workers=option.workers)
-        with capture.global_and_fixture_disabled():
-            _execute(run)
-        report.write(run, run.folder)
-        shutil.rmtree(REPORTS, ignore_errors=True)
-        run.folder.rename(REPORTS)
-    session.config.stash[RUN] = run
+    folder = tempfile.TemporaryDirectory(prefix="reports-", dir=REPORTS.parent)
+    config.add_cleanup(folder.cleanup)
+    run = Run(
+        [Outcome(OURS[name], wanted) for name, wanted in cases.items()],
+        Path(folder.name, "new"),
+        limit=config.option.limit,
+        workers=config.option.workers,
+    )
+    if cases:
+        capture = config.pluginmanager.getplugin("capturemanager")
+        try:
+            with capture.global_and_fixture_disabled():
+                Progress(run).execute()
+        except HarnessError as error:
+            raise pytest.UsageError(f"conformance: {error}")
+    config.stash[RUN] = run
 
 
-def _execute(run: Run) -> None:
-    progress = Progress(run)
-    try:
-        run.execute(progress.say, progress.tick)
-    except HarnessError as error:
-        raise pytest.UsageError(f"conformance: {error}")
-    finally:
-        progress.clear()
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> Iterator[None]:
+    """Note how each row of our own tables comes out."""
+    result = yield
+    row = getattr(item, "callspec", None) and item.callspec.params.get("row")
+    if isinstance(row, Row) and call.when == "call":
+        verdict = call.excinfo.exconly().splitlines()[0] if call.excinfo else ""
+        title, _, _ = item.module.__doc__.partition("\n")
+        checked = Checked(
+            title.rstrip("."),
+            item.function.__doc__,
+            row.clause,
+            row.quote,
+            describe(row.sent),
+            ["none" if back is None else str(back) or '""' for back in row.back] or ["nothing"],
+            verdict,
+        )
+        item.config.stash[ROWS].append(checked)
+    return result
+
+
+@pytest.hookimpl(tryfirst=True)  # JUnit's file goes into the folder that is made anew here
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the report."""
+    run, rows = session.config.stash.get(RUN, None), session.config.stash[ROWS]
+    if not run or not (run.outcomes or rows):
+        return
+    rows.sort(key=lambda row: row.title)  # which is by RFC and section
+    run.folder.mkdir(exist_ok=True)
+    report.write(run, rows)
+    shutil.rmtree(REPORTS, ignore_errors=True)
+    run.folder.rename(REPORTS)
+    if run.outcomes:
+        badge = REPORTS / "badge.svg"
+        badge.write_text(report.badge(run), encoding="utf-8")
+        if {o.testee.name: o.cases for o in run.outcomes} == {n: OURS[n].cases for n in DEFAULT}:
+            shutil.copy(badge, BADGE)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the table, and where the page is."""
-    run = terminalreporter.config.stash.get(RUN, None)
-    if run:
+    """Print the table of cases, a line for each table of rows, and where the page is."""
+    config = terminalreporter.config
+    run, rows = config.stash.get(RUN, None), config.stash[ROWS]
+    if not run or not (run.outcomes or rows):
+        return
+    if run.outcomes:
         terminalreporter.section("Autobahn")
         terminalreporter.write_line(report.table(run))
-        page = os.path.relpath(REPORTS / "index.html")
-        terminalreporter.write_line(f"\n{page}, {run.seconds:.0f} s in all, {run.suite}")
+        terminalreporter.write_line(f"\n{run.seconds:.0f} s, {run.suite}")
+    if rows:
+        terminalreporter.section("Own tables")
+        terminalreporter.write_line(report.rows_table(rows))
+    terminalreporter.write_line(f"\n{os.path.relpath(REPORTS / 'index.html')}")
 
 
 @pytest.fixture(scope="session")
 def run(pytestconfig: pytest.Config) -> Run:
     """The run; there is none if no case is selected."""
     found = pytestconfig.stash.get(RUN, None)
-    return found or pytest.skip("no case was run")
+    return found if found and found.outcomes else pytest.skip("no case was run")
 
 
-class Progress:
-    """A bar for each testee on a terminal; else a line for each shard that is done."""
+@pytest.fixture(scope="session")
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Server]]:
+    """Give our echo server with these options, a process of its own; each is started once."""
+    servers: dict[str, Server] = {}
+    folder = tmp_path_factory.mktemp("servers")
 
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        self.live = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
-        self.drawn = 0
-        self.begun = time.monotonic()
-        print()
+    def start(options: str) -> Server:
+        if options not in servers:
+            log = folder / f"{len(servers)}.log"
+            servers[options] = Server(f"conformance.echo {options}", log)
+        return servers[options]
 
-    def say(self, text: str) -> None:
-        self.clear()
-        print(text, flush=True)
-
-    def clear(self) -> None:
-        if self.drawn:
-            print(f"\x1b[{self.drawn}A\x1b[J", end="", flush=True)
-            self.drawn = 0
-
-    def tick(self, text: str) -> None:
-        if not self.live:
-            if text:
-                print(f"{self._elapsed()}  {text}", flush=True)
-            return
-        lines = []
-        for outcome in self.run.outcomes:
-            total = len(outcome.cases)
-            filled = 30 * outcome.done // total
-            wrong = len(outcome.results) - outcome.passed
-            lines.append(
-                f"  {outcome.testee.name:<15}{'█' * filled}{'░' * (30 - filled)}"
-                f"{outcome.done:>5} of {total}" + (f", {wrong} wrong" if wrong else "")
-            )
-        self.clear()
-        print(*lines, self._elapsed(), sep="\n", flush=True)
-        self.drawn = len(lines) + 1
-
-    def _elapsed(self) -> str:
-        return "{:>3}:{:02}".format(*divmod(int(time.monotonic() - self.begun), 60))
+    yield start
+    faults = {options: server.stop() for options, server in servers.items()}
+    assert not any(faults.values()), faults

@@ -6,14 +6,10 @@ server wasn't the same live process throughout.
 
 from __future__ import annotations
 
-import http.client
 import json
 import queue
 import shutil
 import signal
-import ssl
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -22,88 +18,20 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Iterator
-from urllib.parse import urlsplit
 
 from docker.errors import DockerException
 from requests.exceptions import RequestException
 
 from conformance.cases import section
-from conformance.image import HarnessError, Say
+from conformance.image import Say
 from conformance.results import Outcome, Result, read_result
+from conformance.server import HarnessError, Server
 from conformance.suite import Job, Suite, find_suite
-from conformance.testees import TESTEES, Testee
 
-ROOT = Path(__file__).parent.parent
-START_SECONDS = 15
-"""In which a server must serve, and later end."""
-
-
-class Server:
-    """A testee's process."""
-
-    def __init__(self, testee: Testee, log: Path) -> None:
-        self.log = log
-        with log.open("w") as stderr:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "conformance.testees", testee.name],
-                cwd=ROOT,
-                stdin=subprocess.PIPE,  # it ends when we do, however that comes about
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                text=True,
-                start_new_session=True,  # Ctrl-C is for us
-            )
-        assert self.process.stdout
-        url = self.process.stdout.readline()
-        if not url:
-            self.process.wait()
-            raise HarnessError(f"The server {testee.name!r} doesn't start: {self._last_words()}")
-        self.scheme, self.port = urlsplit(url).scheme, urlsplit(url).port
-
-    def _last_words(self) -> str:
-        lines = self.log.read_text(errors="replace").splitlines()
-        return lines[-1] if lines else "it logged nothing"
-
-    def fault(self) -> str:
-        """Return why it can't go on, or nothing: it must live, and answer."""
-        if self.process.poll() is not None:
-            return f"the server died, exit code {self.process.returncode}: {self._last_words()}"
-        if self.scheme == "wss":
-            context = ssl._create_unverified_context()
-            connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-                "127.0.0.1", self.port, timeout=START_SECONDS, context=context
-            )
-        else:
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=START_SECONDS)
-        try:
-            connection.request("GET", "/")
-            status = connection.getresponse().status
-        except OSError as error:
-            return f"the server no longer answers: {error}"
-        finally:
-            connection.close()
-        return "" if status == 426 else f"the server answers a plain request with {status}, not 426"
-
-    def stop(self) -> str:
-        """End it; return what is wrong with that, or nothing."""
-        assert self.process.stdin and self.process.stdout
-        fault = ""
-        try:
-            self.process.stdin.close()
-        except BrokenPipeError:
-            pass
-        try:
-            if self.process.wait(START_SECONDS):
-                fault = f"the server ended with exit code {self.process.returncode}"
-        except subprocess.TimeoutExpired:
-            fault = f"the server didn't end within {START_SECONDS} s"
-        finally:
-            self.process.kill()
-            self.process.wait()
-            self.process.stdout.close()
-        if "Traceback" in self.log.read_text(errors="replace"):
-            fault = fault or f"the server logged an exception: {self._last_words()}"
-        return fault
+CASE_SECONDS = 300
+"""After which a case must hang, on the slowest machine, with others at work on it."""
+HANGS = 3
+"""So many cases of a shard may hang; then the rest of it is given up."""
 
 
 @dataclass
@@ -115,11 +43,6 @@ class Shard:
     cases: list[str]
     cost: float
     """A guess in seconds, to begin with the longest."""
-
-    @property
-    def limit(self) -> int:
-        """Seconds after which a case in it must hang, on the slowest machine."""
-        return 60 + int(5 * self.cost)
 
 
 _COSTLY = {"12.3": 10.0, "12.2": 8.0, "12.5": 5.0, "13.5": 4.0, "13.7": 4.0, "13.3": 4.0}
@@ -145,24 +68,51 @@ def make_shards(outcomes: list[Outcome]) -> list[Shard]:
     return sorted(shards, key=lambda shard: -shard.cost)
 
 
+class Attempt:
+    """A wstest process at work on a shard."""
+
+    def __init__(self, job: Job, limit: float) -> None:
+        self.job = job
+        self.limit = limit
+        """Seconds for one case."""
+        self.case = ""
+        self.deadline = time.monotonic() + limit
+        self.expired = False
+
+    def begin(self, case: str) -> None:
+        self.case = case
+        self.deadline = time.monotonic() + self.limit
+
+    def check(self) -> None:
+        """End it if its case takes too long."""
+        if time.monotonic() > self.deadline and not self.expired:
+            self.expired = True
+            self.job.kill()
+
+
 class Run:
     """A run of some cases of some testees."""
 
     def __init__(
-        self, cases: dict[str, list[str]], folder: Path, *, limit: int | None, workers: int
+        self,
+        outcomes: list[Outcome],
+        folder: Path,
+        *,
+        limit: float = CASE_SECONDS,
+        workers: int,
     ):
-        self.outcomes = [Outcome(TESTEES[name], wanted) for name, wanted in cases.items()]
+        self.outcomes = outcomes
         self.folder = folder
         """Where the reports go; it doesn't exist yet."""
         self.limit = limit
-        """Seconds for a shard, in place of its own."""
+        """Seconds for one case."""
         self.workers = workers
-        self.servers: dict[str, Server] = {}
         self.seconds = 0.0
         self.suite = ""
         self.finished: queue.SimpleQueue[str] = queue.SimpleQueue()
         """A line for each shard."""
-        self._jobs: set[Job] = set()
+        self._servers: dict[str, Server] = {}
+        self._attempts: set[Attempt] = set()
         self._lock = threading.Lock()
         self._cancelled = False
 
@@ -173,33 +123,34 @@ class Run:
     def execute(self, say: Say, tick: Say) -> None:
         """Run everything; ``tick`` gets a line or nothing, several times a second."""
         begun = time.monotonic()
-        with sigterm_interrupts():
-            suite = find_suite(say)
+        with sigterm_interrupts(), ExitStack() as stack:
+            suite = stack.enter_context(find_suite(say))
             self.suite = suite.title
             say(f"Autobahn: {suite.title}, {self.workers} side by side")
-            with ExitStack() as stack:
-                for outcome in self.outcomes:
-                    folder = self.folder / outcome.testee.name
-                    folder.mkdir(parents=True)
-                    server = Server(outcome.testee, folder / "server.log")
-                    self.servers[outcome.testee.name] = server
-                    stack.callback(self._stop_server, outcome, server)
-                pool = stack.enter_context(ThreadPoolExecutor(self.workers))
-                stack.callback(self._cancel)
-                shards = make_shards(self.outcomes)
-                pending: set[Future[None]] = {
-                    pool.submit(self._run_shard, suite, shard) for shard in shards
-                }
-                while pending:
-                    done, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        try:
-                            future.result()
-                        except (DockerException, RequestException) as error:
-                            raise HarnessError(f"Docker fails, see whether it runs well: {error}")
-                    while not self.finished.empty():
-                        tick(self.finished.get())
-                    tick("")
+            for outcome in self.outcomes:
+                (self.folder / outcome.testee.name).mkdir(parents=True)
+                self._start_server(outcome)
+                stack.callback(self._stop_server, outcome)
+            pool = stack.enter_context(ThreadPoolExecutor(self.workers))
+            stack.callback(self._cancel)
+            shards = make_shards(self.outcomes)
+            pending: set[Future[None]] = {
+                pool.submit(self._run_shard, suite, shard) for shard in shards
+            }
+            while pending:
+                done, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
+                for future in done:
+                    try:
+                        future.result()
+                    except (DockerException, RequestException) as error:
+                        raise HarnessError(f"Docker fails, see whether it runs well: {error}")
+                with self._lock:
+                    attempts = list(self._attempts)
+                for attempt in attempts:
+                    attempt.check()
+                while not self.finished.empty():
+                    tick(self.finished.get())
+                tick("")
         for outcome in self.outcomes:
             for case in outcome.cases:
                 outcome.results.setdefault(case, Result(case, verdict="it wasn't run"))
@@ -208,102 +159,112 @@ class Run:
     def _cancel(self) -> None:
         with self._lock:
             self._cancelled = True
-            jobs = list(self._jobs)
-        for job in jobs:
-            job.kill()
+            attempts = list(self._attempts)
+        for attempt in attempts:
+            attempt.job.kill()
 
-    def _stop_server(self, outcome: Outcome, server: Server) -> None:
-        fault = server.stop()
+    def _start_server(self, outcome: Outcome) -> None:
+        testee = outcome.testee
+        log = self.folder / testee.name / "server.log"
+        self._servers[testee.name] = Server(testee.command, log)
+
+    def _stop_server(self, outcome: Outcome) -> None:
+        fault = self._servers[outcome.testee.name].stop()
         if fault and not outcome.faults:
             outcome.faults.append(fault)
 
+    def _healthy_server(self, outcome: Outcome) -> Server:
+        """Return the testee's server; where it is no longer well that is noted, and a new one."""
+        with self._lock:
+            server = self._servers[outcome.testee.name]
+            fault = server.fault()
+            if fault:
+                outcome.note(fault)
+                server.stop()
+                self._start_server(outcome)
+            return self._servers[outcome.testee.name]
+
     def _run_shard(self, suite: Suite, shard: Shard) -> None:
-        if self._cancelled:
-            return
-        outcome, name = shard.outcome, shard.outcome.testee.name
-        server = self.servers[name]
-        fault = server.fault()
-        if fault:
-            self._fail(shard, fault)
-            return
         begun = time.monotonic()
+        outcome, rest = shard.outcome, shard.cases
+        hung = 0
+        while rest and not self._cancelled:
+            fault, hanging = self._attempt(suite, shard, rest)
+            if self._cancelled:
+                return
+            if hanging and hung < HANGS:  # the others may yet run
+                hung += 1
+                self._fail(outcome, [hanging], fault)
+                rest = [case for case in rest if case != hanging]
+            else:
+                if fault:
+                    self._fail(outcome, rest, fault)
+                break
+        seconds = time.monotonic() - begun
+        outcome.seconds += seconds
+        passed = sum(outcome.results[case].passed for case in shard.cases)
+        faults = {outcome.results[case].verdict for case in shard.cases} & set(outcome.faults)
+        self.finished.put(
+            f"{outcome.testee.name} {shard.name}: {passed} of {len(shard.cases)} as they should be,"
+            f" {seconds:.0f} s" + "".join(f" ({fault})" for fault in faults)
+        )
+
+    def _attempt(self, suite: Suite, shard: Shard, cases: list[str]) -> tuple[str, str]:
+        """Run these cases of a shard; return what went wrong, and the case that hangs, if any."""
+        outcome = shard.outcome
+        name = outcome.testee.name
+        server = self._healthy_server(outcome)
         folder = self.folder / name / f"shard-{shard.name}"
-        folder.mkdir()
-        url = f"{server.scheme}://{suite.host}:{server.port}"
+        folder.mkdir(exist_ok=True)
         spec = {
             "outdir": ".",
-            "servers": [{"agent": name, "url": url}],
-            "cases": shard.cases,
+            "servers": [{"agent": name, "url": server.url(suite.host)}],
+            "cases": cases,
             "exclude-cases": [],
             "exclude-agent-cases": {},
         }
         (folder / "spec.json").write_text(json.dumps(spec))
-        fault = self._run_job(suite, shard, folder) or server.fault()
-        if self._cancelled:
-            return
-        if fault:
-            self._fail(shard, fault)
-        else:
-            self._collect(shard, folder)
-        seconds = time.monotonic() - begun
-        outcome.seconds += seconds
-        passed = sum(outcome.results[case].passed for case in shard.cases)
-        self.finished.put(
-            f"{name} {shard.name}: {passed} of {len(shard.cases)} as they should be,"
-            f" {seconds:.0f} s" + (f" ({fault})" if fault else "")
-        )
-
-    def _run_job(self, suite: Suite, shard: Shard, folder: Path) -> str:
-        """Return what went wrong, or nothing."""
-        limit = self.limit or shard.limit
-        job = suite.start(folder, limit)
+        attempt = Attempt(suite.start(folder, len(cases) * self.limit), self.limit)
         with self._lock:
-            self._jobs.add(job)
+            self._attempts.add(attempt)
             cancelled = self._cancelled
         if cancelled:
-            job.kill()
-        expired = threading.Event()
-
-        def expire() -> None:
-            expired.set()
-            job.kill()
-
-        clock = threading.Timer(limit, expire)
-        clock.start()
-        case, last = "", ""
+            attempt.job.kill()
+        done, last = 0, ""
         try:
-            with (folder / "wstest.log").open("w") as log:
-                for line in job.lines():
-                    print(line, file=log)
+            with (folder / "wstest.log").open("a") as log:
+                for line in attempt.job.lines():
+                    print(line, file=log, flush=True)
                     last = line.strip() or last
                     if line.startswith("Running test case ID "):
-                        case = line.split()[4]
-                        shard.outcome.done += 1
+                        attempt.begin(line.split()[4])
+                        done += 1
+                        outcome.done += 1
         finally:
-            clock.cancel()
-            job.kill()
+            attempt.job.kill()
             with self._lock:
-                self._jobs.discard(job)
-        if expired.is_set():
-            return (
-                f"the suite was stopped after {limit} s in case {case or '(none)'}:"
-                " run that alone with -k, or allow more with --limit"
-            )
-        if not (folder / "index.json").exists():
-            return f"wstest ended without a report, in case {case or '(none)'}: {last}"
-        return ""
+                self._attempts.discard(attempt)
+        if attempt.expired:
+            outcome.done -= done
+            where = f"case {attempt.case}" if attempt.case else "its first handshake"
+            return f"{where} took over {self.limit:.0f} s and was given up", attempt.case
+        fault = server.fault()
+        if not fault and not (folder / "index.json").exists():
+            fault = f"wstest ended without a report, in case {attempt.case or '(none)'}: {last}"
+        if not fault:
+            self._collect(outcome, cases, folder)
+        return fault, ""
 
-    def _fail(self, shard: Shard, fault: str) -> None:
-        if fault not in shard.outcome.faults:
-            shard.outcome.faults.append(fault)
-        for case in shard.cases:
-            shard.outcome.results[case] = Result(case, verdict=fault)
+    def _fail(self, outcome: Outcome, cases: list[str], fault: str) -> None:
+        outcome.note(fault)
+        for case in cases:
+            outcome.results[case] = Result(case, verdict=fault)
 
-    def _collect(self, shard: Shard, folder: Path) -> None:
+    def _collect(self, outcome: Outcome, cases: list[str], folder: Path) -> None:
         """Take over the results and pages of a shard."""
-        name = shard.outcome.testee.name
+        name = outcome.testee.name
         index = json.loads((folder / "index.json").read_text()).get(name, {})
-        for case in shard.cases:
+        for case in cases:
             if case not in index:
                 result = Result(case, verdict="the suite's report lacks it")
             else:
@@ -312,7 +273,7 @@ class Run:
                 for path in (report, report.with_suffix(".html")):
                     path.rename(folder.parent / path.name)
                 result.page = f"{name}/{report.with_suffix('.html').name}"
-            shard.outcome.results[case] = result
+            outcome.results[case] = result
         shutil.rmtree(folder)
 
 

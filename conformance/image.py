@@ -6,17 +6,21 @@ import hashlib
 import io
 import os
 import shutil
+import signal
 import ssl
 import subprocess
 import tarfile
 import tempfile
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Iterator
 
 import certifi
 import docker
 from docker.errors import APIError, DockerException, ImageNotFound
 from requests.exceptions import RequestException
+
+from conformance.server import ROOT, HarnessError
 
 SUITE = "autobahntestsuite==25.10.1"
 PUBLIC = "crossbario/autobahn-testsuite:25.10.1"
@@ -28,11 +32,49 @@ DOCKERFILE = Path(__file__).parent / "Dockerfile"
 Say = Callable[[str], None]
 
 
-class HarnessError(Exception):
-    """The run can't go on: one sentence with what to do."""
+@contextmanager
+def engine(say: Say) -> Iterator[docker.DockerClient]:
+    """Give a client of the engine that answers, or of one that ci/engine starts for as long."""
+    with ExitStack() as stack:
+        try:
+            client = _connect()
+        except HarnessError:
+            if os.name == "nt" or os.geteuid():
+                raise
+            say("No Docker engine answers: ci/engine starts one")
+            address = stack.enter_context(_started())
+            if not address:
+                raise
+            client = docker.DockerClient(base_url=address)
+        yield stack.enter_context(closing(client))
 
 
-def connect() -> docker.DockerClient:
+@contextmanager
+def _started() -> Iterator[str]:
+    """Give the address of an engine of our own, or nothing; what it is up to goes to stderr."""
+    process = subprocess.Popen(
+        ["ci/engine", "sh", "-c", 'echo "$DOCKER_HOST"; cat'],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,  # it ends when we do, however that comes about
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # Ctrl-C is for us
+    )
+    assert process.stdin and process.stdout
+    address = ""
+    try:
+        address = process.stdout.readline().strip()
+        yield address
+    finally:
+        process.stdin.close()
+        if not address:  # it may be waiting for another engine
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
+        process.stdout.close()
+
+
+def _connect() -> docker.DockerClient:
     """Return a client of the engine that this user's `docker` command would talk to."""
     try:
         if "DOCKER_HOST" in os.environ:

@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import time
 from html import escape
+from itertools import groupby
 from pathlib import Path
-from typing import Iterable, Iterator
+from typing import Iterable, Iterator, Sequence
 
 import ws
 from conformance.cases import INFORMATIONAL, PERFORMANCE, SECTIONS, section, select
 from conformance.harness import Run
 from conformance.image import SUITE
-from conformance.results import Outcome, Result
+from conformance.results import Checked, Outcome, Result
 
 STYLE = Path(__file__).parent / "report.css"
+FEW = 20
+"""More that is wrong is folded."""
+MANY = 7
+"""More columns make the page wider."""
 
 
-def write(run: Run, folder: Path) -> None:
-    """Write index.html, summary.json and badge.svg."""
+def write(run: Run, rows: Sequence[Checked] = (), title: str = "") -> None:
+    """Write index.html and summary.json into the run's folder."""
     for name, text in (
-        ("index.html", page(run)),
-        ("summary.json", json.dumps(summary(run), indent=1) + "\n"),
-        ("badge.svg", badge(run)),
+        ("index.html", page(run, title or _title(run, rows), rows)),
+        ("summary.json", json.dumps(summary(run, rows), indent=1) + "\n"),
     ):
-        (folder / name).write_text(text, encoding="utf-8")
+        (run.folder / name).write_text(text, encoding="utf-8")
 
 
 def _count(outcome: Outcome, number: int | None = None) -> tuple[int, int]:
@@ -50,7 +55,7 @@ def _verdict(outcome: Outcome) -> str:
     wrong = len(outcome.cases) - outcome.passed
     text = f"{outcome.passed - (0 if wrong else informational)} OK"
     if informational and not wrong:
-        text += f" + {informational} informational"
+        text += f" + {informational} INFORMATIONAL"
     return text + f" of {len(outcome.cases)}"
 
 
@@ -74,7 +79,16 @@ def table(run: Run) -> str:
     return "\n".join(rows)
 
 
-def summary(run: Run) -> dict[str, object]:
+def rows_table(rows: Sequence[Checked]) -> str:
+    """Return a line for each file of our own tables, for a terminal."""
+    lines = []
+    for title, group in groupby(rows, key=lambda row: row.title):
+        found = list(group)
+        lines.append(f"{sum(row.passed for row in found):>4} of {len(found):<4} {title}")
+    return "\n".join(lines)
+
+
+def summary(run: Run, rows: Sequence[Checked]) -> dict[str, object]:
     """Return the figures, for JSON."""
     return {
         "suite": SUITE,
@@ -83,7 +97,8 @@ def summary(run: Run) -> dict[str, object]:
         "python": platform.python_version(),
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "seconds": round(run.seconds, 1),
-        "good": run.good,
+        "good": run.good and all(row.passed for row in rows),
+        "rows": {"passed": sum(row.passed for row in rows), "rows": len(rows)},
         "testees": {
             outcome.testee.name: {
                 "about": outcome.testee.about,
@@ -111,8 +126,11 @@ def summary(run: Run) -> dict[str, object]:
 def badge(run: Run) -> str:
     """Return an SVG that tells the largest testee's figures if all is well, else what isn't."""
     wrong = sum(len(_wrong(outcome)) for outcome in run.outcomes)
-    most = max(len(outcome.cases) for outcome in run.outcomes)
-    text = f"{most} of {most}" if run.good else f"{wrong} wrong" if wrong else "failed"
+    text = f"{wrong} wrong" if wrong else "failed"
+    if run.good:
+        cases = max((outcome.cases for outcome in run.outcomes), key=len)
+        informational = len(INFORMATIONAL.intersection(cases))
+        text = f"{len(cases) - informational} + {informational} of {len(cases)}"
     color = "#1a7f4b" if run.good else "#c0302b"
     left, right = 70, 16 + 7 * len(text)
     return f"""\
@@ -130,41 +148,51 @@ def badge(run: Run) -> str:
 # The page
 
 
-def page(run: Run) -> str:
-    """Return index.html."""
+def _title(run: Run, rows: Sequence[Checked]) -> str:
+    """Return the page's headline, which says whether all is well."""
     cases = sum(len(outcome.cases) for outcome in run.outcomes)
-    wrong = [(outcome, result) for outcome in run.outcomes for result in _wrong(outcome)]
-    faults = [(outcome, fault) for outcome in run.outcomes for fault in outcome.faults]
-    if run.good:
-        title = f"<span class=good>All {cases:,} cases</span> as they should be"
-    elif wrong:
-        title = f"<span class=bad>{len(wrong):,} of {cases:,} cases</span> not as they should be"
-    else:
-        title = "<span class=bad>All cases pass</span>, but something else went wrong"
+    wrong = sum(len(_wrong(outcome)) for outcome in run.outcomes)
+    failed = sum(not row.passed for row in rows)
+    if wrong or failed:
+        parts = [f"{wrong:,} of {cases:,} cases"] * bool(wrong)
+        parts += [f"{failed} of {len(rows)} rows"] * bool(failed)
+        return f"<span class=bad>{' and '.join(parts)}</span> not as they should be"
+    if not run.good:
+        return "<span class=bad>All cases pass</span>, but something else went wrong"
+    parts = [f"{cases:,} cases"] * bool(cases) + [f"{len(rows)} rows"] * bool(rows)
+    return f"<span class=good>All {' and '.join(parts)}</span> as they should be"
+
+
+def page(run: Run, title: str, rows: Sequence[Checked] = ()) -> str:
+    """Return index.html."""
     body = [
         f"<h1>{title}</h1>",
-        f"<p class=soft>The Autobahn suite ({SUITE.replace('==', ' ')}) against ws"
-        f" {ws.__version__} on Python {platform.python_version()},"
-        f" {time.strftime('%Y-%m-%d %H:%M')}, in {run.seconds:.0f} s.",
-        "<p class=soft>As they should be: behavior and closing both exactly OK; INFORMATIONAL for"
-        f" {', '.join(sorted(INFORMATIONAL))}, which the suite doesn’t judge.",
-        "<h2>Sections and servers</h2>",
-        *_matrix(run),
+        f"<p class=soft>threaded-ws {ws.__version__}, Python {platform.python_version()},"
+        f" {SUITE.replace('==', ' ')}, {time.strftime('%Y-%m-%d %H:%M')}.",
     ]
-    if wrong or faults:
-        body.append("<h2 id=wrong>What is wrong</h2>")
-        body += [f"<article><h3>{o.testee.name}</h3>{escape(f)}</article>" for o, f in faults]
-        body += [_article(outcome, result) for outcome, result in wrong]
+    if run.outcomes:
+        body += [
+            "<h2>The Autobahn suite</h2>",
+            *_matrix(run),
+            "<p class=soft>A case counts if behavior and closing are both exactly OK;"
+            f" {', '.join(sorted(INFORMATIONAL))} are INFORMATIONAL, the suite doesn’t judge them."
+            f" It took {run.seconds:.0f} s.",
+        ]
+    body += _rows(rows)
+    if not run.good:
+        body += ["<h2 id=wrong>What is wrong</h2>", *_wrongs(run)]
     body += _times(run)
-    body += ["<h2>All cases</h2>", *(text for n in _sections(run) for text in _cases(run, n))]
+    if run.outcomes:
+        body += ["<h2>All cases</h2>", *(text for n in _sections(run) for text in _cases(run, n))]
     return f"""\
 <!doctype html>
 <html lang=en>
 <meta charset=utf-8>
 <meta name=viewport content="width=device-width">
-<title>Autobahn: {"all as it should be" if run.good else f"{len(wrong)} wrong"}</title>
+<title>Conformance: {re.sub("<.*?>", "", title)}</title>
 <style>
 {STYLE.read_text(encoding="utf-8")}</style>
+<body{" class=wide" * (len(run.outcomes) > MANY)}>
 {chr(10).join(body)}
 </html>
 """
@@ -176,7 +204,7 @@ def _head(outcomes: Iterable[Outcome], first: str) -> str:
 
 
 def _matrix(run: Run) -> Iterator[str]:
-    yield f"<div class=scroll><table>{_head(run.outcomes, '')}<tbody>"
+    yield f"<div class=scroll><table class=matrix>{_head(run.outcomes, '')}<tbody>"
     for number in _sections(run):
         cells = ""
         for outcome in run.outcomes:
@@ -195,6 +223,46 @@ def _matrix(run: Run) -> Iterator[str]:
         passed, count = _count(outcome)
         yield f"<td class={'good' if outcome.good else 'bad'}>{passed} of {count}"
     yield "</tfoot></table></div>"
+
+
+def _wrongs(run: Run) -> Iterator[str]:
+    """Yield what is wrong, by testee, folded if it is much."""
+    is_open = " open" * (sum(len(_wrong(outcome)) for outcome in run.outcomes) <= FEW)
+    for outcome in run.outcomes:
+        articles = [f"<article>{escape(fault)}</article>" for fault in outcome.faults]
+        articles += [_article(outcome, result) for result in _wrong(outcome)]
+        if articles:
+            yield f"<details{is_open}><summary>{outcome.testee.name}: {len(articles)}</summary>"
+            yield f"{''.join(articles)}</details>"
+
+
+def _rows(rows: Sequence[Checked]) -> Iterator[str]:
+    """Yield the tables of our own, each folded if all is well."""
+    if rows:
+        yield "<h2>What Autobahn doesn’t try</h2>"
+    for title, in_file in groupby(rows, key=lambda row: row.title):
+        found = list(in_file)
+        passed = sum(row.passed for row in found)
+        kind, is_open = ("good", "") if passed == len(found) else ("bad", " open")
+        yield (
+            f"<details{is_open}><summary>{escape(title)}"
+            f" <b class={kind}>{passed} of {len(found)}</b></summary>"
+            "<div class=scroll><table class=rows>"
+            "<thead><tr><th>Clause<th>It says<th>What is sent<th>What must come back"
+        )
+        for table, in_table in groupby(found, key=lambda row: row.table):
+            yield f"<tbody><tr><th colspan=4>{escape(table)}"
+            for row in in_table:
+                sent, back = (
+                    "<br>".join(f"<code>{escape(line)}</code>" for line in lines)
+                    for lines in (row.sent, row.back)
+                )
+                verdict = f"<p class=bad>{escape(row.verdict)}" if row.verdict else ""
+                yield (
+                    f"<tr{' class=bad' * bool(row.verdict)}><th><a href={row.link}>"
+                    f"{escape(row.clause)}</a><td>{escape(row.quote)}<td>{sent}<td>{back}{verdict}"
+                )
+        yield "</table></div></details>"
 
 
 def _article(outcome: Outcome, result: Result) -> str:

@@ -40,6 +40,33 @@ class Result:
 
 
 @dataclass
+class Checked:
+    """How a row of our own tables came out."""
+
+    title: str
+    """Of its file."""
+    table: str
+    clause: str
+    """The RFC and the section."""
+    quote: str
+    sent: list[str]
+    back: list[str]
+    """What was sent, and what must come back, in lines to be read."""
+    verdict: str
+    """Why it failed, or nothing."""
+
+    @property
+    def passed(self) -> bool:
+        return not self.verdict
+
+    @property
+    def link(self) -> str:
+        """Where the clause can be read."""
+        rfc, _, number = self.clause.partition(" §")
+        return f"https://www.rfc-editor.org/rfc/rfc{rfc}#section-{number}"
+
+
+@dataclass
 class Outcome:
     """How a testee came out."""
 
@@ -52,6 +79,11 @@ class Outcome:
     seconds: float = 0.0
     done: int = 0
     """Cases begun, while it runs."""
+
+    def note(self, fault: str) -> None:
+        """Add a fault, once."""
+        if fault not in self.faults:
+            self.faults.append(fault)
 
     @property
     def passed(self) -> int:

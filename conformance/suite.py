@@ -6,12 +6,15 @@ import os
 import shlex
 import shutil
 import subprocess
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Iterator, Protocol
 
+from docker import DockerClient
 from docker.errors import APIError, NotFound
 
-from conformance.image import HarnessError, Say, connect, find_image
+from conformance.image import Say, engine, find_image
+from conformance.server import HarnessError
 
 ORPHAN_SECONDS = 60
 """A container ends so long after its limit even if nobody is left to kill it."""
@@ -34,7 +37,7 @@ class Suite(Protocol):
     host: str
     """The name of this machine there."""
 
-    def start(self, folder: Path, limit: int) -> Job:
+    def start(self, folder: Path, limit: float) -> Job:
         """Run the spec.json in this folder."""
 
 
@@ -64,9 +67,9 @@ class ContainerJob:
 class DockerSuite:
     """wstest in containers."""
 
-    def __init__(self, say: Say) -> None:
-        self.client = connect()
-        self.image = find_image(self.client, say)
+    def __init__(self, client: DockerClient, say: Say) -> None:
+        self.client = client
+        self.image = find_image(client, say)
         self.title = f"Docker image {self.image}"
         info = self.client.info()
         # Docker Desktop's containers live in a virtual machine, which knows us by this name.
@@ -75,18 +78,22 @@ class DockerSuite:
         self.network = "bridge" if desktop else "host"
         # The reports are to be ours; a rootless engine's root is us already.
         rootless = any("rootless" in option for option in info["SecurityOptions"])
+        # By default all containers together get as much of a busy machine as one other program,
+        # which is too little for timers of half a second.
+        self.cgroup = "/" if info["CgroupDriver"] == "cgroupfs" and not rootless else None
         self.user = "0" if rootless or os.name == "nt" else f"{os.getuid()}:{os.getgid()}"
 
-    def start(self, folder: Path, limit: int) -> Job:
+    def start(self, folder: Path, limit: float) -> Job:
         container = self.client.containers.create(
             self.image,
-            entrypoint=["timeout", "-k", "5", str(limit + ORPHAN_SECONDS), "wstest"],
+            entrypoint=["timeout", "-k", "5", f"{limit + ORPHAN_SECONDS:.0f}", "wstest"],
             command=["--mode", "fuzzingclient", "--spec", "spec.json"],
             working_dir="/shard",
             volumes=[f"{folder}:/shard"],
             environment={"PYTHONUNBUFFERED": "1", "HOME": "/tmp"},
             network_mode=self.network,
             user=self.user,
+            cgroup_parent=self.cgroup,
             auto_remove=True,
             labels={"ws.conformance": str(os.getpid())},
         )
@@ -137,11 +144,16 @@ class NativeSuite:
         if not shutil.which(self.command[0]):
             raise HarnessError(f"WSTEST names {self.command[0]!r}, which is no command here.")
 
-    def start(self, folder: Path, limit: int) -> Job:
+    def start(self, folder: Path, limit: float) -> Job:
         return NativeJob([*self.command, "--mode", "fuzzingclient", "--spec", "spec.json"], folder)
 
 
-def find_suite(say: Say) -> Suite:
-    """Return the way to run wstest on this machine."""
+@contextmanager
+def find_suite(say: Say) -> Iterator[Suite]:
+    """Give the way to run wstest on this machine."""
     native = os.environ.get("WSTEST")
-    return NativeSuite(native) if native else DockerSuite(say)
+    if native:
+        yield NativeSuite(native)
+    else:
+        with engine(say) as client:
+            yield DockerSuite(client, say)

@@ -1,0 +1,143 @@
+"""Measure, compare and draw: ``nox -s bench``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from fnmatch import fnmatch
+from pathlib import Path
+
+from tqdm import tqdm
+
+from bench import ROOT, gate, report
+from bench.cells import CELLS, GATE_CELLS, GATE_PEERS, QUICK_CELLS, QUICK_PEERS, Cell
+from bench.compare import compare
+from bench.load import Load
+from bench.measure import Results, Run, about
+from bench.servers import Running, certificate
+from peers import PEERS
+
+PAGE_RESULTS = ROOT / "docs/performance/results.json"
+OTHER_RESULTS = ROOT / "bench/results.json"
+LOAD_SECONDS = 60.0
+LOG_SECONDS = 30.0
+"""How often a log gets a line of progress; a terminal is told at once."""
+
+
+def main() -> int:
+    """Return the exit code: 1 if the gate is shut."""
+    arguments = _arguments()
+    if arguments.page:
+        report.write(json.loads(PAGE_RESULTS.read_text()))
+        return 0
+    cells, peers = _selection(arguments)
+    if arguments.load:
+        return put_load_on(arguments.load, cells)
+    whole = not (arguments.quick or arguments.gate or arguments.only or arguments.peer)
+    output = arguments.output or (PAGE_RESULTS if whole else OTHER_RESULTS)
+    old = json.loads(arguments.compare.read_text()) if arguments.compare else None
+    results = measure(cells, peers, arguments.python_load)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(results, indent=1) + "\n")
+    print(report.table(results))
+    if whole:
+        report.write(results)
+        gate.record(results)
+    if old:
+        print(compare(old, results))
+    if arguments.gate:
+        return gate.check(results, lambda cell: measure([cell], peers, arguments.python_load))
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="nox -s bench --", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a few cells and peers: two minutes")
+    parser.add_argument(
+        "--only", action="append", metavar="CELL", help="a name, or a pattern of it"
+    )
+    parser.add_argument("--peer", action="append", metavar="NAME", help="likewise")
+    parser.add_argument("--compare", type=Path, metavar="OLD.json", help="show what has changed")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="where the results go")
+    parser.add_argument("--page", action="store_true", help="only draw the last full run again")
+    parser.add_argument(
+        "--gate", action="store_true", help="fail on a collapse against bench/baseline.json"
+    )
+    parser.add_argument(
+        "--load", type=int, metavar="PORT", help="only load the server there, to look at it"
+    )
+    parser.add_argument(
+        "--python-load", action="store_true", help="the load generator that needs no compiler"
+    )
+    parser.add_argument("--list", action="store_true", help="name the cells and peers, and end")
+    arguments = parser.parse_args()
+    if arguments.list:
+        print(*(f"{cell.name:32}{cell.title}" for cell in CELLS), sep="\n")
+        print(
+            *(
+                f"{name:32}{peer.missing and 'missing: ' + peer.missing}"
+                for name, peer in PEERS.items()
+            ),
+            sep="\n",
+        )
+        sys.exit()
+    return arguments
+
+
+def _selection(arguments: argparse.Namespace) -> tuple[list[Cell], list[str]]:
+    only, wanted = arguments.only or ["*"], arguments.peer or ["*"]
+    if arguments.quick or arguments.gate:
+        only = arguments.only or list(QUICK_CELLS if arguments.quick else GATE_CELLS)
+        wanted = arguments.peer or list(QUICK_PEERS if arguments.quick else GATE_PEERS)
+    cells = [cell for cell in CELLS if any(fnmatch(cell.name, pattern) for pattern in only)]
+    names = [name for name in PEERS if any(fnmatch(name, pattern) for pattern in wanted)]
+    if not cells or not names:
+        sys.exit("bench: no such cell or peer: see --list")
+    for name in names:
+        if PEERS[name].missing:
+            print(f"bench: {name} is left out: {PEERS[name].missing} is missing", file=sys.stderr)
+    return cells, [name for name in names if not PEERS[name].missing]
+
+
+def put_load_on(port: int, cells: list[Cell]) -> int:
+    """Load a server that runs already, for a minute each cell."""
+    with tempfile.TemporaryDirectory() as folder:
+        load = Load(folder)
+        for cell in cells:
+            print(cell.name, load.run(replace(cell, seconds=LOAD_SECONDS), Running(port)))
+    return 0
+
+
+def measure(cells: list[Cell], peers: list[str], python_load: bool) -> Results:
+    """Run cells with a progress bar."""
+    # One descriptor a client, here and in the servers.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    interval = 0.1 if sys.stderr.isatty() else LOG_SECONDS
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder, certificate() as paths, tqdm(
+        unit="run", mininterval=interval, dynamic_ncols=True
+    ) as bar:
+
+        def step(what: str) -> None:
+            bar.set_description(f"{what:44}", refresh=False)
+            bar.update()
+
+        run = Run(Load(folder, python_load), paths, frozenset(peers), step)
+        bar.reset(run.steps(cells))
+        results = about(run.load, peers)
+        results["cells"] = {cell.name: run.cell(cell) for cell in cells}
+        results["seconds"] = round(time.monotonic() - began)
+    return results
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,103 @@
+"""The load generator: load.c, compiled on the spot, or fallback.py where there is no compiler."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Iterator
+
+from bench import ROOT
+from bench.cells import Cell
+from bench.messages import batch, frame, letters
+from bench.servers import Running, Server
+
+PATIENCE = 45.0
+"""Seconds beyond those to be measured: for connecting, above all."""
+BYSTANDER = 32
+"""Bytes of the message of the client that watches while others block."""
+
+
+class LoadError(Exception):
+    """It couldn't be measured."""
+
+
+class Load:
+    """Runs the load generator."""
+
+    def __init__(self, folder: str, python: bool = False) -> None:
+        """python: take the fallback in any case."""
+        self.command = [sys.executable, "-m", "bench.fallback"]
+        self.title = "Python (no C compiler)"
+        compiler = shutil.which(os.environ.get("CC", "cc"))
+        if compiler and sys.platform == "linux" and not python:
+            source, program = str(Path(__file__).with_suffix(".c")), str(Path(folder, "load"))
+            subprocess.run([compiler, "-O2", "-o", program, source, "-ldl"], check=True)
+            self.command = [program]
+            self.title = "C"
+
+    def floor(self) -> Server:
+        """Start the trivial server that sends back whatever bytes come."""
+        return Server([*self.command, "floor"])
+
+    def run(self, cell: Cell, server: Server | Running) -> dict[str, Any]:
+        """Put a cell's load on a server, and return what the generator reports."""
+        arguments, batches = self._arguments(cell, server)
+        limit = PATIENCE + cell.warm_up + cell.seconds
+        try:
+            done = subprocess.run(
+                arguments,
+                cwd=ROOT,
+                input=batches,
+                stdout=subprocess.PIPE,
+                timeout=limit,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise LoadError(f"not done in {limit:.0f} s") from None
+        return _result(done.stdout)
+
+    @contextmanager
+    def hold(self, cell: Cell, server: Server | Running) -> Iterator[int]:
+        """Keep a cell's clients connected; how many they are."""
+        arguments, batches = self._arguments(replace(cell, load="hold"), server)
+        process = subprocess.Popen(
+            arguments, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert process.stdin
+        assert process.stdout
+        try:
+            process.stdin.write(batches)
+            process.stdin.flush()
+            yield int(_result(process.stdout.readline())["open"])
+        finally:
+            process.stdin.close()
+            process.stdout.close()
+            process.wait(PATIENCE)
+
+    def _arguments(self, cell: Cell, server: Server | Running) -> tuple[list[str], bytes]:
+        size, count = cell.size, cell.in_flight
+        batches = [batch(size, count, binary=cell.binary, compress=cell.compress)]
+        groups = [f"{cell.clients},{count},{len(batches[0])}"]
+        if cell.mode == "sleep":
+            batches = [frame(0x81, b"sleep", bytes(4)), frame(0x81, letters(BYSTANDER), bytes(4))]
+            groups = [f"{cell.clients},1,{len(batches[0])}", f"1,1,{len(batches[1])}"]
+        if cell.deaf and cell.load == "broadcast":
+            groups.append("1,1,0")
+        numbers = (server.port, server.pid, cell.warm_up, cell.seconds, cell.tls, cell.compress)
+        arguments = [*self.command, cell.load, *(str(+number) for number in numbers), *groups]
+        return arguments, b"".join(batches)
+
+
+def _result(line: bytes) -> dict[str, Any]:
+    if not line.strip():
+        raise LoadError("the load generator died")
+    result: dict[str, Any] = json.loads(line)
+    if "error" in result:
+        raise LoadError(result["error"])
+    return result

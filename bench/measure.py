@@ -1,0 +1,196 @@
+"""Runs cells, and keeps what comes out."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import subprocess
+import time
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Callable, Iterable
+
+from bench.cells import Cell
+from bench.load import Load, LoadError
+from bench.servers import Server, start
+from peers import PEERS
+
+FLOOR = "floor"
+"""The trivial server: what this load generator makes of it is what it can do at all."""
+SETTLE_SECONDS = 1.0
+"""For threads that are no longer needed to go, before memory is looked at."""
+
+Results = dict[str, Any]
+Figures = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the benchmark."""
+
+    load: Load
+    certificate: tuple[str, str]
+    peers: frozenset[str]
+    """By name; those that are missing are left out."""
+    step: Callable[[str], None]
+    """Called before each single measurement, with what it is."""
+
+    def names(self, cell: Cell) -> list[str]:
+        """Return the peers that take part in a cell."""
+        return [name for name, peer in PEERS.items() if name in self.peers and cell.takes(peer)]
+
+    def steps(self, cells: Iterable[Cell]) -> int:
+        """Return how often ``step`` is going to be called."""
+        return sum(cell.rounds * len(self.names(cell)) for cell in cells)
+
+    def cell(self, cell: Cell) -> Results:
+        """Measure a cell: for each peer the rounds, and what they come to."""
+        measure = {"hold": self._memory, "idle": self._idle}.get(cell.load, self._rounds)
+        rounds, errors = measure(cell)
+        peers = {name: {"rounds": each, **summary(each)} for name, each in rounds.items() if each}
+        floor = peers.pop(FLOOR, None)
+        results: Results = {"peers": peers, "errors": errors}
+        if floor:
+            results["ceiling"] = floor["rate"]["high"]
+        return results
+
+    def _rounds(self, cell: Cell) -> tuple[dict[str, list[Figures]], dict[str, str]]:
+        """Let the peers take turns, so that what disturbs the machine disturbs them all."""
+        rounds: dict[str, list[Figures]] = {name: [] for name in self.names(cell)}
+        errors: dict[str, str] = {}
+        with ExitStack() as stack:
+            servers = self._start(cell, rounds, stack)
+            floor = self.load.floor()
+            stack.callback(floor.end)
+            for _ in range(cell.rounds):
+                if cell.load in ("echo", "broadcast") and cell.mode != "sleep":
+                    with suppress(LoadError):  # a busy machine may not even take the connections
+                        result = self.load.run(replace(cell, load="raw", tls=False), floor)
+                        rounds.setdefault(FLOOR, []).append(figures(cell, result))
+                for name, server in servers.items():
+                    self.step(f"{cell.name} {name}")
+                    if name in errors:
+                        continue
+                    try:
+                        server.calm_down()
+                        rounds[name].append(figures(cell, self.load.run(cell, server)))
+                    except (LoadError, OSError) as error:
+                        errors[name] = str(error)
+        return rounds, errors
+
+    def _start(self, cell: Cell, names: Iterable[str], stack: ExitStack) -> dict[str, Server]:
+        servers = {name: start(cell, name, self.certificate) for name in names}
+        for server in servers.values():
+            stack.callback(server.end)
+        return servers
+
+    def _memory(self, cell: Cell) -> tuple[dict[str, list[Figures]], dict[str, str]]:
+        """Look at resident memory with one client, and then with all."""
+        rounds: dict[str, list[Figures]] = {}
+        errors: dict[str, str] = {}
+        for name in self.names(cell):
+            self.step(f"{cell.name} {name}")
+            server = start(cell, name, self.certificate)
+            try:
+                with self.load.hold(replace(cell, clients=1), server):
+                    before = server.kib
+                with self.load.hold(cell, server) as clients:
+                    time.sleep(SETTLE_SECONDS)
+                    kib = (server.kib - before) / max(clients, 1)
+                    rounds[name] = [{"kib": kib, "threads": server.threads, "clients": clients}]
+                    server.end()  # before its clients do, which would wake all its threads
+                if clients < cell.clients:
+                    errors[name] = f"took {clients} of {cell.clients} clients"
+            except (LoadError, OSError) as error:
+                errors[name] = str(error)
+            finally:
+                server.end()
+        return rounds, errors
+
+    def _idle(self, cell: Cell) -> tuple[dict[str, list[Figures]], dict[str, str]]:
+        """Let all servers idle at the same time: they are the better at it for being many."""
+        rounds: dict[str, list[Figures]] = {}
+        errors: dict[str, str] = {}
+        with ExitStack() as stack:
+            servers = self._start(cell, self.names(cell), stack)
+            for name, server in servers.items():
+                self.step(f"{cell.name} {name}")
+                try:
+                    stack.enter_context(self.load.hold(cell, server))
+                except (LoadError, OSError) as error:
+                    errors[name] = str(error)
+            time.sleep(SETTLE_SECONDS)
+            since = time.monotonic()
+            before = {name: servers[name].cpu for name in servers if name not in errors}
+            time.sleep(cell.seconds)
+            for name, cpu in before.items():
+                share = (servers[name].cpu - cpu) / (time.monotonic() - since)
+                rounds[name] = [{"percent": 100 * share}]
+            for server in servers.values():
+                server.end()  # before their clients do
+        return rounds, errors
+
+
+def figures(cell: Cell, result: dict[str, Any]) -> Figures:
+    """Return what a run of the load generator comes to."""
+    groups = result["groups"]
+    done = result["cycles"] if cell.load == "connect" else groups[0]["messages"]
+    seconds = result["seconds"]
+    found = {
+        "rate": done / seconds,
+        "cpu_us": 1e6 * result["server_cpu"] / max(done, 1),
+        "server_share": result["server_cpu"] / seconds,
+        "load_share": result["load_cpu"] / seconds,
+    }
+    for key in ("p50", "p99", "p999"):
+        found[key] = groups[0][key]
+        if cell.mode == "sleep":
+            found[f"bystander_{key}"] = groups[1][key]
+    return found
+
+
+def summary(rounds: list[Figures]) -> Results:
+    """Return the median and the two ends of each figure."""
+    return {
+        key: {
+            "median": statistics.median(values),
+            "low": min(values),
+            "high": max(values),
+        }
+        for key in rounds[0]
+        for values in [[each[key] for each in rounds]]
+    }
+
+
+def about(load: Load, names: Iterable[str]) -> Results:
+    """Return when and on what this is measured."""
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "cpu": _cpu(),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.release().partition('-')[0]}",
+        "python": platform.python_version(),
+        "node": _node(),
+        "load": load.title,
+        "versions": {name: PEERS[name].version for name in names},
+    }
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _node() -> str:
+    try:
+        return subprocess.run(
+            ["node", "--version"], stdout=subprocess.PIPE, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""

@@ -1,0 +1,63 @@
+"""The bytes that a client sends, made before anything is measured."""
+
+from __future__ import annotations
+
+import json
+import random
+import zlib
+from string import ascii_lowercase
+
+TEXT, BINARY, FIN, COMPRESSED, MASKED = 0x1, 0x2, 0x80, 0x40, 0x80
+CHUNK = 1 << 16
+"""Masked at a time: a multiple of four; integers much longer get slow."""
+
+
+def batch(size: int, count: int, *, binary: bool = False, compress: bool = False) -> bytes:
+    """Return ``count`` frames with ``size`` bytes each, before compression."""
+    payload = prose(size) if compress else letters(size)
+    first = FIN | (BINARY if binary else TEXT)
+    if compress:
+        deflate = zlib.compressobj(wbits=-15)
+        payload = (deflate.compress(payload) + deflate.flush(zlib.Z_SYNC_FLUSH))[:-4]
+        first |= COMPRESSED
+    keys = random.Random(count)
+    return b"".join(frame(first, payload, keys.randbytes(4)) for _ in range(count))
+
+
+def frame(first: int, payload: bytes, key: bytes) -> bytes:
+    """Return a frame as a client sends it (RFC 6455 §5.2)."""
+    size = len(payload)
+    if size < 126:
+        head = bytes((first, MASKED | size))
+    elif size < 1 << 16:
+        head = bytes((first, MASKED | 126)) + size.to_bytes(2, "big")
+    else:
+        head = bytes((first, MASKED | 127)) + size.to_bytes(8, "big")
+    chunks = (payload[start : start + CHUNK] for start in range(0, size, CHUNK))
+    return head + key + b"".join(_mask(chunk, key) for chunk in chunks)
+
+
+def _mask(chunk: bytes, key: bytes) -> bytes:
+    size = len(chunk)
+    mask = int.from_bytes((key * (size // 4 + 1))[:size], "big")
+    return (int.from_bytes(chunk, "big") ^ mask).to_bytes(size, "big")
+
+
+def letters(size: int) -> bytes:
+    """Return text that isn't for being compressed."""
+    return (ascii_lowercase.encode() * (size // 26 + 1))[:size]
+
+
+def prose(size: int) -> bytes:
+    """Return text that compresses as the JSON of an ordinary program does: to about a third."""
+    numbers = random.Random(1)
+    records = []
+    while sum(map(len, records)) < size:
+        record = {
+            "id": numbers.randrange(10**9),
+            "user": numbers.choice(("alice", "bob", "carol", "dave")),
+            "text": "".join(numbers.choices("etaoin shrdlu", k=20)),
+            "seen": numbers.random() < 0.5,
+        }
+        records.append(json.dumps(record))
+    return "".join(records).encode()[:size]

@@ -1,0 +1,162 @@
+"""The page docs/performance.md, and the same figures as text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Iterable, Iterator
+
+from bench import ROOT, charts
+from bench.cells import BY_NAME, CELLS, CPU, Cell
+from bench.figures import number, ranked, spread
+from bench.measure import Results
+from bench.targets import TARGETS, Measured
+from peers import PEERS, SLEEPERS
+
+TEMPLATE = Path(__file__).with_name("page.md")
+PAGE = ROOT / "docs/performance.md"
+PICTURES = ROOT / "docs/performance"
+NEAR = 0.8
+"""A server that gets so near to the trivial one may be faster than this load can show."""
+
+GROUPS = {
+    "latency": "One client, one message in flight",
+    "echo": "One message in flight",
+    "pipelined": "Many messages in flight",
+    "large": "Large messages",
+    "broadcast": "Broadcast",
+    "tls": "TLS",
+    "compressed": "Compression",
+    "connect": "Connections",
+    "blocking": "Callbacks that block",
+    "clients": "With the number of clients",
+    "sizes": "With the size of messages",
+    "memory": "Memory and threads",
+    "idle": "Idle",
+}
+
+
+def write(results: Results) -> None:
+    """Write the page and its charts."""
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    for old in PICTURES.glob("*.svg"):
+        old.unlink()
+    pictures = [
+        f"## {title}\n\n{text}\n\n![{title}](performance/{name}.svg)\n"
+        for name, title, text in charts.draw(results, PICTURES)
+    ]
+    cells = [cell for cell in CELLS if cell.name in results["cells"]]
+    rounds = [cell for cell in cells if cell.rounds > 1]
+    near, ceilings = _ceilings(results, cells)
+    page = TEMPLATE.read_text().format(
+        date=results["date"],
+        machine=f"{results['cores']} cores of {results['cpu']}, {results['system']}",
+        python=results["python"],
+        peers=_versions(results),
+        minutes=round(results["seconds"] / 60),
+        charts="\n".join(pictures),
+        targets=_targets(results),
+        seconds=min((cell.seconds for cell in rounds), default=0),
+        rounds=max((cell.rounds for cell in rounds), default=0),
+        sleepers=SLEEPERS,
+        near=near,
+        ceilings=ceilings,
+        figures="\n".join(_figures(results, cells)),
+    )
+    PAGE.write_text(page)
+
+
+def _versions(results: Results) -> str:
+    versions = {f"{PEERS[name].label} {at}": None for name, at in results["versions"].items()}
+    node = [f"Node.js {results['node'].lstrip('v')}"] * bool(results["node"])
+    return ", ".join([*versions, *node])
+
+
+def _ceilings(results: Results, cells: Iterable[Cell]) -> tuple[str, str]:
+    near, rows = [], []
+    for cell in cells:
+        found = results["cells"][cell.name]
+        if "ceiling" not in found or not found["peers"]:
+            continue
+        name, best = max(found["peers"].items(), key=lambda item: item[1]["rate"]["median"])
+        rate, ceiling = best["rate"]["median"], found["ceiling"]
+        title = f"{GROUPS[cell.group]}: {cell.title}"
+        share = f"{best['load_share']['median']:.0%}"
+        rows.append([title, PEERS[name].title, share, number(rate), number(ceiling)])
+        if rate > NEAR * ceiling:
+            near.append(title)
+    said = f"Within a fifth of that comes the fastest server at: {'; '.join(near)}." if near else ""
+    head = ["Cell", "Fastest", "CPU of the load", "messages/s", "trivial server"]
+    return said, markdown(head, rows)
+
+
+def _targets(results: Results) -> str:
+    rows = []
+    for target in TARGETS:
+        measured = target.measure(results)
+        if measured is not None:
+            figures = [f"{measured.value:.2f}{target.unit}", _by_cpu(measured), measured.against]
+            mark = "yes" if target.holds(measured.value) else "**no**"
+            rows.append([target.about, target.asked, *figures, mark])
+    return markdown(["", "Aim", "Measured", "By CPU time", "Against", "Reached"], rows)
+
+
+def _by_cpu(measured: Measured) -> str:
+    return f"{measured.by_cpu:.2f} ×" if measured.by_cpu else ""
+
+
+def _figures(results: Results, cells: list[Cell]) -> Iterator[str]:
+    for group, title in GROUPS.items():
+        body = [_cell(cell, results["cells"][cell.name]) for cell in cells if cell.group == group]
+        if body:
+            text = "\n".join(body)
+            yield f"<details><summary>{title}</summary>\n\n{text}\n</details>\n"
+
+
+def _cell(cell: Cell, found: dict[str, Any]) -> str:
+    metrics = [cell.metric, *cell.also]
+    rows = [
+        [
+            PEERS[name].title,
+            *(spread(figures.get(metric.key), cell.rounds) for metric in metrics),
+        ]
+        for name, figures in ranked(found, cell.metric)
+    ]
+    rows += [[PEERS[name].title, error] for name, error in found["errors"].items()]
+    head = ["", *(metric.unit for metric in metrics)]
+    rows = [row + [""] * (len(head) - len(row)) for row in rows]
+    return f"**{cell.title}** (`{cell.name}`)\n\n{markdown(head, rows)}\n"
+
+
+def markdown(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, [":---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def table(results: Results) -> str:
+    """Return the figures as text."""
+    lines = []
+    for name, found in results["cells"].items():
+        cell = BY_NAME[name]
+        ceiling = found.get("ceiling")
+        limit = f"; trivial server: {number(ceiling)}" if ceiling else ""
+        lines.append(f"\n{name}: {cell.title}, {cell.metric.unit}{limit}")
+        for peer, figures in ranked(found, cell.metric):
+            line = f"  {peer:22}{spread(figures[cell.metric.key], cell.rounds):32}"
+            for metric in cell.also:
+                unit = " µs CPU" if metric == CPU else f" {metric.key}"
+                line += f"{number(figures[metric.key]['median']):>9}{unit}"
+            if "load_share" in figures:
+                line += f"   load {figures['load_share']['median']:.0%} of a core"
+            lines.append(line)
+        lines += [f"  {peer:22}{error}" for peer, error in found["errors"].items()]
+    lines += ["", f"{'':46}{'measured':>12}{'by CPU':>9}   aim"]
+    for target in TARGETS:
+        measured = target.measure(results)
+        if measured is not None:
+            mark = "   " if target.holds(measured.value) else "NO "
+            figures = f"{measured.value:.2f}{target.unit:6}"[:12].rjust(12)
+            against = f" ({measured.against})" * bool(measured.against)
+            lines.append(
+                f"{mark}{target.about:43}{figures}{_by_cpu(measured):>9}   {target.asked}{against}"
+            )
+    return "\n".join(lines)

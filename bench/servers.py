@@ -1,0 +1,116 @@
+"""Servers, each in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Iterator, Sequence
+
+import psutil
+import trustme
+
+from bench import ROOT
+from bench.cells import Cell
+from peers import PEERS
+
+END_SECONDS = 5.0
+CALM_SECONDS = 5.0
+TICK_SECONDS = 0.03
+"""A server that hasn't used any CPU in this time has nothing to do."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server that somebody else has started."""
+
+    port: int
+    pid: int = 0
+    """0: its CPU time isn't looked at."""
+
+
+class Server:
+    """A server process, told to end by the end of its standard input."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        pipe, quiet = subprocess.PIPE, subprocess.DEVNULL
+        self._process = subprocess.Popen(
+            command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=quiet, text=True
+        )
+        self._port = 0
+
+    @property
+    def port(self) -> int:
+        """The port, as soon as it serves."""
+        if not self._port:
+            assert self._process.stdout
+            url = self._process.stdout.readline()
+            if not url:
+                raise OSError(f"didn't start: {' '.join(self._process.args)}")  # type: ignore[arg-type]
+            self._port = int(url.rstrip("/\n").rpartition(":")[2])
+        return self._port
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def kib(self) -> float:
+        """Resident memory."""
+        return psutil.Process(self.pid).memory_info().rss / 1024
+
+    @property
+    def threads(self) -> int:
+        return psutil.Process(self.pid).num_threads()
+
+    @property
+    def cpu(self) -> float:
+        """Seconds of CPU that it has used."""
+        times = psutil.Process(self.pid).cpu_times()
+        return times.user + times.system
+
+    def calm_down(self) -> None:
+        """Wait until it is done with the clients of the last round."""
+        deadline = time.monotonic() + CALM_SECONDS
+        before = -1.0
+        while before != self.cpu and time.monotonic() < deadline:
+            before = self.cpu
+            time.sleep(TICK_SECONDS)
+
+    def end(self) -> None:
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.close()
+        self._process.stdout.close()
+        try:
+            self._process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def start(cell: Cell, name: str, certificate: tuple[str, str]) -> Server:
+    """Start a peer as a cell needs it."""
+    arguments = ["0"]
+    if cell.mode != "echo":
+        arguments.append(f"--{cell.mode}")
+    if cell.compress:
+        arguments.append("--compress")
+    if cell.tls:
+        arguments += ["--tls", *certificate]
+    return Server(PEERS[name].command(*arguments))
+
+
+@contextmanager
+def certificate() -> Iterator[tuple[str, str]]:
+    """Make a certificate; the paths of it and its key."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        issued = trustme.CA().issue_cert("localhost", "127.0.0.1")
+        chain, key = Path(folder, "cert.pem"), Path(folder, "key.pem")
+        chain.write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
+        issued.private_key_pem.write_to_path(str(key))
+        yield str(chain), str(key)

@@ -1,0 +1,154 @@
+"""What we aim at, as ratios to the peers in the same run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from bench.cells import BY_NAME, CPU, FAST, OURS, RATE
+from peers import PEERS
+
+BEST = "the best peer"
+BEST_IN_PYTHON = "the best peer in Python"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What came of an aim.
+
+    by_cpu: the same ratio, if CPU time were all that counts; it depends less on a busy machine.
+    """
+
+    value: float
+    against: str
+    by_cpu: float | None = None
+
+
+@dataclass(frozen=True)
+class Target:
+    """A ratio of two medians, or with ``peer=None`` a figure of ours alone.
+
+    peer: a name, BEST, BEST_IN_PYTHON, or another cell to compare our own figure with.
+    """
+
+    about: str
+    cell: str
+    aim: float
+    peer: str | None
+    key: str = ""
+    at_most: bool = False
+    ours: str = OURS
+    unit: str = " ×"
+
+    @property
+    def asked(self) -> str:
+        return f"{'at most' if self.at_most else 'at least'} {self.aim:g}{self.unit}"
+
+    def holds(self, value: float) -> bool:
+        """Say whether it is reached, to two digits."""
+        value = round(value, 2)
+        return value <= self.aim if self.at_most else value >= self.aim
+
+    def measure(self, results: dict[str, Any]) -> Measured | None:
+        """Return what came of it; None if it wasn't measured."""
+        metric = BY_NAME[self.cell].metric
+        key = self.key or metric.key
+        medians = _medians(results, self.cell, key)
+        ours = medians.pop(self.ours, None)
+        if ours is None:
+            return None
+        if self.peer is None:
+            return Measured(ours, "")
+        if self.peer in BY_NAME:
+            other = _medians(results, self.peer, key).get(self.ours)
+            return Measured(ours / other, BY_NAME[self.peer].title) if other else None
+        if self.peer in (BEST, BEST_IN_PYTHON):
+            rivals = {
+                name: value
+                for name, value in medians.items()
+                if name not in (OURS, FAST)
+                and (self.peer == BEST or PEERS[name].module != "npm_ws")
+            }
+            if not rivals:
+                return None
+            best = metric.best(list(rivals.values()))
+            name = next(name for name, value in rivals.items() if value == best)
+        else:
+            name = self.peer
+        if not medians.get(name):
+            return None
+        costs = _medians(results, self.cell, CPU.key)
+        by_cpu = (
+            costs[name] / costs[self.ours] if key == RATE.key and costs.get(self.ours) else None
+        )
+        return Measured(ours / medians[name], PEERS[name].title, by_cpu)
+
+
+def _medians(results: dict[str, Any], cell: str, key: str) -> dict[str, float]:
+    peers = results["cells"].get(cell, {}).get("peers", {})
+    return {name: each[key]["median"] for name, each in peers.items() if key in each}
+
+
+def _broadcasts(in_flight: int, aim: float) -> tuple[Target, ...]:
+    return tuple(
+        Target(
+            f"Broadcast, {BY_NAME[cell].title}",
+            cell,
+            aim,
+            BEST_IN_PYTHON,
+        )
+        for clients in (100, 1000)
+        for size in (64, 4096)
+        for cell in [f"broadcast-{clients}x{in_flight}-{size}"]
+    )
+
+
+TARGETS = (
+    Target("One message in flight, 16 clients", "echo-16x1-32", 0.8, "picows"),
+    Target("… 256 clients", "echo-256x1-32", 0.8, "picows"),
+    Target("… 16 clients", "echo-16x1-32", 6, "websockets-sync"),
+    Target("… 256 clients", "echo-256x1-32", 6, "websockets-sync"),
+    Target("… 16 clients", "echo-16x1-32", 1, "npm-ws"),
+    Target("… 256 clients", "echo-256x1-32", 1, "npm-ws"),
+    Target("One client, median latency", "latency-1x1-32", 1.15, "picows", "p50", at_most=True),
+    Target("16 × 64 × 32 B", "pipelined-16x64-32", 5, BEST),
+    Target("16 × 8 × 1 KiB", "pipelined-16x8-1k", 1.4, BEST),
+    Target("64 KiB", "large-4x4-64k", 1, "websockets-sync"),
+    Target("64 KiB [fast]", "large-4x4-64k", 1.9, "websockets-sync", ours=FAST),
+    Target("64 KiB [fast]", "large-4x4-64k", 0.5, "picows", ours=FAST),
+    Target("1 MiB", "large-4x2-1m", 0.45, "websockets-sync"),
+    Target("1 MiB [fast]", "large-4x2-1m", 1, "websockets-sync", ours=FAST),
+    *_broadcasts(1, 1),
+    *_broadcasts(16, 4),
+    *(
+        Target(
+            f"One client never reads: {BY_NAME[plain].title}",
+            f"{plain}-deaf",
+            0.9,
+            plain,
+        )
+        for plain in ("broadcast-100x1-64", "broadcast-1000x1-64", "broadcast-1000x16-4096")
+    ),
+    Target("Memory per idle client", "memory-plain", 3, None, at_most=True, unit=" KiB"),
+    Target(
+        "Threads with 5,000 idle clients", "memory-plain", 8, None, "threads", True, unit=" threads"
+    ),
+    Target("CPU with 1,000 idle clients", "idle", 0.5, None, at_most=True, unit=" % of a core"),
+    Target("Connections per second", "connect-plain", 1, BEST_IN_PYTHON),
+    Target("… over TLS", "connect-tls", 1, BEST_IN_PYTHON),
+    Target("TLS, 16 × 1 × 32 B", "tls-16x1-32", 1.5, "websockets-sync"),
+    Target("TLS, 16 × 64 × 32 B", "tls-16x64-32", 1.5, "websockets-sync"),
+    Target("TLS, 64 KiB", "tls-4x4-64k", 1.5, "websockets-sync"),
+    Target("Compressed, 16 × 1 × 1 KiB", "compressed-16x1-1k", 1, BEST_IN_PYTHON),
+    Target("Compressed, 16 × 8 × 1 KiB", "compressed-16x8-1k", 1, BEST_IN_PYTHON),
+    Target("Compressed, 64 KiB", "compressed-4x4-64k", 1, BEST_IN_PYTHON),
+    Target("Compressed, 64 KiB [fast]", "compressed-4x4-64k", 1, BEST_IN_PYTHON, ours=FAST),
+    Target(
+        "CPU per message, 5,000 clients",
+        "clients-5000x1-32",
+        1.5,
+        "clients-16x1-32",
+        at_most=True,
+    ),
+    Target("CPU per message, 16 MiB", "sizes-4x1-16m", 16 * 1.5, "sizes-4x1-1m", at_most=True),
+)

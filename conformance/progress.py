@@ -1,0 +1,58 @@
+"""What a terminal shows while the suite runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from conformance.harness import Run
+
+
+class Progress:
+    """A bar for each testee on a terminal; else a line for each shard that is done."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.live = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+        self.drawn = 0
+        self.begun = time.monotonic()
+        self.width = max(len(outcome.testee.name) for outcome in run.outcomes) + 2
+
+    def execute(self) -> None:
+        """Execute the run, and show how far it is."""
+        print()
+        try:
+            self.run.execute(self.say, self.tick)
+        finally:
+            self.clear()
+
+    def say(self, text: str) -> None:
+        self.clear()
+        print(text, flush=True)
+
+    def clear(self) -> None:
+        if self.drawn:
+            print(f"\x1b[{self.drawn}A\x1b[J", end="", flush=True)
+            self.drawn = 0
+
+    def tick(self, text: str) -> None:
+        if not self.live:
+            if text:
+                print(f"{self._elapsed()}  {text}", flush=True)
+            return
+        lines = []
+        for outcome in self.run.outcomes:
+            total = len(outcome.cases)
+            filled = 30 * outcome.done // total
+            wrong = len(outcome.results) - outcome.passed
+            lines.append(
+                f"  {outcome.testee.name:<{self.width}}{'█' * filled}{'░' * (30 - filled)}"
+                f"{outcome.done:>5} of {total}" + (f", {wrong} wrong" if wrong else "")
+            )
+        self.clear()
+        print(*lines, self._elapsed(), sep="\n", flush=True)
+        self.drawn = len(lines) + 1
+
+    def _elapsed(self) -> str:
+        return "{:>3}:{:02}".format(*divmod(int(time.monotonic() - self.begun), 60))

@@ -1,0 +1,1 @@
+"""The chat in real browsers, used as people do."""

@@ -1,0 +1,58 @@
+"""Which browsers there are: Playwright's own, else the system's.
+
+`python -m e2e.browsers` prints the Debian packages of those that are missing.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from functools import lru_cache
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+SYSTEM = {
+    "chromium": ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"),
+    "firefox": ("firefox-esr", "firefox"),
+}
+"""The programs that serve as well, the best first."""
+PACKAGES = {"chromium": "chromium", "firefox": "firefox-esr"}
+CHROMIUM_ARGUMENTS = ("--disable-component-update", "--disable-domain-reliability")
+
+
+@lru_cache
+def launch_options() -> dict[str, dict[str, object]]:
+    """Return by the name of each browser that is here how Playwright starts it."""
+    with sync_playwright() as playwright:
+        own = {name: getattr(playwright, name).executable_path for name in SYSTEM}
+    found: dict[str, dict[str, object]] = {}
+    for name, programs in SYSTEM.items():
+        named = os.environ.get(f"E2E_{name.upper()}")
+        program = named or next(filter(None, map(shutil.which, programs)), None)
+        if not named and Path(own[name]).exists():
+            found[name] = {}
+        elif program:
+            found[name] = {"executable_path": program}
+            if name == "firefox":
+                found[name]["channel"] = "moz-firefox"  # a Firefox that Mozilla has built
+    if "chromium" in found:
+        found["chromium"]["args"] = [
+            *CHROMIUM_ARGUMENTS,
+            # which its sandbox asks of root, and of nobody else
+            *(["--no-sandbox"] if hasattr(os, "getuid") and os.getuid() == 0 else []),
+        ]
+    return found
+
+
+def advice(name: str) -> str:
+    """Return what to do about a browser that is missing."""
+    return (
+        f"no {name.capitalize()}: `python -m playwright install {name}`, "
+        f"or on Debian `apt-get install {PACKAGES[name]}`, "
+        f"or name the program in E2E_{name.upper()}"
+    )
+
+
+if __name__ == "__main__":
+    print(*(package for name, package in PACKAGES.items() if name not in launch_options()))

@@ -1,0 +1,31 @@
+"""Programs that chat without a page: what they send and get are lines of text."""
+
+from __future__ import annotations
+
+from typing import Iterator
+from urllib.parse import urlencode
+
+from websocket import create_connection
+
+from e2e.server import Server
+
+SECONDS = 10
+BURST = 15
+"""Lines that the server takes at once from one client."""
+
+
+def tell(server: Server, texts: list[str], name: str = "Robot", room: str = "lobby") -> None:
+    """Say something, line by line, with a connection for as many as the server takes at once."""
+    query = urlencode({"room": room, "name": name})
+    for burst in _bursts(texts):
+        socket = create_connection(f"ws://localhost:{server.port}/?{query}", timeout=SECONDS)
+        for text in burst:
+            socket.send(text)
+        while socket.recv() != f"{name}: {burst[-1]}":
+            pass
+        socket.close()
+
+
+def _bursts(texts: list[str]) -> Iterator[list[str]]:
+    for start in range(0, len(texts), BURST):
+        yield texts[start : start + BURST]
