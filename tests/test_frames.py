@@ -113,16 +113,6 @@ def test_unmask_any_length(length, kind, numpy):
     assert source == payload, "left as it was"
 
 
-@pytest.mark.parametrize("start", [0, 1, 2, 3, 4, 511])
-@pytest.mark.parametrize("length", LENGTHS)
-def test_unmask_in_place(length, start, numpy):
-    payload, key = bytes(i * 7 & 0xFF for i in range(length)), b"\x00\x80\xff\x5a"
-    data = bytearray(b"." * start + payload)
-    frames.unmask_from(data, start, key)
-    assert data == b"." * start + model_mask(payload, key)
-    data += b"it can still grow"
-
-
 @given(
     st.binary(max_size=40) | st.binary(min_size=500, max_size=600),
     st.binary(min_size=4, max_size=4),

@@ -55,21 +55,15 @@ def unmask(payload: Buffer, key: bytes) -> bytes | bytearray:
         words = (length + 3) >> 2
         xored = _from_bytes(payload, "little") ^ _from_bytes(key, "little") * _REPEAT[words]
         return xored.to_bytes(words << 2, "little")[:length]
-    data = bytearray(payload)
-    unmask_from(data, 0, key)
-    return data
-
-
-def unmask_from(data: bytearray, start: int, key: bytes) -> None:
-    """Do the same to *data* from *start* on, in place."""
-    length = len(data) - start
+    data, start = bytearray(payload), 0
     if numpy and length >= 1024:
-        words = numpy.frombuffer(data, "<u4", length >> 2, start)
-        words ^= numpy.frombuffer(key, "<u4")
-        del words  # while it exists, an assignment to nothing, as below, is an error
-        start += length & ~3  # up to three bytes are left
+        view = numpy.frombuffer(data, "<u4", length >> 2)
+        view ^= numpy.frombuffer(key, "<u4")
+        del view  # while it exists, an assignment to nothing, as below, is an error
+        start = length & ~3  # up to three bytes are left
     for i, octet in enumerate(key, start):
         data[i::4] = data[i::4].translate(_XOR_TABLES[octet])
+    return data
 
 
 def encode(message: Message) -> bytes:

@@ -7,8 +7,8 @@ from typing import Any, Iterator, Tuple
 
 from .deflate import Deflate
 from .frames import BINARY, CLOSE, CONT, FIN, INVALID_PAYLOAD, MAX_CONTROL_PAYLOAD, PING, PONG
-from .frames import PROTOCOL_ERROR, RSV1, TEXT, TOO_BIG, ProtocolError
-from .frames import close_payload, frame, parse_close, unmask, unmask_from
+from .frames import PROTOCOL_ERROR, RSV1, TEXT, TOO_BIG, Buffer, ProtocolError
+from .frames import close_payload, frame, parse_close, unmask
 
 _NOT_UTF8 = INVALID_PAYLOAD, "text is not UTF-8"
 FAIL = 0x10
@@ -16,6 +16,8 @@ FAIL = 0x10
 PAUSE = 0x11
 """Kind of an event that means nothing, but that many fragments were parsed without another."""
 PAUSE_FRAGMENTS = 32
+MAX_PARTS = 256
+"""Parts of a message that are kept apart: each takes some 60 bytes more than it says."""
 
 Event = Tuple[int, Any]
 """(opcode, payload): str for TEXT, bytes for BINARY, PING and PONG, (code, reason) for CLOSE
@@ -40,8 +42,8 @@ class Protocol:
     """
 
     __slots__ = (
-        "_checked _compressed _deflate _fin _first_bytes _fragments _key _longest_whole _message "
-        "_opcode _pending _remaining close_sent done max_fragments max_message_size more"
+        "_character _compressed _deflate _fin _first_bytes _fragments _key _longest_whole _message "
+        "_opcode _pending _remaining _size close_sent done max_fragments max_message_size more"
     ).split()
 
     def __init__(self, max_message_size: int = 1 << 20, max_fragments: int = 1 << 17) -> None:
@@ -56,11 +58,12 @@ class Protocol:
         self.done = False
         """Whether the last event was given; what comes after it is ignored (RFC 6455 §1.4)."""
         self._pending = b""  # an incomplete header, or an incomplete control frame
-        self._message: bytearray | None = None  # a message of which not all has come
+        self._message: list[Any] | None = None  # a message of which not all has come, in parts
+        self._size = 0  # its bytes so far
+        self._character = b""  # what has come of its next character, if it is text
         self._opcode = 0  # the message's opcode
         self._compressed = False  # whether its payload is to be inflated
         self._fragments = 0  # its frames so far
-        self._checked = 0  # how many of its bytes are known to be UTF-8
         self._remaining = 0  # payload bytes that the current frame still lacks
         self._key = b""  # its masking key, turned to where the payload goes on
         self._fin = True
@@ -178,7 +181,7 @@ class Protocol:
             raise ProtocolError(PROTOCOL_ERROR, f"{what} message")
         if not first_frame and self._fragments >= self.max_fragments:
             raise ProtocolError(TOO_BIG, f"message of over {self.max_fragments} fragments")
-        size = length + len(self._message or b"")
+        size = length if first_frame else length + self._size
         if first & RSV1 if first_frame else self._compressed:  # noise grows a little by deflating
             size -= (size >> 8) + 64
         if size > self.max_message_size:
@@ -187,10 +190,11 @@ class Protocol:
     def _begin(self, first: int, length: int, key: bytes) -> None:
         """Start a frame whose payload can't be handed on at once."""
         if self._message is None:
-            self._message = bytearray()
+            self._message = []
             self._opcode = first & 0x0F
             self._compressed = bool(first & RSV1)
-            self._fragments = self._checked = 0
+            self._fragments = self._size = 0
+            self._character = b""
             self._longest_whole = -1
         self._fragments += 1
         self._fin = first >= FIN
@@ -199,40 +203,42 @@ class Protocol:
 
     def _append(self, masked: memoryview) -> Event | None:
         """Add the next part of the frame's payload; return the message if it is complete."""
-        assert self._message is not None
+        parts = self._message
+        assert parts is not None
         self._remaining -= len(masked)
         complete = self._fin and not self._remaining
+        payload: Any = unmask(masked, self._key)
         if self._compressed and self._deflate:
-            room = self.max_message_size - len(self._message)
-            payload = self._deflate.inflate(unmask(masked, self._key), room, complete)
+            room = self.max_message_size - self._size
+            payload = self._deflate.inflate(payload, room, complete)
             if len(payload) > room:
                 raise ProtocolError(TOO_BIG, f"message of over {self.max_message_size} bytes")
-            self._message += payload
-        else:
-            size = len(self._message)
-            self._message += masked
-            unmask_from(self._message, size, self._key)
+        self._size += len(payload)
+        if self._opcode == TEXT:
+            payload = self._decode(payload, complete)
+        if payload:
+            parts.append(payload)
+        if complete or len(parts) >= MAX_PARTS:
+            parts[:] = [("" if self._opcode == TEXT else b"").join(parts)]
         if complete:
-            message, self._message = self._message, None
+            self._message = None
             if not self.close_sent:
                 self._longest_whole = self.max_message_size
-            return (TEXT, message.decode()) if self._opcode == TEXT else (BINARY, bytes(message))
+            return self._opcode, parts[0]
         turn = len(masked) & 3
         self._key = self._key[turn:] + self._key[:turn]
-        if self._opcode == TEXT:
-            self._checked += _valid_utf8(self._message, self._checked)
         return None
 
-
-def _valid_utf8(message: bytearray, start: int) -> int:
-    """Return how many bytes from *start* on are whole UTF-8 characters; fail if some can't be."""
-    with memoryview(message) as view, view[start:] as rest:
-        _, used = utf_8_decode(rest, "strict", False)
+    def _decode(self, payload: Buffer, final: bool) -> str:
+        """Return the next part of a text, but for a character of which not all has come."""
+        if self._character:
+            payload = self._character + payload
+        text, used = utf_8_decode(payload, "strict", final)
+        self._character = character = bytes(payload[used:])
         # The decoder waits for the third byte of a surrogate, which can't become valid.
-        tail = bytes(rest[used:])
-        if tail[:1] == b"\xed" and tail[1:] >= b"\xa0":
-            raise UnicodeDecodeError("utf-8", tail, 0, len(tail), "a surrogate")
-    return used
+        if character[:1] == b"\xed" and character[1:] >= b"\xa0":
+            raise UnicodeDecodeError("utf-8", character, 0, len(character), "a surrogate")
+        return text
 
 
 def _length_error(length: int) -> ProtocolError:
