@@ -95,7 +95,7 @@ let alertTimer;
 function alertUser(text) {
   $("alert").textContent = text;
   clearTimeout(alertTimer);
-  alertTimer = setTimeout(() => $("alert").replaceChildren(), 8000);
+  alertTimer = setTimeout(() => $("alert").replaceChildren(), 15000);
 }
 
 /* Writing */

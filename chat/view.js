@@ -43,8 +43,8 @@ function avatarOf(person) {
 
 function size(bytes) {
   if (bytes < 1000) return `${bytes} bytes`;
-  const unit = bytes < 1_000_000 ? ["KB", 1000] : ["MB", 1_000_000];
-  return `${(bytes / unit[1]).toFixed(bytes < 10 * unit[1] ? 1 : 0)} ${unit[0]}`;
+  const [unit, one] = bytes < 1_000_000 ? ["KB", 1 << 10] : ["MB", 1 << 20];
+  return `${Number((bytes / one).toFixed(bytes < 10 * one ? 1 : 0))} ${unit}`;
 }
 
 /* Text with its links: http and https alone, each checked by the browser's own parser. */

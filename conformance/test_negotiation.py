@@ -68,6 +68,8 @@ def test_declined(serve, row):
      offer("; server_max_window_bits=10"), "; server_max_window_bits=10"),
     ("7692 §7.1.2.1", "with the same or smaller value as the offer",
      offer("; server_max_window_bits=9"), "; server_max_window_bits=9"),
+    ("7692 §7.1.2.1", "by including the [...] parameter in the [...] response",
+     offer("; server_max_window_bits=15"), "; server_max_window_bits=15"),
     ("7692 §7.1.2.2", "with a value equal to or smaller than the received value",
      offer("; client_max_window_bits=8"), "; client_max_window_bits=8"),
     ("7692 §7.1.2.2", "This parameter has no value or a decimal integer value",

@@ -37,7 +37,7 @@ def agree(header, settings=TAKEOVER):
         (f"{PMD}; {C_OFF}", f"{PMD}; {C_OFF}"),
         (f"{PMD}; server_max_window_bits=9", f"{PMD}; server_max_window_bits=9"),
         (f'{PMD}; server_max_window_bits="12"', f"{PMD}; server_max_window_bits=12"),
-        (f"{PMD}; server_max_window_bits=15", PMD),
+        (f"{PMD}; server_max_window_bits=15", f"{PMD}; server_max_window_bits=15"),
         (f"{PMD}; client_max_window_bits", PMD),
         (f"{PMD}; client_max_window_bits=8", f"{PMD}; client_max_window_bits=8"),
         (f"{PMD};client_max_window_bits=10;{S_OFF}", f"{PMD}; {S_OFF}; client_max_window_bits=10"),

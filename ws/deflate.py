@@ -99,13 +99,14 @@ class Deflate:
         self._compressor: Any = None
         self._inflater: Any = None
 
-    def header(self) -> str:
-        """Return the value of Sec-WebSocket-Extensions that says what was agreed on."""
+    def header(self, offer: Params) -> str:
+        """Return the value of Sec-WebSocket-Extensions that accepts this offer."""
+        tell_bits = self.server_bits < 15 or "server_max_window_bits" in dict(offer)
         parts = [
             NAME,
             "" if self.server_takeover else "server_no_context_takeover",
             "" if self.client_takeover else "client_no_context_takeover",
-            f"server_max_window_bits={self.server_bits}" if self.server_bits < 15 else "",
+            f"server_max_window_bits={self.server_bits}" if tell_bits else "",
             f"client_max_window_bits={self.client_bits}" if self.client_bits < 15 else "",
         ]
         return "; ".join(filter(None, parts))
@@ -193,7 +194,7 @@ def negotiate(offers: Sequence[Offer], settings: Compression) -> tuple[Deflate |
     for name, params in offers:
         deflate = _accept(params, settings) if name.lower() == NAME else None
         if deflate:
-            return deflate, deflate.header()
+            return deflate, deflate.header(params)
     return None, ""
 
 
