@@ -150,6 +150,7 @@ function typing({ id, name }) {
 
 input.addEventListener("input", () => {
   saveDraft();
+  if (!input.value) toldTyping = 0; // what is written next is something new
   if (!input.value || Date.now() - toldTyping < TYPING_EVERY || !entered) return;
   toldTyping = Date.now();
   connection.send({ type: "typing" });

@@ -43,9 +43,7 @@ def close_frame(code=1000, reason=""):
 class WSClient:
     """A connection; unless *head* is None it has sent that and read the answer."""
 
-    def __init__(
-        self, port, head=None, *, address="127.0.0.1", source="", context=None, unix=None
-    ):
+    def __init__(self, port, head=None, *, address="127.0.0.1", source="", context=None, unix=None):
         if unix:
             self.sock = socket.socket(socket.AF_UNIX)
             self.sock.connect(unix)

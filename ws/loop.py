@@ -136,6 +136,7 @@ class Loop:
 
         self._work_lock = threading.Lock()  # guards inboxes and what follows
         self._alive: set[int] = set()
+        self._hired = 0  # threads, from when they are started until they find nothing to do
         self._spares: list[threading.Lock] = []  # one per waiting thread, released to wake it
         self._vacant = False  # the lead is free for the next thread that asks
         self._short_of_threads = False  # a thread could not be started
@@ -388,8 +389,11 @@ class Loop:
         if self._spares:
             self._spares.pop().release()
             return
+        if self._hired > self._threads:  # one of them is about to ask for work
+            return
         try:
             threading.Thread(target=self._thread, name="ws-thread", daemon=True).start()
+            self._hired += 1
             self._short_of_threads = False
         except RuntimeError:  # there can't be more threads now: the monitor tries again
             self._short_of_threads = True
@@ -414,6 +418,7 @@ class Loop:
                     self._set_eager(self._eager)
                     return functools.partial(self._work, self._runnable.popleft())
                 if self._stopped:
+                    self._hired -= 1
                     return None
                 spare = threading.Lock()
                 spare.acquire()
@@ -422,6 +427,7 @@ class Loop:
                 with self._work_lock:
                     if spare in self._spares:
                         self._spares.remove(spare)
+                        self._hired -= 1
                         return None
 
     def _lead_then_work(self) -> None:

@@ -1,0 +1,1 @@
+"""Hours of mixed traffic, and what a server uses meanwhile."""

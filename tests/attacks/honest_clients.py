@@ -1,0 +1,111 @@
+"""Clients that mean well, a program of its own: `python honest_clients.py VERB PID PORT [tls]`.
+
+Each sends numbered messages and awaits their echoes. The first one also sends numbered broadcasts
+(VERB says to whom: "room" or "all"), which all have to get. It prints a line when everybody is
+served, and, once its standard input ends, what they saw, in JSON. PID is the server's, whose CPU
+time is looked at: it tells what others were served meanwhile, however busy the machine is.
+"""
+
+from __future__ import annotations
+
+import json
+import ssl
+import sys
+import threading
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from wsclient import DEADLINE, TEXT, connect, eventually, frame
+
+COUNT = 3
+"""Clients."""
+BATCH = 3
+"""Messages sent at once."""
+PAUSE = 0.01
+"""Seconds between an echo and the next message."""
+BROADCASTS = 5
+"""So many batches pass between two broadcasts."""
+
+
+class Client:
+    """One client, in a thread of its own."""
+
+    def __init__(self, number):
+        self.peer = connect(port, "/honest", context=context)
+        self.broadcasts = number == 0 and verb
+        self.sent = self.served = self.broadcast = self.waited = self.worked = 0
+        self.heard = None  # the number of the last broadcast
+        self.error = ""
+        self.thread = threading.Thread(target=self.run, daemon=True)
+
+    def run(self):
+        try:
+            last_round = False
+            while not last_round:
+                last_round = stop.wait(PAUSE)
+                self.round()
+            if self.broadcasts:
+                last.append(self.broadcast)
+            eventually(lambda: last)
+            while (self.heard or 0) < last[0]:
+                self.read()
+        except Exception as error:
+            self.error = f"{type(error).__name__}: {error}"
+
+    def round(self):
+        """Send a batch, and read until its last echo is there."""
+        texts = [f"{number}" for number in range(self.sent, self.sent + BATCH)]
+        self.sent += BATCH
+        if self.broadcasts and self.sent % (BATCH * BROADCASTS) == 0:
+            self.broadcast += 1
+            texts.append(f"{self.broadcasts}:{self.broadcast}")
+        waited, worked = time.monotonic(), cpu_time()
+        self.peer.send_frames(*[frame(TEXT, text.encode()) for text in texts])
+        while self.served < self.sent:
+            self.read()
+        self.waited = max(self.waited, time.monotonic() - waited)
+        self.worked = max(self.worked, cpu_time() - worked)
+
+    def read(self):
+        message = self.peer.recv()
+        number = message.rpartition(":")[2]
+        if number == message:
+            assert message == str(self.served), f"{message} in place of {self.served}"
+            self.served += 1
+        else:
+            expected = int(number) if self.heard is None else self.heard + 1
+            assert int(number) == expected, f"{message} in place of {expected}"
+            self.heard = expected
+
+
+def cpu_time():
+    """Return the seconds of CPU time that the server has used."""
+    return time.clock_gettime(~server << 3 | 2)  # Linux's clock of another process
+
+
+verb, server, port, *tls = sys.argv[1:]
+server, port = int(server), int(port)
+context = ssl._create_unverified_context() if tls else None
+stop, last = threading.Event(), []
+clients = [Client(number) for number in range(COUNT)]
+for client in clients:
+    client.thread.start()
+eventually(lambda: all(client.served or client.error for client in clients))
+for client in clients:
+    client.waited = client.worked = 0
+print("ready", flush=True)
+sys.stdin.read()
+stop.set()
+for client in clients:
+    client.thread.join(2 * DEADLINE)
+report = {
+    "errors": [client.error for client in clients if client.error],
+    "lost": sum(client.sent - client.served for client in clients),
+    "messages": sum(client.served for client in clients),
+    "broadcasts": last[0] if last else None,
+    "waited": max(client.waited for client in clients),
+    "worked": max(client.worked for client in clients),
+}
+print(json.dumps(report))

@@ -1,0 +1,61 @@
+"""Attacks on who may connect: names, addresses and passwords that are not the peer's own."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+
+from wsclient import request
+
+from ws import basic_auth
+from ws.handshake import parse_request
+
+
+def test_dns_rebinding(victim):
+    """A page that gave this server's address to its own name is of the same host."""
+    server = victim(hosts="localhost")
+    with server.attacked():
+        for name in ("evil.example", "localhost.evil.example", "evil.example:80"):
+            head = request("/", f"Origin: http://{name}", host=name)
+            assert server.dial(head).status == 421
+
+
+def test_forged_addresses(victim):
+    """X-Forwarded-For of peers that nobody has called proxies gets them past no limit."""
+    server = victim(max_clients_per_address=20)
+    with server.attacked():
+        peers = [
+            server.dial(request("/", f"X-Forwarded-For: 1.2.3.{number}"), source="127.0.0.2")
+            for number in range(30)
+        ]
+        assert [peer.status for peer in peers] == [101] * 20 + [429] * 10
+
+
+def test_forged_addresses_behind_a_proxy(victim):
+    """Nor does what a peer says itself, when its proxy adds the truth on the right."""
+    server = victim(max_clients_per_address=20, trusted_proxies="127.0.0.0/8")
+    with server.attacked():
+        peers = [
+            server.dial(request("/", f"X-Forwarded-For: 1.2.3.{number}, 9.9.9.9"))
+            for number in range(30)
+        ]
+        assert [peer.status for peer in peers] == [101] * 20 + [429] * 10
+
+
+def test_passwords_are_compared_in_constant_time(monkeypatch):
+    """How long a comparison takes tells nothing: not of the password, nor whether a name exists."""
+    compared = []
+    compare = hmac.compare_digest
+
+    def note(*pair):
+        compared.append(set(pair))
+        return compare(*pair)
+
+    monkeypatch.setattr("hmac.compare_digest", note)
+    ask = basic_auth({"ann": "secret"})
+    for pair, status in (("ann:secret", None), ("ann:secreT", 401), ("bob:secret", 401)):
+        credentials = base64.b64encode(pair.encode()).decode()
+        head = request("/", f"Authorization: Basic {credentials}")
+        response = ask(parse_request(head[:-4]))
+        assert (response and response.status) == status
+    assert compared == [{b"secret"}, {b"secret", b"secreT"}, {b"", b"secret"}]

@@ -1,0 +1,198 @@
+"""Attacks by frames and messages: what they declare, hold, inflate to, and how many come."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+import zlib
+
+import pytest
+from victim import gone, push
+from wsclient import BINARY, CLOSE, CONT, PING, PONG, TEXT, close_frame, eventually, frame
+
+MIB = 1 << 20
+DEFLATE = "Sec-WebSocket-Extensions: permessage-deflate"
+
+
+def squeeze(data):
+    """Deflate a message's payload."""
+    compressor = zlib.compressobj(9, wbits=-15)
+    return (compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
+
+
+def flood(server, peers, data, seconds):
+    """Have all peers send *data* for as long as said, reading what comes back."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        for peer in peers:
+            push(peer, data)
+            assert not gone(peer)
+
+
+@pytest.mark.parametrize("size", [MIB + 1, 1 << 40, (1 << 63) - 1, 1 << 63])
+def test_declared_but_never_sent(victim, size):
+    server = victim()
+    with server.attacked():
+        for _ in range(20):
+            peer = server.connect()
+            peer.sock.sendall(b"\x82\xff" + struct.pack("!Q", size))
+            assert peer.recv()[0] == (1009 if size < 1 << 63 else 1002)
+
+
+def test_unfinished_messages(victim):
+    """Of a message in the making only what has come is kept, and at most `max_message_size`."""
+    server = victim(max_message_size=MIB // 4)
+    start = b"\x82\xff" + struct.pack("!Q", MIB // 4) + b"mask"
+    with server.attacked(memory=10):
+        for _ in range(200):
+            server.connect().sock.sendall(start)
+        for _ in range(20):
+            peer = server.connect()
+            for _ in range(10):
+                peer.send_frames(frame(CONT if peer.buffer else BINARY, bytes(MIB // 8), fin=False))
+                peer.buffer = b"begun"
+
+
+@pytest.mark.parametrize("size", [0, 1], ids=["empty", "tiny"])
+def test_fragments(victim, size):
+    """Fragments that hardly count by their size, but by their number."""
+    server = victim()
+    fragment = frame(CONT, b"x" * size, fin=False)
+    with server.attacked():
+        for _ in range(2):
+            peer = server.connect()
+            peer.send_frames(frame(BINARY, fin=False))
+            for _ in range(150):
+                push(peer, fragment * 1000)
+            peer.sock.sendall(peer.left + fragment * 150_000)
+            assert peer.recv() == (1009, "message of over 131072 fragments")
+
+
+def test_bomb(victim):
+    """64 MiB in 64 KiB."""
+    server = victim(compression=True)
+    bomb = frame(BINARY, squeeze(bytes(64 * MIB)), rsv=4)
+    with server.attacked():
+        for _ in range(5):
+            peer = server.connect(DEFLATE)
+            peer.send_frames(bomb)
+            assert peer.recv()[0] == 1009
+
+
+def test_bomb_in_fragments(victim):
+    """None inflates to over a mebibyte, all together to 50."""
+    server = victim(compression=True)
+    data = squeeze(bytes(50 * MIB))
+    parts = [data[at : at + 500] for at in range(0, len(data), 500)]
+    with server.attacked():
+        for _ in range(5):
+            peer = server.connect(DEFLATE)
+            for number, part in enumerate(parts):
+                last = number == len(parts) - 1
+                push(peer, frame(CONT if number else BINARY, part, last, rsv=0 if number else 4))
+            assert peer.recv()[0] == 1009
+
+
+def test_bombs_within_the_limit(victim):
+    """Messages of a kilobyte which all inflate to a mebibyte: others come between."""
+    server = victim(compression=True)
+    bomb = frame(TEXT, squeeze(b"length:" + b"x" * (MIB - 100)), rsv=4)
+    with server.attacked(memory=16):
+        flood(server, [server.connect(DEFLATE) for _ in range(10)], bomb * 60, 2)
+
+
+def test_read_ahead(victim):
+    """Messages that wait for their callback are bounded in bytes, inflated ones too."""
+    server = victim(compression=True)
+    bomb = frame(BINARY, squeeze(bytes(MIB)), rsv=4)
+    with server.attacked(memory=50, latency=8):
+        peers = [server.connect(DEFLATE) for _ in range(20)]
+        for peer in peers:
+            peer.send("sleep:0.5")
+            peer.send_frames(*[bomb] * 16)
+        for peer in peers:
+            assert peer.recv() == "sleep:0.5"
+
+
+@pytest.mark.parametrize("opcode", [PING, PONG])
+def test_ping_flood(victim, opcode):
+    """Pings and pongs as fast as can be: nobody waits for long, and no threads come of them."""
+    server = victim()
+    with server.attacked():
+        data = frame(opcode) * 200_000
+        flood(server, [server.connect() for _ in range(20)], data, 2)
+
+
+def test_ping_flood_unread(victim):
+    """Pings whose pongs are not read: these don't pile up."""
+    server = victim()
+    with server.attacked():
+        peer = server.connect()
+        peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        pings = frame(PING, bytes(125)) * 1000
+        for _ in range(200):
+            peer.sock.sendall(pings)
+        assert server.report()["queued"] < MIB // 2
+
+
+def test_message_flood(victim):
+    """The smallest messages, as many as there is room for."""
+    server = victim()
+    with server.attacked():
+        data = frame(TEXT, b"x") * 200_000
+        flood(server, [server.connect() for _ in range(20)], data, 2)
+
+
+def test_close_flood(victim):
+    """A hundred thousand close frames get one, and one onclose."""
+    server = victim(close_timeout=0.5)
+    with server.attacked():
+        for _ in range(10):
+            peer = server.connect()
+            peer.send_frames(*[close_frame(1000 + n % 4) for n in range(2)] * 1000)
+            assert peer.recv_frame()[0] == CLOSE
+            assert peer.at_eof()
+
+
+def test_close_that_is_never_finished(victim):
+    """Peers that keep TCP open after the close frames, or don't answer one."""
+    server = victim(close_timeout=0.5)
+    with server.attacked():
+        peers = [server.connect() for _ in range(50)]
+        ends = [close_frame(), b"\xff\xff", frame(TEXT, b"close:")]
+        for number, peer in enumerate(peers):
+            peer.send_frames(ends[number % len(ends)])
+        eventually(lambda: server.report()["connections"] == 3, 3)
+
+
+def test_text_in_crumbs(victim):
+    """Text that is checked again from its start for each fragment takes quadratic time."""
+    server = victim()
+    crumbs = "ж".encode() * 4
+    with server.attacked():
+        for _ in range(2):
+            peer = server.connect()
+            crumb = frame(CONT, crumbs, fin=False)
+            peer.send_frames(frame(TEXT, b"length:", fin=False), *[crumb] * 100_000, frame(CONT))
+            assert peer.recv() == str(400_000 + len("length:"))
+
+
+def test_masking(victim):
+    """Payloads are unmasked a bounded piece at a time, quickly, whatever the key."""
+    server = victim()
+    big = b"length:" + b"x" * (MIB - 100)
+    with server.attacked(memory=40):
+        for key in (bytes(4), b"\xff\0\xff\0"):
+            data = frame(TEXT, big, key=key)
+            flood(server, [server.connect() for _ in range(8)], data, 1)
+
+
+def test_garbage(victim):
+    """Bytes that are no frames end their own connection, and nothing else."""
+    server = victim(close_timeout=0.5)
+    with server.attacked():
+        for number in range(300):
+            peer = server.connect()
+            push(peer, bytes((number * 7919 + n * n) % 251 | 0x70 for n in range(500)))
+            assert peer.recv()[0] == 1002

@@ -1,0 +1,195 @@
+"""Attacks before a WebSocket is open: slow, endless, malformed and forged requests, and TLS."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import ssl
+import subprocess
+import time
+
+import pytest
+from victim import gone, push
+from wsclient import WSClient, eventually, request
+
+MIB = 1 << 20
+
+
+def test_slow_handshake(victim):
+    """Slowloris: heads that come a byte at a time."""
+    server = victim(open_timeout=0.5)
+    with server.attacked():
+        peers = [server.dial() for _ in range(100)]
+        started = time.monotonic()
+        while not all(gone(peer) for peer in peers):
+            for peer in peers:
+                push(peer, b"x")
+            assert time.monotonic() - started < 2, "open_timeout is over, and they are still here"
+            time.sleep(0.02)
+
+
+def test_slow_body(victim):
+    """A request's body that comes a byte at a time, and then in gigabytes: nobody reads it."""
+    server = victim(close_timeout=0.5)
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000000\r\n\r\n"
+    with server.attacked():
+        peers = [server.dial(head) for _ in range(50)]
+        assert {peer.status for peer in peers} == {405}
+        started = time.monotonic()
+        while server.report()["connections"] > 3:
+            for number, peer in enumerate(peers):
+                push(peer, b"x" if number else bytes(MIB))
+            assert time.monotonic() - started < 2, "close_timeout is over, and they are still here"
+            time.sleep(0.02)
+
+
+def test_slow_download(victim):
+    """A page of a mebibyte that is asked for, and not read."""
+    server = victim(close_timeout=0.5)
+    with server.attacked(memory=40):
+        peers = [server.dial() for _ in range(30)]
+        for peer in peers:
+            peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            peer.sock.sendall(b"GET /page HTTP/1.1\r\nHost: x\r\n\r\n")
+        eventually(lambda: server.report()["connections"] == 3, 3)
+
+
+@pytest.mark.parametrize("start", [b"GET /", request()[:-2] + b"X: "], ids=["line", "field"])
+def test_endless_head(victim, start):
+    server = victim()
+    with server.attacked():
+        peers = [server.dial() for _ in range(20)]
+        for peer in peers:
+            peer.sock.sendall(start)
+        for _ in range(20):
+            for peer in peers:
+                push(peer, b"x" * (1 << 16))
+        eventually(lambda: len(server.report()["lines"]) == 20)
+        assert all(" (414, " in line or " (431, " in line for line in server.report()["lines"])
+
+
+REFUSED = {
+    "body to smuggle": (request("/", "Content-Length: 30"), 400),
+    "chunks to smuggle": (request("/", "Transfer-Encoding: chunked"), 400),
+    "two hosts": (request("/", "Host: other"), 400),
+    "two keys": (request("/", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="), 400),
+    "two origins": (request("/", "Origin: http://localhost", "Origin: http://x"), 400),
+    "bare newline": (request("/", "X: y\nOrigin: http://localhost"), 400),
+    "bare return": (request("/", "X: y\rOrigin: http://localhost"), 400),
+    "NUL": (request("/", "X: y\0"), 400),
+    "folded field": (request("/", "X: y", " Host: other"), 400),
+    "space before colon": (request("/", "Host : other"), 400),
+    "not ASCII in a name": (request("/", "Hôst: other"), 400),
+    "not ASCII in a subprotocol": (request("/", "Sec-WebSocket-Protocol: ch\xe4t"), 400),
+    "newline in a subprotocol": (request("/", "Sec-WebSocket-Protocol: a\r\n b"), 400),
+    "not ASCII in the target": (request("/\xff"), 400),
+    "upgrade in part of a word": (
+        request().replace(b"Connection: Upgrade", b"Connection: notupgrade"),
+        400,
+    ),
+    "a field too many": (request("/", *["X: y"] * 200), 431),
+    "a page of another site": (request("/", "Origin: https://evil.example"), 403),
+    "a page without an origin": (request("/", "Origin: null"), 403),
+}
+"""Requests that nobody honest makes, each with the status that it has to get."""
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_forged_request(victim, name):
+    server = victim()
+    head, status = REFUSED[name]
+    with server.attacked():
+        for _ in range(20):
+            assert server.dial(head).status == status
+
+
+def test_pipelined_request(victim):
+    """What follows a request that isn't an upgrade is no second request (smuggling)."""
+    server = victim()
+    with server.attacked():
+        peer = server.dial(b"GET /header/1 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n" * 2)
+        assert peer.status == 200
+        assert peer.at_eof()
+
+
+@pytest.mark.parametrize("path", ["/header/", "/type/"])
+def test_header_injection(victim, path):
+    """What a peer sent comes back in a `Response`, with line ends in it."""
+    server = victim()
+    with server.attacked():
+        target = path + "a%0d%0aSet-Cookie:%20session=stolen%0d%0a%0d%0a<script>"
+        peer = server.dial(f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert peer.status == 500
+        assert "Set-Cookie" not in peer.response
+
+
+def test_fields_that_are_slow_to_take_apart(victim):
+    """Spaces and commas on which regular expressions take quadratic time (ReDoS)."""
+    server = victim(max_head_size=1 << 18)
+    spaces = "a" + " " * 60000 + "b"
+    fields = [f"Sec-WebSocket-Protocol: {spaces}", f"Connection: {spaces}"]
+    fields += [f"Sec-WebSocket-Extensions: {';' * 60000}"]
+    with server.attacked():
+        for _ in range(3):
+            assert server.dial(request("/", *fields)).status == 400
+
+
+def test_tls_stalls(victim, certificate):
+    """TLS handshakes that don't begin, break off, or are none."""
+    server = victim(open_timeout=0.5, **certificate)
+    hello = client_hello()
+    with server.attacked():
+        starts = [b"", hello[:1], hello[:-1], b"\x16\x03\x01\xff\xff", b"GET / HTTP/1.1\r\n"]
+        peers = [server.dial() for _ in range(100)]
+        for number, peer in enumerate(peers):
+            push(peer, starts[number % len(starts)])
+        eventually(lambda: all(gone(peer) for peer in peers), 2)
+
+
+def client_hello():
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    session = ssl._create_unverified_context().wrap_bio(incoming, outgoing)
+    with pytest.raises(ssl.SSLWantReadError):
+        session.do_handshake()
+    return outgoing.read()
+
+
+def test_tls_renegotiation(victim, certificate):
+    """A handshake costs a server far more than its peer: there is one for each connection."""
+    openssl = shutil.which("openssl")
+    if not openssl:
+        pytest.skip("needs the openssl command")
+    server = victim(**certificate)
+    with server.attacked():
+        command = [openssl, "s_client", "-tls1_2", "-connect", f"127.0.0.1:{server.port}"]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        with subprocess.Popen(command, **pipes) as client:
+            client.stdin.write(b"R\n")  # s_client's command to renegotiate
+            client.stdin.flush()
+            output = client.communicate(timeout=10)[0]
+        assert b"RENEGOTIATING" in output
+        assert b"no renegotiation" in output
+
+
+def test_log_flood(victim):
+    """What peers do wrong is no warning each time."""
+    server = victim(max_clients_per_address=40)
+    with server.attacked():
+        for _ in range(200):
+            with WSClient(server.port, request("/", "Origin: https://evil.example")) as peer:
+                assert peer.status == 403
+        warnings = server.report()["log"].get("WARNING", 0)
+        assert 0 < warnings <= 2
+
+
+def test_log_injection(victim):
+    """What peers send doesn't begin a line of its own in the log, or reach a terminal."""
+    server = victim()
+    evil = "https://evil.example\x1b[2J\x85ERROR forged \xff"
+    with server.attacked():
+        assert server.dial(request("/", f"Origin: {evil}")).status == 403
+        assert server.dial(request("/", "\x1b[2J: x")).status == 400
+        assert server.dial(b"\x1b[2J " + request()).status == 400
+        lines = server.report()["lines"]
+        assert lines
+        assert all(line.isprintable() and line.isascii() for line in lines), lines

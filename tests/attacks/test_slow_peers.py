@@ -1,0 +1,71 @@
+"""Attacks by not reading, not answering, not being there."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+
+from victim import gone, push
+from wsclient import TEXT, eventually, frame
+
+MIB = 1 << 20
+
+
+def shrink(peer):
+    """Have the system take as little as possible in for a peer."""
+    peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    return peer
+
+
+def test_half_open_peers(victim):
+    """Peers that vanished without a word, as behind a cut cable."""
+    server = victim(ping_interval=0.5, ping_timeout=0.5)
+    with server.attacked():
+        for _ in range(100):
+            server.connect()
+        eventually(lambda: server.report()["connections"] == 3, 3)
+
+
+def test_never_reading_broadcasts(victim):
+    """Peers that read nothing of what goes to all: cut, when their queue is full."""
+    server = victim(max_queue_size=MIB)
+    with server.attacked(memory=20, verb="all"):
+        peers = [shrink(server.connect()) for _ in range(5)]
+        speaker = server.connect()
+        for number in range(100):
+            speaker.send(f"room:{'x' * (MIB // 8)}")
+            assert speaker.recv()
+            if number > 90:
+                assert all(map(gone, peers))
+
+
+def test_never_reading_replies(victim):
+    """Peers that read nothing of what they asked for: cut after `send_timeout`."""
+    server = victim(max_queue_size=MIB, send_timeout=0.5)
+    with server.attacked(memory=30):
+        peers = [shrink(server.connect()) for _ in range(10)]
+        data = frame(TEXT, b"x" * (MIB // 16)) * 16
+
+        def all_gone():
+            sent = [push(peer, data) for peer in peers]
+            return sent == [None] * len(peers)
+
+        eventually(all_gone, 8)
+
+
+def test_trickling_readers(victim):
+    """Peers that read a byte now and then are bounded in what waits for them."""
+    server = victim(max_queue_size=MIB, send_timeout=1)
+    with server.attacked(memory=24):
+        peers = [shrink(server.connect()) for _ in range(10)]
+        data = frame(TEXT, b"x" * (MIB // 4))
+        end = time.monotonic() + 2
+        while time.monotonic() < end:
+            for peer in peers:
+                push(peer, data)
+                try:
+                    os.read(peer.sock.fileno(), 1)
+                except OSError:
+                    pass
+            assert server.report()["queued"] <= 10 * (MIB + MIB // 2)

@@ -1,0 +1,179 @@
+"""A server in a process of its own, watched while it is attacked, with honest clients beside."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+
+import wsclient
+from wsclient import WSClient, eventually
+
+HERE = Path(__file__).parent
+LATENCY = 5.0
+"""Seconds that an honest client may wait for an echo, other programs of the machine included."""
+WORK = 0.5
+"""Seconds of CPU time that the server may spend on others meanwhile; a thousandth is usual."""
+MEMORY = 8
+"""MiB that an attack may cost, if its test doesn't say otherwise."""
+LEFT = 4
+"""MiB that may be left of it: allocators don't return everything."""
+THREADS = 16
+"""The option of that name, and how many more threads an attack may cost."""
+SAMPLE_SECONDS = 0.02
+BACKLOG = 30.0
+"""Seconds that the server may take for what had been sent, and the system held, when all left."""
+MIB = 1 << 20
+
+
+def program(name, *arguments, netns=None):
+    """Start one of the programs in this folder, and return it once it has printed a line.
+
+    netns: the network namespace to start it in.
+    """
+    inside = ["ip", "netns", "exec", netns] if netns else []
+    # One arena, and big blocks given back at once: what is resident is what is in use.
+    malloc = {f"MALLOC_{name}_": "65536" for name in ("TRIM_THRESHOLD", "MMAP_THRESHOLD")}
+    process = subprocess.Popen(
+        [*inside, sys.executable, str(HERE / name), *map(str, arguments)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        universal_newlines=True,
+        env={**os.environ, **malloc, "MALLOC_ARENA_MAX": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    line = process.stdout.readline()
+    assert line, f"{name} didn't start"
+    return process, line
+
+
+class Victim:
+    """The server's process, and the peers connected to it."""
+
+    def __init__(self, *, netns=None, **options):
+        options = {"threads": THREADS, **options}
+        self.process, line = program("victim_server.py", json.dumps(options), netns=netns)
+        self.port = int(line)
+        tls = ("tls",) if "cert" in options else ()
+        self.for_honest = (self.process.pid, self.port, *tls)
+        self.peers = []
+        self.baseline = None
+
+    def dial(self, head=None, **options):
+        """Return a peer that has connected, and sent *head* and read the answer, if any."""
+        peer = WSClient(self.port, head, **options)
+        self.peers.append(peer)
+        return peer
+
+    def connect(self, *fields, **options):
+        """Return a peer whose handshake was accepted."""
+        peer = self.dial(wsclient.request("/", *fields), **options)
+        assert peer.status == 101, peer.response
+        return peer
+
+    def report(self, run=""):
+        """Return what the server says about itself, after running Python there."""
+        self.process.stdin.write(json.dumps(run) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def usage(self):
+        """Return (MiB resident, threads, descriptors)."""
+        proc = f"/proc/{self.process.pid}"
+        with open(f"{proc}/statm") as statm:
+            memory = int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / MIB
+        return memory, len(os.listdir(f"{proc}/task")), len(os.listdir(f"{proc}/fd"))
+
+    def cpu(self):
+        """Return the seconds of CPU time used so far."""
+        with open(f"/proc/{self.process.pid}/stat") as stat:
+            fields = stat.read().rpartition(") ")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    @contextmanager
+    def attacked(
+        self, *, memory=MEMORY, threads=THREADS, latency=LATENCY, work=WORK, verb="room"
+    ):
+        """Check that, whatever the block does, honest clients and the process fare well.
+
+        They lose nothing and wait no longer than is said; memory (MiB) and threads grow by no
+        more than is said; and soon after all is as it was. Of the honest clients, who are three,
+        the first broadcasts, to their "room" or to "all".
+        """
+        program("honest_clients.py", "room", *self.for_honest)[0].communicate("")  # warm up
+        eventually(lambda: not self.report()["connections"])
+        before = self.usage()
+        clients, _ = program("honest_clients.py", verb, *self.for_honest)
+        try:
+            with self._watch() as peaks:
+                yield
+            seen = json.loads(clients.communicate("")[0])
+        finally:
+            clients.kill()
+            clients.communicate()
+            for peer in self.peers:
+                peer.close()
+        assert (seen["errors"], seen["lost"]) == ([], 0)
+        assert seen["messages"] > 0
+        cost = {
+            "seconds": (seen["waited"], latency),
+            "CPU seconds": (seen["worked"], work),
+            "MiB": (peaks[0] - before[0], memory),
+            "threads": (peaks[1] - before[1], threads),
+        }
+        if "COSTS" in os.environ:
+            print(cost)
+        assert all(used <= bound for used, bound in cost.values()), cost
+        bounds = before[0] + LEFT, before[1], before[2]
+        eventually(lambda: all(now <= was for now, was in zip(self.usage(), bounds)), BACKLOG)
+        eventually(lambda: not self.report()["connections"], BACKLOG)
+        report = self.report()
+        assert (report["opened"], report["closed_again"]) == (report["closed"], 0)
+
+    @contextmanager
+    def _watch(self):
+        peaks = list(self.usage())
+        done = threading.Event()
+
+        def sample():
+            while not done.wait(SAMPLE_SECONDS):
+                peaks[:] = map(max, peaks, self.usage())
+
+        watcher = threading.Thread(target=sample)
+        watcher.start()
+        try:
+            yield peaks
+        finally:
+            done.set()
+            watcher.join()
+
+
+def gone(peer):
+    """Say whether the server has ended a connection; reads what came before that."""
+    try:
+        while os.read(peer.sock.fileno(), 1 << 16):  # which doesn't block: the socket has a timeout
+            pass
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def push(peer, data):
+    """Send what the system takes at once of *data*, or of what was left of it the last time.
+
+    Returns how many bytes that was, None if the server has ended the connection.
+    """
+    left = peer.__dict__.get("left") or data
+    try:
+        sent = os.write(peer.sock.fileno(), left)
+    except BlockingIOError:
+        sent = 0
+    except OSError:
+        return None
+    peer.left = left[sent:]
+    return sent
