@@ -11,7 +11,6 @@ import signal
 import socket
 import sqlite3
 import ssl
-import subprocess
 import sys
 import threading
 import time
@@ -20,7 +19,7 @@ from pathlib import Path
 
 import pytest
 import trustme
-from wsclient import CONT, DEADLINE, TEXT, WSClient, connect, eventually, frame, request
+from wsclient import CONT, DEADLINE, TEXT, WSClient, connect, eventually, frame, popen, request
 
 from chat import room, server, store
 
@@ -33,20 +32,8 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 def start(*arguments, how=MODULE, cwd=ROOT):
     """Start the chat as a process."""
-    default = None
-    if os.name == "posix":  # whoever runs the tests may ignore Ctrl-C
-
-        def default():
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-    return subprocess.Popen(
-        [sys.executable, *how, *map(str, arguments)],
-        cwd=str(cwd),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        universal_newlines=True,
-        preexec_fn=default,  # noqa: PLW1509 - it runs before any thread of the child
-    )
+    command = [sys.executable, *how, *map(str, arguments)]
+    return popen(command, cwd=str(cwd), universal_newlines=True)
 
 
 @contextlib.contextmanager

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import struct
+import subprocess
 import time
 
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 DEADLINE = 10.0
 """Seconds after which anything that is awaited has failed to come."""
+
+
+def popen(command, **options):
+    """Start a program that heeds Ctrl-C, though whoever runs the tests may ignore it."""
+    if os.name == "posix":
+        options["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
 
 
 def request(path="/", *fields, host="localhost", method="GET"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import queue
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
@@ -69,8 +68,7 @@ def program():
 
     def start(source, *arguments):
         command = [sys.executable, "-c", source, *map(str, arguments)]
-        pipe = subprocess.PIPE
-        process = subprocess.Popen(command, cwd=str(ROOT), stdout=pipe, stderr=pipe)
+        process = wsclient.popen(command, cwd=str(ROOT))
         processes.append(process)
         return process
 
