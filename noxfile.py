@@ -1,4 +1,4 @@
-"""The project's checks: `nox -s lint types unit build conformance`.
+"""The project's checks; `nox --list` tells what there is.
 
 `ci/test` sets up all that these need, and runs them; `nox -s unit-3.11 -- tests/test_frames.py`
 runs part of one.
@@ -17,10 +17,11 @@ import nox
 PYTHONS = [f"3.{minor}" for minor in range(7, 16)]
 COVERAGE_PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
 """The interpreter that nox itself runs on, so that there always is one."""
-COVERED = ("deflate", "frames", "handshake", "limits", "protocol")
+COVERED = ("deflate", "frames", "handshake", "limits", "protocol", "proxy")
 """The modules without I/O: all branches of each are covered by its own test file."""
 
-TEST_TOOLS = "pytest==9.2.0 pytest-timeout==2.4.0 hypothesis==6.170.15 trustme==1.2.1"
+TRUSTME = "trustme==1.2.1"
+TEST_TOOLS = f"pytest==9.2.0 pytest-timeout==2.4.0 hypothesis==6.170.15 {TRUSTME}"
 OLD_TEST_TOOLS = {  # the last for these Pythons
     "3.7": "pytest==7.4.4 pytest-timeout==2.4.0 hypothesis==6.79.4 trustme==1.0.0",
     "3.8": "pytest==8.3.5 pytest-timeout==2.4.0 hypothesis==6.113.0 trustme==1.1.0",
@@ -28,14 +29,29 @@ OLD_TEST_TOOLS = {  # the last for these Pythons
     "3.10": "pytest==9.2.0 pytest-timeout==2.4.0 hypothesis==6.168.5 trustme==1.2.1",
 }
 COVERAGE = "coverage==7.17.3"
+FAST = "zlib-ng==1.1.0 numpy"
 RUFF = "ruff==0.17.6"
 DOCKER = "docker==7.2.0"
+BROWSER_TOOLS = (  # later Playwrights don't drive Debian's Firefox
+    "playwright==1.64.1 pytest-playwright==0.10.0 pytest-xdist==3.8.0 "
+    "axe-playwright-python==0.1.8 selenium==4.51.0 websocket-client==1.9.2"
+)
+PILLOW = "pillow==13.0.0"
+BENCH_TOOLS = "matplotlib==3.11.2 psutil==7.2.2 tqdm==4.70.1 trustme==1.2.1"
+MATPLOTLIB = "matplotlib==3.11.2"
+REDIS = "redis==8.1.0"
+ATHERIS = "atheris==3.1.0"
+OTHER_PROTOCOLS = "wsproto==1.3.2 websockets==17.4"
 MYPY = "mypy==2.4.1"
 BUILD = "build==1.6.1"
 
 CI = bool(os.environ.get("CI"))
 ROOT = Path(__file__).parent
 REPORTS = "conformance/reports"
+PATIENCE = {"interrupt_timeout": 60.0, "terminate_timeout": 30.0}
+"""For what has containers to stop when Ctrl-C comes."""
+RESULTS = "e2e/results"
+BENCH_RESULTS = "bench/results.json"
 
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.sessions = ["lint", "types", "unit", "build"]
@@ -63,9 +79,9 @@ def types(session: nox.Session) -> None:
 def unit(session: nox.Session) -> None:
     """All tests on each Python, and the coverage of the modules without I/O on one."""
     session.install(*OLD_TEST_TOOLS.get(str(session.python), TEST_TOOLS).split())
-    session.run("python", "-m", "pytest", *session.posargs)
+    session.run("python", "-m", "pytest", *(session.posargs or ["--ignore=tests/attacks"]))
     if session.python == COVERAGE_PYTHON and not session.posargs:
-        session.install(COVERAGE)
+        session.install(COVERAGE, *FAST.split())
         for module in COVERED:
             _cover(session, module)
 
@@ -76,6 +92,36 @@ def _cover(session: nox.Session, module: str) -> None:
     pytest = ("-m", "pytest", "-q", f"tests/test_{module}.py")
     session.run("coverage", "run", "--branch", only, *pytest, env=env)
     session.run("coverage", "report", "--show-missing", "--fail-under=100", only, env=env)
+
+
+@nox.session
+def attacks(session: nox.Session) -> None:
+    """The threats of docs/threats.md, faults and races: `-- -k bomb`; Linux has all of them."""
+    session.install(*TEST_TOOLS.split(), *OTHER_PROTOCOLS.split())
+    session.run("python", "-m", "pytest", *(session.posargs or ["tests/attacks"]))
+
+
+@nox.session(default=False)
+def defences(session: nox.Session) -> None:
+    """Take each defence out of a copy of ws/, and see its test fail: `-- bomb flood`."""
+    session.install(*TEST_TOOLS.split())
+    session.run("python", "tests/attacks/defences.py", *session.posargs)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Coverage-guided fuzzing of the parsers: `-- --minutes 60`, `-- head frames`."""
+    if sys.platform != "linux" or not (3, 12) <= sys.version_info < (3, 15):
+        session.skip("atheris has wheels for Linux and Python 3.12 to 3.14")
+    session.install(ATHERIS)
+    session.run("python", "fuzz/run.py", *session.posargs)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Mixed traffic with churn: `-- --minutes 30 --picture docs/soak.svg`."""
+    session.install(MATPLOTLIB, TRUSTME)
+    session.run("python", "-m", "soak", *session.posargs)
 
 
 @nox.session
@@ -107,19 +153,75 @@ with ws.WSServer("127.0.0.1", 0) as server:
 
 @nox.session
 def conformance(session: nox.Session) -> None:
-    """The Autobahn suite, in Docker: `-- --fast`, `-- -k 6.4.3`, `-- --testee plain`."""
+    """Autobahn in Docker, and tables of our own: `-- --fast`, `-- -k 6.4.3`, `-- -k opening`."""
     session.install(*TEST_TOOLS.split(), DOCKER)
     pytest = ("python", "-m", "pytest", "-q", "conformance", f"--junitxml={REPORTS}/junit.xml")
-    # Ctrl-C has containers to stop: give it time.
-    patience = {"interrupt_timeout": 60.0, "terminate_timeout": 30.0}
-    engine = () if os.name == "nt" else ("ci/engine",)
-    session.run(*engine, *pytest, *session.posargs, external=True, **patience)
+    session.run(*pytest, *session.posargs, **PATIENCE)
+
+
+@nox.session(default=False)
+def league(session: nox.Session) -> None:
+    """The Autobahn suite against other servers: `-- aiohttp`, `-- --cases 6 7`; docs/league.md."""
+    session.install(DOCKER)
+    _install_peers(session)
+    session.run("python", "-m", "conformance.league", *session.posargs, **PATIENCE)
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Speed beside other servers, docs/performance.md: `-- --quick`, `-- --only 'large*'`."""
+    session.install(*BENCH_TOOLS.split())
+    _install_peers(session)
+    session.run("python", "-m", "bench", *session.posargs)
+
+
+def _install_peers(session: nox.Session) -> None:
+    session.install("-r", "peers/requirements.txt")
+    done = ROOT / "peers/node_modules/.package-lock.json"
+    lock = ROOT / "peers/package-lock.json"
+    fresh = done.exists() and done.stat().st_mtime >= lock.stat().st_mtime
+    if shutil.which("npm") and not fresh:
+        session.run("npm", "ci", "--silent", "--prefix", "peers", external=True)
+
+
+@nox.session
+def e2e(session: nox.Session) -> None:
+    """The chat in browsers: `-- --headed`, `-- -k image`, `-- --browser firefox`."""
+    session.install(*TEST_TOOLS.split(), *BROWSER_TOOLS.split())
+    pytest = ("python", "-m", "pytest", "e2e", f"--output={RESULTS}", *session.posargs)
+    session.run(*_browsers(), *pytest, external=True)
+
+
+@nox.session
+def cluster(session: nox.Session) -> None:
+    """Nodes on a real Redis behind a proxy: `-- -k backplane`, `-- --measure`; docs/scale.md."""
+    playwright = BROWSER_TOOLS.split(maxsplit=1)[0]
+    session.install(*TEST_TOOLS.split(), *OTHER_PROTOCOLS.split(), REDIS, playwright)
+    if "--measure" in session.posargs:
+        session.install(MATPLOTLIB)
+        picture = ("--picture", "docs/scale.svg")
+        session.run("ci/cluster", "python", "-m", "cluster.measure", *picture, external=True)
+        return
+    pytest = ("python", "-m", "pytest", "cluster", *session.posargs)
+    session.run("ci/cluster", *pytest, external=True)
+
+
+@nox.session(default=False)
+def shots(session: nox.Session) -> None:
+    """The README's pictures, from the real page."""
+    session.install(*TEST_TOOLS.split(), *BROWSER_TOOLS.split(), PILLOW)
+    session.run(*_browsers(), "python", "-m", "e2e.shots", external=True)
+
+
+def _browsers() -> tuple[str, ...]:
+    return () if os.name == "nt" else ("ci/browsers",)
 
 
 @nox.session(venv_backend="none", default=False)
 def clean(session: nox.Session) -> None:
     """Remove what the other sessions left behind, environments excepted."""
     caches = (".coverage", ".hypothesis", ".mypy_cache", ".ruff_cache")
-    for name in ("build", "dist", REPORTS, *caches):
+    results = (REPORTS, f"{REPORTS}-league", RESULTS, "bench/results.json")
+    for name in ("build", "dist", *results, *caches):
         path = ROOT / name
         shutil.rmtree(path) if path.is_dir() else path.unlink() if path.exists() else None

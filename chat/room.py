@@ -45,7 +45,7 @@ import time
 import unicodedata
 from typing import Any, Mapping
 
-from chat.store import Store, StoreError
+from chat.store import Away, Store, StoreError
 from ws import Client, WSServer
 
 SUBPROTOCOL = "chat.v1"
@@ -102,6 +102,7 @@ class Member:
         self.person = self.name = self.room = ""  # no room: it hasn't said hello
         self.plain = client.subprotocol is None
         self._credit, self._counted = CREDIT, time.monotonic()
+        self.entered = self.seen = 0  # the events and messages up to these are in its welcome
 
     def spend(self, cost: float) -> float:
         """Return 0, or the seconds after which there is credit enough."""
@@ -143,6 +144,8 @@ class Chat:
                 self._enter(member, client.request.query)
             except Refused as refusal:
                 self._server.close(client, 1013, refusal.args[1])
+            except Away:
+                self._server.close(client, 1013, "try again later")
 
     def close(self, client: Client) -> None:
         with self._lock:
@@ -166,8 +169,8 @@ class Chat:
             elif kind == "file":
                 self._file(member, request, content)
             elif kind == "typing":
-                with self._lock:
-                    self._tell(member.room, {"type": "typing", "person": member.public()}, member)
+                typing = dumps({"type": "typing", "person": member.public()})
+                self._server.sendall(typing, to=member.room, exclude=member.client)
             elif kind == "rename":
                 self._rename(member, clean_name(request.get("name")))
             elif kind == "older":
@@ -178,8 +181,9 @@ class Chat:
                 self._send(member, {"type": "pong"})
         except Refused as refusal:
             self._refuse(member, request, *refusal.args)
-        except StoreError:
-            logging.exception("the history is out of order")
+        except StoreError as error:
+            if not isinstance(error, Away):
+                logging.exception("the history is out of order")
             self._refuse(member, request, "store", "The message could not be stored.", 5)
 
     # Coming and going
@@ -204,17 +208,34 @@ class Chat:
             member.person = hashlib.sha256(key.encode()).hexdigest()[:16]
             member.name = clean_name(hello.get("name")) or f"Guest {self._guests}"
             member.room = room
-            self._greet(member, seen, hello)
-            # Who is back before the old connection has ended may have another name by now.
-            kind = "rename" if self._is_here(member) else "join"
+            try:
+                self._arrive(member, seen, hello)
+            except StoreError:
+                member.room = ""
+                raise
             self._rooms.setdefault(room, {})[member.client] = member
-            self._tell(room, {"type": kind, "person": member.public()}, member)
+            if not member.plain:
+                self._server.join(member.client, room)
 
-    def _greet(self, member: Member, seen: int | None, hello: Mapping[str, Any]) -> None:
+    def _arrive(self, member: Member, seen: int | None, hello: Mapping[str, Any]) -> None:
+        members = self._rooms.get(member.room, {}).values()
+        self._greet(member, seen, hello, [other.public() for other in members])
+        # Who is back before the old connection has ended may have another name by now.
+        kind = "rename" if self._is_here(member) else "join"
+        self._tell(member.room, {"type": kind, "person": member.public()})
+
+    def _greet(
+        self,
+        member: Member,
+        seen: int | None,
+        hello: Mapping[str, Any],
+        others: list[dict[str, str]],
+    ) -> None:
         room, store = member.room, self._store
         if member.plain:
             for message in store.after(room, 0, PLAIN_GREETING):
                 self._send(member, message)
+                member.seen = message["seq"]
             return
         messages: list[dict[str, Any]] = []
         resumed = False
@@ -223,8 +244,8 @@ class Chat:
             resumed = len(messages) <= RESUMPTION
         if not resumed:
             messages = store.after(room, 0, GREETING + 1)
-        people = {other.person: other for other in self._rooms.get(room, {}).values()}
-        people[member.person] = member
+        member.seen = messages[-1]["seq"] if messages else 0
+        people = {person["id"]: person for person in [*others, member.public()]}
         welcome = {
             "type": "welcome",
             "id": clean(hello.get("id"))[:MAX_ID],
@@ -232,7 +253,7 @@ class Chat:
             "room": room,
             "you": member.person,
             "name": member.name,
-            "people": [other.public() for other in people.values()],
+            "people": list(people.values()),
             "history": store.history,
             "messages": messages if resumed else messages[-GREETING:],
             "resumed": resumed,
@@ -247,7 +268,11 @@ class Chat:
             return
         if not members:
             del self._rooms[member.room]
-        elif not self._is_here(member):
+        self._server.leave(member.client, member.room)
+        self._depart(member)
+
+    def _depart(self, member: Member) -> None:
+        if not self._is_here(member):
             self._tell(member.room, {"type": "leave", "person": member.public()})
 
     def _is_here(self, member: Member) -> bool:
@@ -258,11 +283,18 @@ class Chat:
     def _rename(self, member: Member, name: str) -> None:
         if not name:
             raise Refused("name", "A name needs a letter.")
+        self._set_name(member.room, {"id": member.person, "name": name})
+
+    def _set_name(self, room: str, person: dict[str, str]) -> None:
         with self._lock:
-            for other in self._rooms.get(member.room, {}).values():
-                if other.person == member.person:
-                    other.name = name
-            self._tell(member.room, {"type": "rename", "person": member.public()})
+            self._call(room, person)
+            self._tell(room, {"type": "rename", "person": person})
+
+    def _call(self, room: str, person: Mapping[str, str]) -> None:
+        """Give a person's clients here a name."""
+        for member in self._rooms.get(room, {}).values():
+            if member.person == person["id"]:
+                member.name = person["name"]
 
     # Messages and files
 
@@ -296,12 +328,16 @@ class Chat:
             "time": int(time.time() * 1000),
             **content,
         }
+        message, new = self._add(member.room, message)
+        if not new:
+            self._send(member, message)
+
+    def _add(self, room: str, message: dict[str, Any]) -> tuple[dict[str, Any], bool]:
         with self._lock:
-            message, new = self._store.add(member.room, message)
+            message, new = self._store.add(room, message)
             if new:
-                self._tell(member.room, message)
-            else:
-                self._send(member, message)
+                self._tell(room, message)
+        return message, new
 
     def _older(self, member: Member, request: dict[str, Any]) -> None:
         before = whole(request.get("before"))
@@ -322,9 +358,11 @@ class Chat:
 
     # Sending
 
-    def _tell(self, room: str, event: dict[str, Any], exclude: Member | None = None) -> None:
-        """Send an event to a room; with the lock held."""
-        members = [m for m in self._rooms.get(room, {}).values() if m is not exclude]
+    def _tell(self, room: str, event: dict[str, Any]) -> None:
+        """Send an event to those in a room; with the lock held."""
+        self._send_to(list(self._rooms.get(room, {}).values()), event)
+
+    def _send_to(self, members: list[Member], event: dict[str, Any]) -> None:
         self._server.sendall(dumps(event), to=[m.client for m in members if not m.plain])
         plain = [m.client for m in members if m.plain]
         line = as_line(event) if plain else ""

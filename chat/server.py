@@ -9,11 +9,16 @@ import signal
 import sys
 import webbrowser
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable
 
 from chat.room import MAX_FILE, MAX_REQUEST, SUBPROTOCOL, Chat
 from chat.store import Store
 from ws import Request, Response, WSServer
 
+if TYPE_CHECKING:
+    from chat.shared import RedisStore
+
+LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 MAX_CLIENTS = 1000
 QUEUE_SIZE = 4 << 20
 """Bytes that may wait for a client: the longest welcome, and what is said while it takes that."""
@@ -44,14 +49,17 @@ def make_server(
     key: str | None = None,
     *,
     origins: list[str] | None = None,
-    store: Store | None = None,
+    store: Store | RedisStore | None = None,
     title: str = "Chat",
+    max_clients: int = MAX_CLIENTS,
+    **options: Any,
 ) -> WSServer:
     """Return a chat server that isn't started yet.
 
     The arguments are those of `WSServer`, and: store, the history, by default in memory; title,
     the chat's name.
     """
+    store = store or Store()
     # A page opened from a file says "null"; without cookies or passwords there is no name for
     # it to act in.
     server = WSServer(
@@ -64,11 +72,17 @@ def make_server(
         compression=True,
         max_message_size=MAX_FILE + MAX_REQUEST,
         max_queue_size=QUEUE_SIZE,
-        max_clients=MAX_CLIENTS,
+        max_clients=max_clients,
         ping_interval=PING_SECONDS,
         ping_timeout=PING_SECONDS,
+        **options,
     )
-    Chat(server, store or Store(), title)
+    if isinstance(store, Store):
+        Chat(server, store, title)
+    else:
+        from chat.shared import SharedChat  # noqa: PLC0415 - it needs the package redis
+
+        SharedChat(server, store, title)
     pages = read_pages()
 
     @server.onrequest
@@ -99,6 +113,21 @@ def port(text: str) -> int:
     return number
 
 
+def natural(text: str) -> int:
+    """Return a whole number over 0 given as text."""
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def redis_url(text: str) -> str:
+    """Return a URL that the package redis takes."""
+    if not text.startswith(("redis://", "rediss://", "unix://")):
+        raise argparse.ArgumentTypeError("a URL begins with redis://, rediss:// or unix://")
+    return text
+
+
 def parse_arguments() -> argparse.Namespace:
     """Return the command line's arguments."""
     parser = argparse.ArgumentParser(
@@ -118,6 +147,32 @@ def parse_arguments() -> argparse.Namespace:
         "--db", metavar="FILE", help="keep the history in this SQLite database; default: in memory"
     )
     parser.add_argument(
+        "--redis",
+        type=redis_url,
+        metavar="URL",
+        help="share rooms, people and history with all nodes on this Redis, as redis://localhost",
+    )
+    parser.add_argument(
+        "--workers",
+        type=natural,
+        default=1,
+        metavar="N",
+        help="processes that share the port; more than one need --redis to share the rooms",
+    )
+    parser.add_argument(
+        "--max-clients",
+        type=natural,
+        default=MAX_CLIENTS,
+        metavar="N",
+        help="at a time, in each process; default: %(default)s",
+    )
+    parser.add_argument(
+        "--proxy",
+        action="append",
+        metavar="ADDRESS",
+        help="a reverse proxy that tells clients' addresses; may be repeated",
+    )
+    parser.add_argument(
         "--origin",
         action="append",
         metavar="ORIGIN",
@@ -129,35 +184,71 @@ def parse_arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     if arguments.key and not arguments.cert:
         parser.error("--key needs --cert")
+    if arguments.workers > 1 and not arguments.redis:
+        parser.error("--workers needs --redis: without it, each worker would have its own rooms")
+    if arguments.redis and arguments.db:
+        parser.error("the history is in --db or in --redis, not in both")
     return arguments
+
+
+def make_store(arguments: argparse.Namespace) -> Store | RedisStore:
+    """Return the history: in memory, in a file, or on Redis."""
+    if not arguments.redis:
+        return Store(arguments.db)
+    from chat.shared import RedisStore  # noqa: PLC0415 - it needs the package redis
+
+    return RedisStore(arguments.redis)
+
+
+def serve(arguments: argparse.Namespace, serving: Callable[[WSServer], Any]) -> None:
+    """Serve until `shutdown` or Ctrl-C; call serving(server) at the beginning."""
+    options: dict[str, Any] = {}
+    if arguments.redis:
+        from ws.backplane import RedisBackplane  # noqa: PLC0415
+
+        options["backplane"] = RedisBackplane(arguments.redis, prefix="chat:typing")
+    with contextlib.closing(make_store(arguments)) as store:
+        server = make_server(
+            arguments.host,
+            arguments.port,
+            arguments.cert,
+            arguments.key,
+            origins=arguments.origin,
+            store=store,
+            title=arguments.name,
+            trusted_proxies=arguments.proxy or (),
+            reuse_port=arguments.workers > 1,
+            max_clients=arguments.max_clients,
+            **options,
+        )
+        with server:
+            serving(server)
+            server.run()
+
+
+def announce(url: str, browse: bool) -> None:
+    """Say where the chat is; on request, open it."""
+    url = url.replace("ws", "http", 1)
+    print(f"Chat on {url} (Ctrl-C ends it)", flush=True)
+    if browse:
+        webbrowser.open(url)
 
 
 def main() -> int:
     """Serve until Ctrl-C; return the exit code."""
     arguments = parse_arguments()
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+    logging.basicConfig(format=LOG_FORMAT)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as `run` does, but from the start
     try:
-        try:
-            store = Store(arguments.db)
-            server = make_server(
-                arguments.host,
-                arguments.port,
-                arguments.cert,
-                arguments.key,
-                origins=arguments.origin,
-                store=store,
-                title=arguments.name,
-            )
-            server.start()
-        except OSError as error:
-            return fail(error.strerror or str(error))
-        with contextlib.closing(store), server:
-            url = server.url.replace("ws", "http", 1)
-            print(f"Chat on {url} (Ctrl-C ends it)", flush=True)
-            if arguments.open:
-                webbrowser.open(url)
-            server.run()
+        if arguments.workers > 1:
+            from chat.workers import supervise  # noqa: PLC0415 - it imports this module
+
+            return supervise(arguments)
+        serve(arguments, lambda server: announce(server.url, arguments.open))
+    except OSError as error:
+        return fail(error.strerror or str(error))
+    except ImportError as error:
+        return fail(f"--redis needs the package redis ({error})")
     except KeyboardInterrupt:  # before `run`, or a second one that cuts its shutdown short
         pass
     return 0

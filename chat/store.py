@@ -35,6 +35,10 @@ class StoreError(Exception):
     """The store can't do it now: the disk is full, say."""
 
 
+class Away(StoreError):
+    """Nor could it for a while, which has been logged."""
+
+
 @dataclass(frozen=True)
 class Bounds:
     """What is kept at most, in all rooms together; beyond, the oldest goes."""

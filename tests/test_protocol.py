@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from ws.deflate import Compression, Deflate
 from ws.frames import BINARY, CLOSE, CONT, FIN, PING, PONG, RSV1, RSV2, RSV3, TEXT
-from ws.protocol import FAIL, PAUSE, PAUSE_FRAGMENTS, Protocol
+from ws.protocol import FAIL, FRAGMENT_WORK, PAUSE, PAUSE_WORK, Protocol
 
 Events = List[Tuple[int, Any]]
 KEY = b"\x37\xfa\x21\x3d"  # of the examples in §5.7
@@ -440,8 +440,8 @@ def test_what_is_just_small_enough_passes_although_deflating_made_it_longer():
     assert feed(compressed(max_message_size=1000), stream) == [(BINARY, payload)]
 
 
-def test_many_fragments_in_one_read_leave_the_others_a_turn():
+def test_much_work_leaves_the_others_a_turn():
     """Fragments give no events, so without a PAUSE a flood of them would hold the thread."""
-    fragments = masked(TEXT) + masked(CONT) * (3 * PAUSE_FRAGMENTS)
-    events = feed(Protocol(), fragments + masked(FIN | CONT, b"."))
+    flood = masked(CONT) * (3 * PAUSE_WORK // FRAGMENT_WORK)
+    events = feed(Protocol(), masked(TEXT) + flood + masked(F_CONT, b"."))
     assert events == [(PAUSE, "")] * 3 + [(TEXT, ".")]

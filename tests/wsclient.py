@@ -58,6 +58,9 @@ class WSClient:
             self.sock.connect(unix)
         else:
             self.sock = socket.create_connection((address, port), DEADLINE, (source, 0))
+            if self.sock.getsockname() == self.sock.getpeername():  # chance: nobody listens yet
+                self.sock.close()
+                raise ConnectionRefusedError("connected to itself")
         self.sock.settimeout(DEADLINE)
         if context:
             self.sock = context.wrap_socket(self.sock, server_hostname="localhost")

@@ -22,7 +22,9 @@ BACKLOG = 1024
 """Connections that the system may hold until they are accepted."""
 
 
-def bind(host: str, port: int, attempts: int = 10) -> tuple[list[socket.socket], int]:
+def bind(
+    host: str, port: int, reuse_port: bool = False, attempts: int = 10
+) -> tuple[list[socket.socket], int]:
     """Listen on all addresses of *host*, '' for any, on one port; return the sockets and the port.
 
     Raises OSError that says where it can't listen, and why.
@@ -37,7 +39,7 @@ def bind(host: str, port: int, attempts: int = 10) -> tuple[list[socket.socket],
     failure = OSError(f"{host!r} has no address")
     for family, _, _, _, address in infos:
         try:
-            sockets.append(_listen(family, (address[0], chosen, *address[2:])))
+            sockets.append(_listen(family, (address[0], chosen, *address[2:]), reuse_port))
             chosen = sockets[-1].getsockname()[1]
         except OSError as error:
             failure = error
@@ -49,7 +51,7 @@ def bind(host: str, port: int, attempts: int = 10) -> tuple[list[socket.socket],
     for sock in sockets:
         sock.close()
     if sockets and not port and attempts:  # what was free for one family wasn't for the other
-        return bind(host, port, attempts - 1)
+        return bind(host, port, reuse_port, attempts - 1)
     raise failure
 
 
@@ -65,11 +67,13 @@ def bind_unix(path: str) -> socket.socket:
     return _listen(socket.AF_UNIX, path)
 
 
-def _listen(family: int, address: Any) -> socket.socket:
+def _listen(family: int, address: Any, reuse_port: bool = False) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         if os.name == "posix":  # on Windows this would let others take the port over
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(address)

@@ -269,7 +269,10 @@ class Loop:
         for event in events:
             self.more = protocol.more
             if event[0] > BINARY and event[0] in URGENT:
-                run(source, event)
+                if event[0] == PAUSE:
+                    turn = 1
+                else:
+                    run(source, event)
             elif self._inline and source.inbox is None:
                 if not watched:
                     watched = True

@@ -14,8 +14,11 @@ _NOT_UTF8 = INVALID_PAYLOAD, "text is not UTF-8"
 FAIL = 0x10
 """Kind of the event that reports a ProtocolError; above the four bits of an opcode."""
 PAUSE = 0x11
-"""Kind of an event that means nothing, but that many fragments were parsed without another."""
-PAUSE_FRAGMENTS = 32
+"""Kind of an event that means nothing, but that much was done: others should have a turn."""
+PAUSE_WORK = 1 << 20
+"""Bytes, inflated and unmasked, between two of these; a millisecond or two."""
+FRAGMENT_WORK = 1 << 10
+"""Bytes that a fragment counts for, even if it is empty."""
 MAX_PARTS = 256
 """Parts of a message that are kept apart: each takes some 60 bytes more than it says."""
 
@@ -43,7 +46,8 @@ class Protocol:
 
     __slots__ = (
         "_character _compressed _deflate _fin _first_bytes _fragments _key _longest_whole _message "
-        "_opcode _pending _remaining _size close_sent done max_fragments max_message_size more"
+        "_opcode _pending _remaining _size _work close_sent done max_fragments max_message_size "
+        "more"
     ).split()
 
     def __init__(self, max_message_size: int = 1 << 20, max_fragments: int = 1 << 17) -> None:
@@ -60,6 +64,7 @@ class Protocol:
         self._pending = b""  # an incomplete header, or an incomplete control frame
         self._message: list[Any] | None = None  # a message of which not all has come, in parts
         self._size = 0  # its bytes so far
+        self._work = 0  # see PAUSE_WORK
         self._character = b""  # what has come of its next character, if it is text
         self._opcode = 0  # the message's opcode
         self._compressed = False  # whether its payload is to be inflated
@@ -138,7 +143,8 @@ class Protocol:
                     event = self._append(memoryview(data)[start:stop])
                     if event and not self.close_sent:
                         yield event
-                    elif not self._fragments % PAUSE_FRAGMENTS:
+                    if self._work >= PAUSE_WORK:
+                        self._work = 0
                         yield PAUSE, ""
             if position < end:
                 self._pending = data[position:]
@@ -214,6 +220,7 @@ class Protocol:
             if len(payload) > room:
                 raise ProtocolError(TOO_BIG, f"message of over {self.max_message_size} bytes")
         self._size += len(payload)
+        self._work += len(payload) + FRAGMENT_WORK
         if self._opcode == TEXT:
             payload = self._decode(payload, complete)
         if payload:

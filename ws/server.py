@@ -9,11 +9,12 @@ import os
 import signal
 import socket
 import ssl
+import struct
 import sys
 import threading
 import time
 from collections import Counter
-from typing import Any, Callable, Iterable, Sequence, Union
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Sequence, Union
 
 from .client import OPEN, Client, Connection, PlainClient, TLSClient
 from .deflate import Compression, Outgoing, negotiate
@@ -28,16 +29,22 @@ from .loop import DECIDE, GONE, LONGEST_POLL, OPENED, REQUEST, Loop, Source
 from .protocol import FAIL, Event
 from .proxy import Proxies
 
+if TYPE_CHECKING:
+    from .backplane import Backplane
+
 REFUSED_SPARE = 100
 """Connections over a bound that still get an answer; beyond, they are just closed."""
 CUT_SECONDS = 0.2
 """So long before the end of a shutdown the clients that haven't left are cut."""
-LARGEST_BLOCK = 32 << 20
+LARGEST_BLOCK = 31 << 20
 """Bytes; malloc learns nothing from a block that is larger."""
 WARN_SECONDS = 10.0
 """A warning that peers can cause is logged once in this time."""
 COUNTERS = ("bytes_in", "bytes_out", "messages_in", "messages_out")
 """What is counted for each connection."""
+ENVELOPE = struct.Struct("!bI")
+"""On the backplane, ahead of a frame: *compress*, -1 for None, and how long the name of the
+excluded room is, which follows."""
 
 logger = logging.getLogger("ws")
 logger.addHandler(logging.NullHandler())
@@ -75,6 +82,10 @@ class WSServer:
     proxy_protocol: whether connections begin with the header of the PROXY protocol, version 1
         or 2, ahead of TLS; it takes the place of those headers. Only trusted_proxies may
         connect then, and the same goes for them.
+    reuse_port: whether other processes may listen on the same port, if they say so as well; the
+        system spreads connections over them (SO_REUSEPORT).
+    backplane: joins this server with others, in other processes and on other machines, so that
+        `sendall` reaches the clients of all of them; see `backplane.RedisBackplane`.
     compression: True, or a `Compression` with settings, to compress for clients that offer it.
         Where a message mixes secrets with an attacker's text, its length gives them away.
     limits: see `Limits`.
@@ -98,6 +109,8 @@ class WSServer:
         hosts: str | Sequence[str] | None = None,
         trusted_proxies: str | Sequence[str] = (),
         proxy_protocol: bool = False,
+        reuse_port: bool = False,
+        backplane: Backplane | None = None,
         compression: bool | Compression = False,
         **limits: Any,
     ) -> None:
@@ -107,6 +120,8 @@ class WSServer:
             raise ValueError(f"port must be from 0 to 65535, not {port}")
         if proxy_protocol and not trusted_proxies:
             raise ValueError("proxy_protocol= needs trusted_proxies=")
+        if reuse_port and not hasattr(socket, "SO_REUSEPORT"):
+            raise ValueError("this system has no SO_REUSEPORT for reuse_port=")
         self.host, self.port = host, port
         self.limits = Limits(**limits)
         self.subprotocols, self.origins = _listed(subprotocols), _listed(origins)
@@ -124,6 +139,7 @@ class WSServer:
             self.reload_cert()
         if self._context:
             self._context.sslsocket_class = TLSClient
+        self._reuse_port, self._backplane = reuse_port, backplane
         self._onopen: Callable[..., Any] = _ignore
         self._onmessage: Callable[..., Any] = _ignore
         self._onclose: Callable[..., Any] = _ignore
@@ -236,13 +252,44 @@ class WSServer:
 
         to: only to the clients in this room, to this client, or to these. exclude: not to those.
         compress: see `send`. Of a client whose queue is full, `slow_client` says what becomes.
+        With a backplane, all clients and rooms mean those of the other servers, too; they don't
+        count in what is returned.
         """
         outgoing = Outgoing(message, compress)
+        clients = self._targets(to, exclude)
+        accepted = sum([client._connection.send_message(outgoing, 0) for client in clients])
+        if self._backplane and (to is None or isinstance(to, str)):
+            room = exclude.encode(errors="surrogatepass") if isinstance(exclude, str) else b""
+            head = ENVELOPE.pack(-1 if compress is None else compress, len(room))
+            self._backplane.publish(to, head + room + outgoing.plain)
+        return accepted
+
+    def _targets(self, to: Targets | None, exclude: Targets) -> list[Client]:
         clients = self.clients if to is None else self._resolve(to)
         if exclude:
             excluded = set(self._resolve(exclude))
             clients = [client for client in clients if client not in excluded]
-        return sum([client._connection.send_message(outgoing, 0) for client in clients])
+        return clients
+
+    def _deliver(self, messages: Iterable[tuple[str | None, bytes]]) -> None:
+        """Send on what other servers have sent to all or to rooms."""
+        queues: dict[Client, list[Outgoing]] = {}
+        for room, message in messages:
+            compress, length = ENVELOPE.unpack_from(message)
+            start = ENVELOPE.size + length
+            exclude = message[ENVELOPE.size : start].decode(errors="surrogatepass")
+            outgoing = Outgoing(b"", None if compress < 0 else bool(compress))
+            outgoing.plain = message[start:]
+            for client in self._targets(room, exclude):
+                queues.setdefault(client, []).append(outgoing)
+        for client, queue in queues.items():
+            connection = client._connection
+            if connection.deflate or len(queue) == 1:
+                for outgoing in queue:
+                    connection.send_message(outgoing, 0)
+            elif connection.send(b"".join([outgoing.plain for outgoing in queue]), 0):
+                with connection.lock:
+                    connection.messages_out += len(queue) - 1
 
     def close(self, client: Client, code: int = NORMAL, reason: str = "") -> bool:
         """Start the closing handshake; messages still queued go out first (RFC 6455 §7.1.2).
@@ -264,6 +311,7 @@ class WSServer:
             if client in self._clients:
                 self._rooms.setdefault(room, {})[client] = None
                 self._memberships.setdefault(client, set()).add(room)
+                self._count(room)
 
     def leave(self, client: Client, room: str) -> None:
         """Take a client out of a room; rooms without clients vanish."""
@@ -277,6 +325,25 @@ class WSServer:
         del members[client]
         if not members:
             del self._rooms[room]
+        self._count(room)
+
+    def _count(self, room: str | None) -> None:
+        """Tell the backplane how many clients there are here; for the holder of `_lock`."""
+        if self._backplane:
+            clients = self._clients if room is None else self._rooms.get(room, ())
+            self._backplane.count(room, len(clients))
+
+    def presence(self, room: str | None = None) -> int:
+        """Return how many clients there are, or are in a room; with a backplane, on all servers.
+
+        That may wait for the backplane. Without it, or while it is away, it is those of this
+        server. Another server's clients are counted within milliseconds, and those of one that
+        was killed for up to 15 seconds more.
+        """
+        if self._backplane:
+            return self._backplane.presence(room)
+        with self._lock:
+            return len(self._clients if room is None else self._rooms.get(room, ()))
 
     @property
     def rooms(self) -> dict[str, list[Client]]:
@@ -295,7 +362,8 @@ class WSServer:
 
         Totals since the start: connections, bytes_in, bytes_out, messages_in, messages_out.
         Now: queued (bytes), threads, and clients, a list of a dict per client in order of
-        arrival, with address, the same counters, and latency (seconds, or None).
+        arrival, with address, the same counters, and latency (seconds, or None). With a
+        backplane: backplane, a dict of what it says of itself.
         """
         with self._lock:
             connections, totals = list(self._connections), Counter(self._totals)
@@ -312,7 +380,8 @@ class WSServer:
         ]
         queued = sum(connection.queued for connection in connections)
         threads = self._loop.threads if self._running else 0
-        return {**totals, "queued": queued, "threads": threads, "clients": clients}
+        stats = {**totals, "queued": queued, "threads": threads, "clients": clients}
+        return {**stats, "backplane": self._backplane.stats()} if self._backplane else stats
 
     # Lifecycle
 
@@ -332,13 +401,15 @@ class WSServer:
         elif self._unix:
             sockets = [bind_unix(self._unix)]
         else:
-            sockets, self.port = bind(self.host, self.port)
+            sockets, self.port = bind(self.host, self.port, self._reuse_port)
         self._started = True
         _keep_freed_memory(8 * self.limits.max_message_size)
         self._loop = loop = Loop(self._run, self.limits.threads)
         self._listeners = [Listener(sock, loop, self._admit, self._warn) for sock in sockets]
         self._end.acquire()
         loop.start()
+        if self._backplane:
+            self._backplane.start(self._deliver)
         self._running = True
         self._pid = os.getpid()
         atexit.register(self._exit)
@@ -436,6 +507,8 @@ class WSServer:
         with self._lock:
             connections, finishing = list(self._connections), self._finishing
         if not (connections or finishing) or (self._cut_by is not None and now >= self._cut_by):
+            if self._backplane:
+                self._backplane.stop(max(CUT_SECONDS, self._stopping - now))
             self._loop.stop()
             self._running = False
             atexit.unregister(self._exit)
@@ -600,9 +673,11 @@ class WSServer:
             switching = accept(request, client.subprotocol, headers, extension)
             with self._lock:
                 self._clients[client] = None
+                self._count(None)
             if not connection.open(switching, deflate):  # it is over already
                 with self._lock:
                     del self._clients[client]
+                    self._count(None)
 
     def _refuse(self, connection: Connection, request: Request, response: Response) -> None:
         logger.info("%s: %r: %d", connection.client.getpeername(), request, response.status)
@@ -617,6 +692,7 @@ class WSServer:
             client.close_code, client.close_reason = code, reason
             self._finishing += 1
             del self._clients[client]
+            self._count(None)
             for room in self._memberships.pop(client, ()):
                 self._leave(client, room)
         try:

@@ -94,9 +94,7 @@ class Victim:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     @contextmanager
-    def attacked(
-        self, *, memory=MEMORY, threads=THREADS, latency=LATENCY, work=WORK, verb="room"
-    ):
+    def attacked(self, *, memory=MEMORY, threads=THREADS, latency=LATENCY, work=WORK, verb="room"):
         """Check that, whatever the block does, honest clients and the process fare well.
 
         They lose nothing and wait no longer than is said; memory (MiB) and threads grow by no
