@@ -175,6 +175,14 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "bench", *session.posargs)
 
 
+@nox.session(default=False)
+def gate(session: nox.Session) -> None:
+    """A minute of the benchmark: fails if what was measured last has collapsed."""
+    session.install(*BENCH_TOOLS.split())
+    _install_peers(session)
+    session.run("python", "-m", "bench", "--gate")
+
+
 def _install_peers(session: nox.Session) -> None:
     session.install("-r", "peers/requirements.txt")
     done = ROOT / "peers/node_modules/.package-lock.json"
