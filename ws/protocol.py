@@ -53,7 +53,8 @@ class Protocol:
     def __init__(self, max_message_size: int = 1 << 20, max_fragments: int = 1 << 17) -> None:
         self.max_message_size = max_message_size
         self.max_fragments = max_fragments
-        self._longest_whole = max_message_size  # see `feed`
+        # Payload of a message that may come whole; -1 inside another one, and when closing.
+        self._longest_whole = max_message_size
         self._first_bytes = _FIRST_BYTES  # those that a frame may begin with
         self._deflate: Deflate | None = None
         self.more = False
