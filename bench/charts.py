@@ -253,7 +253,7 @@ def _panel(axes: Any, results: Results, panel: Panel, rows: int) -> None:
         axes.set_xscale("log")
         axes.set_xlim(right=longest * 20)
     else:
-        axes.set_xlim(0, longest * 1.55 or 1)
+        axes.set_xlim(0, longest * 1.75 or 1)
     title = axes.set_title(panel.title or cell.title, loc="left", size=9.5, weight="bold")
     title.set_in_layout(False)
     axes.spines[["top", "right", "bottom"]].set_visible(False)
@@ -296,7 +296,8 @@ def _lines(results: Results, chart: Chart, folder: Path) -> None:
         axes.grid(color="#eaeef2")
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, fontsize=8)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(frameon=False, fontsize=8)
     _lay_out(figure, results, chart, height)
     _save(figure, chart, folder)
 
