@@ -37,8 +37,8 @@ BROWSER_TOOLS = (  # later Playwrights don't drive Debian's Firefox
     "axe-playwright-python==0.1.8 selenium==4.51.0 websocket-client==1.9.2"
 )
 PILLOW = "pillow==13.0.0"
-BENCH_TOOLS = "matplotlib==3.11.2 psutil==7.2.2 tqdm==4.70.1 trustme==1.2.1"
 MATPLOTLIB = "matplotlib==3.11.2"
+BENCH_TOOLS = f"{MATPLOTLIB} psutil==7.2.2 tqdm==4.70.1 {TRUSTME}"
 REDIS = "redis==8.1.0"
 ATHERIS = "atheris==3.1.0"
 OTHER_PROTOCOLS = "wsproto==1.3.2 websockets==17.4"
@@ -229,7 +229,7 @@ def _browsers() -> tuple[str, ...]:
 def clean(session: nox.Session) -> None:
     """Remove what the other sessions left behind, environments excepted."""
     caches = (".coverage", ".hypothesis", ".mypy_cache", ".ruff_cache")
-    results = (REPORTS, f"{REPORTS}-league", RESULTS, "bench/results.json")
+    results = (REPORTS, f"{REPORTS}-league", RESULTS, BENCH_RESULTS)
     for name in ("build", "dist", *results, *caches):
         path = ROOT / name
         shutil.rmtree(path) if path.is_dir() else path.unlink() if path.exists() else None

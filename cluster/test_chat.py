@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from wsclient import connect
 
-from cluster.programs import Node, Redis, wait_for
+from cluster.programs import Node, wait_for
 
 
 class Closed(Exception):
@@ -77,12 +77,6 @@ def texts(messages: list[dict[str, Any]]) -> list[str]:
 @pytest.fixture(autouse=True)
 def room(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Person, "room", request.node.name[:40])
-
-
-@pytest.fixture
-def redis():
-    with Redis() as redis:
-        yield redis
 
 
 @pytest.fixture

@@ -16,12 +16,6 @@ CLIENTS, ROOMS = 3000, 60
 
 
 @pytest.fixture
-def redis():
-    with Redis() as redis:
-        yield redis
-
-
-@pytest.fixture
 def nodes(redis):
     with contextlib.ExitStack() as stack:
         options = ("--redis", redis.url, "--proxy", "127.0.0.1", "--max-clients", "3000")

@@ -96,8 +96,8 @@ class Connection(Source):
     """
 
     __slots__ = (
-        "_blocked _checkpoint _dropped _head _held _held_size _max_queue_size _ping _queue _space "
-        "_tls bytes_in bytes_out client deflate limits lock loop messages_in messages_out "
+        "_blocked _checkpoint _dropped _head _held _held_size _ping _queue _space _tls "
+        "bytes_in bytes_out client deflate limits lock loop messages_in messages_out "
         "protocol queued reason refusal stage"
     ).split()
 
@@ -117,7 +117,6 @@ class Connection(Source):
         self.deflate: Deflate | None = None  # the extension, if agreed on
         self.refusal: HandshakeError | None = None  # decided on before the request was read
         self._head: Head | None = Head(limits.max_head_size)
-        self._max_queue_size = limits.max_queue_size
         self._queue: list[Buffer] = []
         self._blocked = False  # the socket takes no more: the loop tells when it does
         self._space: threading.Condition | None = None  # made when a `send` has to wait
@@ -209,8 +208,8 @@ class Connection(Source):
         with self.lock:
             if self.stage != OPEN:
                 return False
-            size = self.queued + len(data)
-            if size > self._max_queue_size and not self._has_room(len(data), wait, fragment):
+            full = self.queued + len(data) > self.limits.max_queue_size
+            if full and not self._has_room(len(data), wait, fragment):
                 return False
             self.messages_out += final
             if self._held is None or fragment:
