@@ -67,6 +67,7 @@ URGENT = frozenset((PING, PONG, PAUSE, REQUEST))
 BARRIERS = frozenset((DECIDE, CLOSE, FAIL, GONE))
 """Kinds behind which nothing is read until they are handled."""
 
+RESUME = 4  # beside READ and WRITE: to go on with a source's events
 FORGOTTEN = -1
 """Interest of a source that may no longer be polled."""
 
@@ -132,7 +133,7 @@ class Loop:
         self._interest_lock = threading.Lock()  # guards the interest of all sources
         self._polling = self._closed = False
         self._timers = Timers()
-        self._resumed: deque[Any] = deque()
+        self._resumed: dict[Any, None] = {}  # in order: sources the leader serves without a poll
 
         self._work_lock = threading.Lock()  # guards inboxes and what follows
         self._alive: set[int] = set()
@@ -207,8 +208,8 @@ class Loop:
         self._wake()
 
     def resume(self, source: Source) -> None:
-        """Have the leader read *source* as if it were readable. From any thread."""
-        self._resumed.append(source)
+        """Have the leader go on with the events of *source*, in its turn. From any thread."""
+        self._resumed[source] = None
         self._wake()
 
     def _wake(self) -> None:
@@ -233,10 +234,8 @@ class Loop:
             now = time.monotonic()
             if now >= timers.due:
                 self._expire(now)
-            for _ in range(len(resumed)):
-                stuck = self._serve(resumed.popleft(), READ, lead)
-                if stuck is not None:
-                    return stuck
+            if resumed:
+                ready[:0] = [(source, RESUME) for source in list(resumed)]
             for source, mask in ready:
                 stuck = self._serve(source, mask, lead)
                 if stuck is not None:
@@ -248,12 +247,14 @@ class Loop:
         try:
             if mask & WRITE:
                 source.on_writable()
-            if mask & READ:
+            events = None
+            if mask & RESUME:
+                del self._resumed[source]
                 events, source.events = source.events, None
-                if events is None:
-                    events = source.on_readable()
-                if events is not None:
-                    return self._dispatch(source, events, lead)
+            elif mask & READ and source.events is None:  # or that comes first, in its turn
+                events = source.on_readable()
+            if events is not None:
+                return self._dispatch(source, events, lead)
         except Exception:
             logger.exception("error in serving %r", source)
             source.on_fault()
@@ -292,7 +293,7 @@ class Loop:
             if not turn or self._hurry:
                 self._hurry = False
                 source.events = events
-                self._resumed.append(source)
+                self._resumed[source] = None
                 break
         else:
             if not source.interest & READ:
@@ -303,12 +304,11 @@ class Loop:
         return None
 
     def _uncork(self) -> None:
-        while self.corked:
-            try:
-                source = self.corked.popleft()
-            except IndexError:  # the monitor took the last one
-                return
-            self._serve(source, WRITE, self._lead)
+        try:
+            while self.corked:
+                self._serve(self.corked.popleft(), WRITE, self._lead)
+        except IndexError:  # the monitor took the last one
+            pass
 
     def _enqueue(self, source: Any, event: Event, events: Iterator[Event]) -> bool:
         """Leave *event* to a worker; False if *events* have to wait until it is done."""
@@ -374,7 +374,7 @@ class Loop:
             if event[0] in BARRIERS:  # `_work` resumes it once that is handled
                 self.poll(source, remove=READ)
             else:
-                self._resumed.append(source)
+                self._resumed[source] = None
             self._workers += 1
             self._set_eager(EAGER_TURNS)
             self._vacant = True
@@ -388,7 +388,10 @@ class Loop:
     # Threads
 
     def _employ(self) -> None:
-        """Wake or start a thread for the vacant lead or a runnable source."""
+        """Wake or start a thread, if the lead is vacant or a source runnable."""
+        self._short_of_threads = False
+        if not self._vacant and not self._runnable:
+            return
         if self._spares:
             self._spares.pop().release()
             return
@@ -397,7 +400,6 @@ class Loop:
         try:
             threading.Thread(target=self._thread, name="ws-thread", daemon=True).start()
             self._hired += 1
-            self._short_of_threads = False
         except RuntimeError:  # there can't be more threads now: the monitor tries again
             self._short_of_threads = True
             self._rouse.set()

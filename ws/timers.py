@@ -48,4 +48,4 @@ class Timers:
             for source in self._sources.pop(heapq.heappop(self._ticks)):
                 source.tick = None
                 yield source
-        self.due = self._ticks[0] / TICKS if self._ticks else math.inf
+        self.apply()

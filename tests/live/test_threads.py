@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import socket
 import sys
 import threading
 import time
@@ -14,7 +15,10 @@ from wsclient import DEADLINE, connect, eventually
 
 from ws import frames
 from ws.client import Connection
-from ws.loop import Loop
+from ws.frames import TEXT
+from ws.loop import TURN_EVENTS, Loop, Source
+from ws.poll import READ
+from ws.protocol import Protocol
 
 
 @pytest.fixture
@@ -223,6 +227,49 @@ def test_no_wake_ups_while_idle(serve):
         eventually(lambda: loop._batch != polls or not loop._dozing, seconds=0.5)
 
 
+class Backlog(Source):
+    """Always readable, and each read brings so many messages."""
+
+    __slots__ = ("messages", "pair", "protocol", "served")
+
+    def __init__(self, messages):
+        super().__init__()
+        self.messages = messages
+        self.pair = socket.socketpair()
+        self.pair[1].send(b"x")
+        self.protocol = Protocol(1, 1)
+        self.served = 0
+
+    def fileno(self):
+        return self.pair[0].fileno()
+
+    def on_readable(self):
+        return iter([(TEXT, "")] * self.messages)
+
+
+def test_turns_are_shared_fairly_however_long_a_backlog_lasts():
+    enough = threading.Event()
+    modest, greedy = Backlog(1), Backlog(100 * TURN_EVENTS + 1)
+
+    def run(source, event):
+        source.served += 1
+        if modest.served == 200:
+            enough.set()
+
+    loop = Loop(run, 4)
+    for source in modest, greedy:
+        loop.poll(source, READ)
+    loop.start()
+    try:
+        assert enough.wait(DEADLINE)
+    finally:
+        loop.stop()
+    assert greedy.served <= 2 * TURN_EVENTS * modest.served
+    for source in modest, greedy:
+        for sock in source.pair:
+            sock.close()
+
+
 def test_threads_that_are_not_needed_end(serve, monkeypatch):
     monkeypatch.setattr("ws.loop.SPARE_SECONDS", 0.1)
     serving = serve()
@@ -234,7 +281,8 @@ def test_threads_that_are_not_needed_end(serve, monkeypatch):
     eventually(lambda: serving.server.stats()["threads"] <= 2)
 
 
-def test_when_no_thread_can_be_started_callbacks_wait_until_one_can(serve, gate, monkeypatch):
+@pytest.mark.parametrize("help_comes", ["a thread can be started", "a callback returns"])
+def test_when_no_thread_can_be_started_callbacks_wait(serve, gate, monkeypatch, help_comes):
     serving = serve()
     gated(serving, gate)
     stuck, _ = serving.connect()
@@ -250,9 +298,14 @@ def test_when_no_thread_can_be_started_callbacks_wait_until_one_can(serve, gate,
     monkeypatch.setattr(threading.Thread, "start", refuse)
     stuck.send("wait")
     eventually(lambda: serving.server._loop._short_of_threads)
-    other.send("x")
-    allowed.set()
-    assert other.recv() == "x"
+    if help_comes == "a thread can be started":
+        other.send("x")
+        allowed.set()
+        assert other.recv() == "x"
+    else:
+        gate.set()
+        assert stuck.recv() == "wait"
+    eventually(lambda: serving.server._loop._dozing)
 
 
 def test_under_a_tiny_switch_interval(serve):
