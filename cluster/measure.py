@@ -19,10 +19,8 @@ from typing import Any, Callable, Iterator
 import redis
 from matplotlib import pyplot
 
-from cluster.programs import ROOT, Program, Redis, wait_for
-
-sys.path.insert(0, str(ROOT / "tests"))
-from wsclient import WSClient, connect
+from cluster.programs import Program, Redis, wait_for
+from tests.wsclient import WSClient, connect
 
 NODE = """
 import sys

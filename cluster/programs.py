@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.wsclient import free_port
+
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 30.0
 """In which a program must serve, and later end."""
@@ -32,13 +34,6 @@ def find(*names: str) -> str | None:
     """Return the first of these programs that is here; Debian keeps some where only root looks."""
     path = os.environ["PATH"] + os.pathsep + "/usr/sbin"
     return next(filter(None, (shutil.which(name, path=path) for name in names)), None)
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on, for programs that can't say which they took."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def wait_for(condition: Callable[[], object], what: str, seconds: float = SECONDS) -> None:

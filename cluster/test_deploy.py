@@ -8,9 +8,9 @@ import subprocess
 import tempfile
 
 import pytest
-from wsclient import connect
+from wsclient import connect, free_port
 
-from cluster.programs import ROOT, Redis, find, free_port, wait_for
+from cluster.programs import ROOT, Redis, find, wait_for
 
 BASE, OWN_BASE = "debian:bookworm-slim", "ws-cluster-base:bookworm"
 """What the Dockerfile begins with, and what debootstrap makes where that can't be pulled."""

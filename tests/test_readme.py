@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from dataclasses import fields
@@ -35,9 +34,7 @@ def test_examples_compile(title):
 
 
 def test_the_basic_server_runs_as_a_program_of_its_own(tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = wsclient.free_port()
     program = EXAMPLES["Basic server"].replace("port=8000", f"port={port}")
     assert str(port) in program
     path = tmp_path / "basic.py"
@@ -45,7 +42,7 @@ def test_the_basic_server_runs_as_a_program_of_its_own(tmp_path):
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen([sys.executable, str(path)], env=env, cwd=str(tmp_path))
     try:
-        wsclient.eventually(lambda: process.poll() is not None or _listens(port))
+        wsclient.eventually(lambda: process.poll() is not None or wsclient.listens(port))
         with wsclient.connect(port) as one, wsclient.connect(port) as other:
             one.send("hello, wörld")
             assert one.recv() == other.recv() == "hello, wörld"
@@ -55,14 +52,6 @@ def test_the_basic_server_runs_as_a_program_of_its_own(tmp_path):
     finally:
         process.kill()
         process.wait()
-
-
-def _listens(port):
-    try:
-        socket.create_connection(("127.0.0.1", port)).close()
-    except OSError:
-        return False
-    return True
 
 
 def test_the_limits_are_those_of_the_library():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import struct
 import subprocess
 import time
+from contextlib import suppress
 
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
@@ -20,6 +22,28 @@ def popen(command, **options):
     if os.name == "posix":
         options["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+
+
+def free_port():
+    """Return a port that nobody listens on, for programs that can't say which they took.
+
+    Systems choose from above 32768 for a connection's own end, so none can take it meanwhile; the
+    attempts to reach the program could, else.
+    """
+    while True:
+        port = random.randrange(20_000, 32_768)
+        with socket.socket() as sock, suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
+
+
+def listens(port):
+    """Say whether somebody does."""
+    try:
+        socket.create_connection(("127.0.0.1", port), DEADLINE).close()
+    except OSError:
+        return False
+    return True
 
 
 def request(path="/", *fields, host="localhost", method="GET"):

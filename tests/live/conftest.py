@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import queue
-import socket
 import sys
 from pathlib import Path
 
@@ -76,11 +75,3 @@ def program():
     for process in processes:
         process.kill()
         process.communicate()
-
-
-@pytest.fixture
-def free_port():
-    """Return a port that was free just now, for programs that take only a number."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]

@@ -10,7 +10,7 @@ import threading
 
 import pytest
 import wsclient
-from wsclient import DEADLINE, WSClient, connect, eventually, request
+from wsclient import DEADLINE, WSClient, connect, eventually, free_port, listens, request
 
 from ws import Client, Response, WSServer
 
@@ -40,18 +40,10 @@ server.run()
 """
 
 
-def listening(port):
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=DEADLINE).close()
-        return True
-    except OSError:
-        return False
-
-
-def test_the_seeds_basic_server_as_a_program(program, free_port):
-    port = free_port
+def test_the_seeds_basic_server_as_a_program(program):
+    port = free_port()
     program(BASIC_SERVER, port)
-    eventually(lambda: listening(port))
+    eventually(lambda: listens(port))
     with connect(port) as one, connect(port) as two:
         two.send("to be sure that both are in")
         assert two.recv() == one.recv() == "to be sure that both are in"
@@ -441,7 +433,7 @@ def test_a_host_that_is_not_found_is_a_clear_error():
 def test_context_manager():
     with WSServer("127.0.0.1", 0) as server:
         connect(server.port)
-    assert not listening(server.port)
+    assert not listens(server.port)
     with pytest.raises(RuntimeError):
         server.start()
 

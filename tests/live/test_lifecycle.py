@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import wsclient
-from wsclient import DEADLINE, WSClient, connect, eventually, request
+from wsclient import DEADLINE, WSClient, connect, eventually, free_port, listens, request
 
 from ws import WSServer
 from ws.loop import Loop
@@ -28,8 +28,9 @@ server.onclose(lambda client: print("closed", client.close_code, flush=True))
 """
 
 
-def echo_program(program, port, rest="server.run()"):
+def echo_program(program, rest="server.run()"):
     """Start the echo server with more source behind it; return the process and a client."""
+    port = free_port()
     process = program(ECHO + rest, port)
 
     def connected():
@@ -162,8 +163,8 @@ def test_the_close_code_does_not_change_after_onclose(serve):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_run_ends_cleanly_on_signals(program, free_port, number):
-    process, peer = echo_program(program, free_port)
+def test_run_ends_cleanly_on_signals(program, number):
+    process, peer = echo_program(program)
     process.send_signal(number)
     assert peer.recv() == (1001, "server is shutting down")
     peer.send_frames(wsclient.close_frame(1001))
@@ -174,14 +175,14 @@ def test_run_ends_cleanly_on_signals(program, free_port, number):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-def test_shutdown_from_a_signal_handler_that_interrupts_a_send(program, free_port):
+def test_shutdown_from_a_signal_handler_that_interrupts_a_send(program):
     rest = """
 signal.signal(signal.SIGUSR1, lambda *_: server.shutdown(5))
 server.start()
 while server._running:  # the main thread is in the library nearly all of the time
     server.sendall("x")
 """
-    process, peer = echo_program(program, free_port, rest)
+    process, peer = echo_program(program, rest)
     assert peer.recv() == "x"
     started = time.monotonic()
     process.send_signal(signal.SIGUSR1)
@@ -194,8 +195,8 @@ while server._running:  # the main thread is in the library nearly all of the ti
     assert process.stdout.read() == b"closed 1001\n"
 
 
-def test_a_program_that_just_ends_says_goodbye(program, free_port):
-    process, peer = echo_program(program, free_port, "server.start(); time.sleep(0.5)")
+def test_a_program_that_just_ends_says_goodbye(program):
+    process, peer = echo_program(program, "server.start(); time.sleep(0.5)")
     assert peer.recv() == (1001, "server is shutting down")
     peer.send_frames(wsclient.close_frame(1001))
     peer.close()
@@ -203,30 +204,23 @@ def test_a_program_that_just_ends_says_goodbye(program, free_port):
     assert process.stderr.read() == b""
 
 
-def test_echo_server_of_the_package(free_port):
-    command = [sys.executable, "-m", "ws", str(free_port), "--host", "127.0.0.1"]
+def test_echo_server_of_the_package():
+    port = free_port()
+    command = [sys.executable, "-m", "ws", str(port), "--host", "127.0.0.1"]
     pipe = subprocess.PIPE
     process = subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe)
     try:
-        eventually(lambda: _listening(free_port))
+        eventually(lambda: listens(port))
         again = subprocess.run(command, cwd=ROOT, stderr=pipe, timeout=DEADLINE, check=False)
         assert again.returncode == 2
         assert again.stderr.startswith(b"ws: ") and again.stderr.count(b"\n") == 1
-        with connect(free_port) as peer:
+        with connect(port) as peer:
             peer.send("x")
             assert peer.recv() == "x"
     finally:
         process.terminate()
         output, errors = process.communicate(timeout=DEADLINE)
     assert (process.returncode, output, errors) == (0, b"", b"")
-
-
-def _listening(port):
-    try:
-        WSClient(port).close()
-        return True
-    except OSError:
-        return False
 
 
 # Keepalive
