@@ -47,6 +47,8 @@ def answer(peer: WSClient, sent: bytes) -> tuple[dict[str, str], bytes]:
      plain("GET / HTTP/2.0", HOST), 505),
     ("9113 §3.4", "the connection preface [...] PRI * HTTP/2.0",
      b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+    ("9112 §2.2", "SHOULD ignore at least one empty line (CRLF) received prior to the request-line",
+     b"\r\n" + plain("GET / HTTP/1.1", HOST), 426),
     ("9112 §9.6", 'A server that does not support persistent connections MUST send "close"',
      plain("GET / HTTP/1.1", HOST, "Connection: keep-alive"), 426, "Connection: close, Upgrade"),
 )  # fmt: skip

@@ -80,7 +80,9 @@ def test_accepted(serve, row):
 
 
 @table(
-    ("6455 §4.2.1", "An HTTP/1.1 or higher GET request", head("GET /chat HTTP/1.0"), 505),
+    ("6455 §4.2.1", "An HTTP/1.1 or higher GET request", head("GET /chat HTTP/1.0"), 426),
+    ("9110 §7.8", "MUST ignore an Upgrade header field that is received in an HTTP/1.0 request",
+     head("GET /chat HTTP/1.0"), 426),
     ("6455 §4.1", "The method of the request MUST be GET", head("POST /chat HTTP/1.1"), 405),
     ("6455 §4.1", "The handshake MUST be a valid HTTP request", head("GET /chat"), 400),
     ("6455 §3", "Fragment identifiers [...] MUST NOT be used on these URIs",

@@ -153,8 +153,8 @@ class Request:
 
     @property
     def is_upgrade(self) -> bool:
-        """Whether this asks for a WebSocket rather than for a page."""
-        return self.headers.has_token("upgrade", "websocket")
+        """Whether this asks for a WebSocket rather than for a page (RFC 9110 §7.8)."""
+        return self.version == "HTTP/1.1" and self.headers.has_token("upgrade", "websocket")
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.target}>"
@@ -176,6 +176,8 @@ class Head:
         """
         searched = max(0, len(self._buffer) - 3)
         self._buffer += data
+        while self._buffer.startswith(b"\r\n"):  # RFC 9112 §2.2
+            del self._buffer[:2]
         end = self._buffer.find(b"\r\n\r\n", searched)
         # without its end: up to three bytes may be the beginning of that
         if (end if end >= 0 else len(self._buffer) - 3) > self._limit:
@@ -271,8 +273,6 @@ def check_upgrade(request: Request, origins: Sequence[str] = ()) -> None:
     headers = request.headers
     if request.method != "GET":
         raise HandshakeError(405, "a WebSocket handshake is a GET", {"Allow": "GET"})
-    if request.version == "HTTP/1.0":
-        raise HandshakeError(505, "a WebSocket handshake needs HTTP/1.1")
     if not headers.has_token("connection", "upgrade"):
         raise HandshakeError(400, "Connection must say Upgrade")
     if "transfer-encoding" in headers or headers.get("content-length", "0") != "0":
@@ -315,7 +315,9 @@ def not_an_upgrade(request: Request) -> HandshakeError:
     """Return the answer to a plain request that nobody else answers (RFC 9110 §15.5.22)."""
     if request.method not in ("GET", "HEAD"):
         return HandshakeError(405, "use GET", {"Allow": "GET, HEAD"})
-    return upgrade_required("this is a WebSocket server: connect with ws:// or wss://")
+    return upgrade_required(
+        "this is a WebSocket server: connect with ws:// or wss://, over HTTP/1.1"
+    )
 
 
 def upgrade_required(reason: str) -> HandshakeError:
