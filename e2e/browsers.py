@@ -20,6 +20,13 @@ SYSTEM = {
 PACKAGES = {"chromium": "chromium", "firefox": "firefox-esr"}
 CHROMIUM_ARGUMENTS = ("--disable-component-update", "--disable-domain-reliability")
 
+FEW_PROCESSES = {
+    "fission.autostart": False,
+    "dom.ipc.processCount": 1,
+    "dom.ipc.processPrelaunch.enabled": False,
+}
+"""Of Firefox, which starts one for each page else, and one ahead."""
+
 
 @lru_cache
 def launch_options() -> dict[str, dict[str, object]]:
@@ -36,6 +43,7 @@ def launch_options() -> dict[str, dict[str, object]]:
             found[name] = {"executable_path": program}
             if name == "firefox":
                 found[name]["channel"] = "moz-firefox"  # a Firefox that Mozilla has built
+                found[name]["firefox_user_prefs"] = FEW_PROCESSES
     if "chromium" in found:
         found["chromium"]["args"] = [
             *CHROMIUM_ARGUMENTS,

@@ -44,6 +44,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[MISSING] = missing
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long, or others wait for it in the end."""
+    items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
+
+
 def pytest_report_header(config: pytest.Config) -> list[str]:
     found = [
         f"{name} ({launch_options().get(name, {}).get('executable_path') or 'of Playwright'})"

@@ -35,8 +35,7 @@ class Tab:
         """Be called `name`."""
         if not self.name.is_visible():  # on a phone
             self.menu.click()
-        self.name.select_text()
-        self.name.press_sequentially(name)
+        self.name.fill(name)
         self.name.press("Enter")
         expect(self.person(name, me=True)).to_be_visible()
 
