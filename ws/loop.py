@@ -251,7 +251,7 @@ class Loop:
             if mask & RESUME:
                 del self._resumed[source]
                 events, source.events = source.events, None
-            elif mask & READ and source.events is None:  # or that comes first, in its turn
+            elif mask & READ and source.events is None:  # what was read comes first
                 events = source.on_readable()
             if events is not None:
                 return self._dispatch(source, events, lead)
