@@ -315,9 +315,7 @@ def not_an_upgrade(request: Request) -> HandshakeError:
     """Return the answer to a plain request that nobody else answers (RFC 9110 §15.5.22)."""
     if request.method not in ("GET", "HEAD"):
         return HandshakeError(405, "use GET", {"Allow": "GET, HEAD"})
-    return upgrade_required(
-        "this is a WebSocket server: connect with ws:// or wss://, over HTTP/1.1"
-    )
+    return upgrade_required("a WebSocket server: connect by ws:// or wss://, over HTTP/1.1")
 
 
 def upgrade_required(reason: str) -> HandshakeError:
