@@ -7,6 +7,7 @@ a line of JSON about itself. At the end of the input it shuts down.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import logging
 import sys
@@ -20,6 +21,7 @@ from ws import Response, WSServer
 
 ws.loop.SPARE_SECONDS = 0.1  # threads are back to where they were without much waiting
 PAGE = "x" * (1 << 20)
+malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", lambda pad: None)  # glibc's
 
 
 class Log(logging.Handler):
