@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,7 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.wsclient import free_port
+from tests.wsclient import free_port, listens
 
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 30.0
@@ -42,14 +41,6 @@ def wait_for(condition: Callable[[], object], what: str, seconds: float = SECOND
         if time.monotonic() > deadline:
             raise TimeoutError(f"{what}: not in {seconds:g} s")
         time.sleep(0.01)
-
-
-def answers(port: int) -> bool:
-    try:
-        with socket.create_connection(("127.0.0.1", port), 1) as sock:
-            return sock.getsockname() != sock.getpeername()  # a free port may get itself
-    except OSError:
-        return False
 
 
 class Program:
@@ -117,7 +108,7 @@ class Redis(Program):
 
     def start(self) -> None:
         super().start()
-        wait_for(lambda: answers(self.port), "Redis doesn't start")
+        wait_for(lambda: listens(self.port), "Redis doesn't start")
 
     def __exit__(self, *exc: object) -> None:
         super().__exit__(*exc)
@@ -169,7 +160,7 @@ class Proxy(Program):
 
         def serves() -> bool:
             assert self.runs, self.output()
-            return answers(self.port)
+            return listens(self.port)
 
         wait_for(serves, f"{name} doesn't start")
 
