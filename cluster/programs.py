@@ -20,9 +20,10 @@ from tests.wsclient import free_port, listens
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 30.0
 """In which a program must serve, and later end."""
-REDIS = ("redis-server", "valkey-server")
+CHOSEN = os.environ.get("REDIS_SERVER")
+REDIS = (CHOSEN,) if CHOSEN else ("redis-server", "valkey-server")
 PACKAGES: dict[str, tuple[str, ...]] = {
-    "redis-server": REDIS,
+    REDIS[0]: REDIS,
     "nginx": ("nginx",),
     "haproxy": ("haproxy",),
 }
@@ -97,7 +98,7 @@ class Redis(Program):
 
     def __init__(self, *options: str, scheme: str = "redis") -> None:
         program = find(*REDIS)
-        assert program, "no Redis: on Debian, `apt-get install redis-server`"
+        assert program, f"no Redis: on Debian, `apt-get install {REDIS[0]}`"
         self.folder = tempfile.mkdtemp(prefix="cluster-redis-")
         self.port = free_port()
         self.url = f"{scheme}://127.0.0.1:{self.port}/0"

@@ -23,7 +23,7 @@ from docker.errors import DockerException
 from requests.exceptions import RequestException
 
 from conformance.cases import section
-from conformance.image import Say
+from conformance.engine import Say
 from conformance.results import Outcome, Result, read_result
 from conformance.server import HarnessError, Server
 from conformance.suite import Job, Suite, find_suite

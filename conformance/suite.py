@@ -6,14 +6,15 @@ import os
 import shlex
 import shutil
 import subprocess
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Iterator, Protocol
 
 from docker import DockerClient
 from docker.errors import APIError, NotFound
 
-from conformance.image import Say, engine, find_image
+from conformance.engine import Say, engine
+from conformance.image import find_image
 from conformance.server import HarnessError
 
 ORPHAN_SECONDS = 60
@@ -155,5 +156,9 @@ def find_suite(say: Say) -> Iterator[Suite]:
     if native:
         yield NativeSuite(native)
     else:
-        with engine(say) as client:
-            yield DockerSuite(client, say)
+        with ExitStack() as stack:
+            try:
+                suite = DockerSuite(stack.enter_context(engine(say)), say)
+            except HarnessError as error:
+                raise HarnessError(f"{error}\nOr set WSTEST to a native wstest command.")
+            yield suite

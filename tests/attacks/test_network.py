@@ -1,108 +1,117 @@
-"""The network cut and slowed, in a namespace of its own: for root on Linux, with iproute2."""
+"""The network cut and slowed: peers at one end of a link, the server at the other."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
 import time
+from contextlib import ExitStack
 
 import pytest
 import wsclient
-from victim import Victim
+from link import THERE, elsewhere, linked
 from wsclient import connect, eventually
 
-HERE, THERE = "10.213.7.1", "10.213.7.2"
-
-
-def ip(*arguments):
-    subprocess.run(["ip", *arguments], check=True, stdout=subprocess.DEVNULL)
+MESSAGES = [f"{number}" + "x" * (number * 37 % 2000) for number in range(60)]
+FRAMES = [wsclient.frame(wsclient.TEXT, text.encode()) for text in MESSAGES]
 
 
 @pytest.fixture
-def link():
-    """A network namespace, "ws-attacked", at the other end of a link, "ws-here"."""
-    if not (sys.platform == "linux" and os.geteuid() == 0 and shutil.which("tc")):
-        pytest.skip("needs root on Linux, and iproute2")
-    try:
-        ip("netns", "add", "ws-attacked")
-    except subprocess.CalledProcessError:
-        pytest.skip("network namespaces are not permitted here")
-    try:
-        ip("link", "add", "ws-here", "type", "veth", "peer", "name", "ws-there")
-        ip("link", "set", "ws-there", "netns", "ws-attacked")
-        ip("address", "add", f"{HERE}/24", "dev", "ws-here")
-        ip("link", "set", "ws-here", "up")
-        there = ("-n", "ws-attacked")
-        ip(*there, "address", "add", f"{THERE}/24", "dev", "ws-there")
-        ip(*there, "link", "set", "ws-there", "up")
-        yield "ws-here"
-        ip("link", "delete", "ws-here")
-    finally:
-        ip("netns", "delete", "ws-attacked")
+def network(victim):
+    """Start a server at the other end of a link, and return both."""
+    with ExitStack() as stack:
+
+        def start(befalls=(), **options):
+            try:
+                link = stack.enter_context(linked(**dict(befalls)))
+            except (PermissionError, FileNotFoundError) as error:
+                pytest.skip(f"needs root, and TUN devices: {error}")
+            with elsewhere(link.namespace):
+                return link, victim(host=THERE, **options)
+
+        yield start
 
 
-@pytest.fixture
-def remote(link):
-    """Start a server at the other end."""
-    servers = []
-
-    def start(**options):
-        servers.append(Victim(netns="ws-attacked", host=THERE, **options))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.process.communicate(timeout=10)
-        assert server.process.returncode == 0
+def dial(server, count):
+    return [connect(server.port, address=THERE) for _ in range(count)]
 
 
-def test_cut(link, remote):
+def all_comes(peers):
+    """Check that each gets the echoes of all messages, once and in order."""
+    for peer in peers:
+        assert [peer.recv() for _ in MESSAGES] == MESSAGES
+        peer.close()
+
+
+@pytest.mark.parametrize("cut", [["there"], ["here"], ["there", "here"]], ids="-".join)
+def test_cut(network, cut):
     """Nothing says that the peers have gone, and yet the server notices, whatever it was at."""
     short = {"ping_interval": 0.5, "ping_timeout": 0.5, "send_timeout": 1.0, "close_timeout": 0.5}
-    server = remote(**short)
-    peers = [connect(server.port, address=THERE) for _ in range(10)]
+    link, server = network(**short)
+    peers = dial(server, 10)
     for peer in peers[:3]:
         peer.send("big:20000000")  # on its way when the link goes
     for peer in peers[3:6]:
         peer.sock.sendall(b"\x82\xff")  # in the middle of a frame
     eventually(lambda: server.report()["queued"])
-    ip("link", "set", link, "down")
+    assert server.report()["connections"] == 10
+    for to in cut:
+        link.ways[to].cut = True
     eventually(lambda: not server.report()["connections"], 5)
     report = server.report()
     assert (report["opened"], report["closed"], report["closed_again"]) == (10, 10, 0)
-    ip("link", "set", link, "up")
+    assert [to for to, way in link.ways.items() if way.counts["lost"]] == cut
+    for to in cut:
+        link.ways[to].cut = False
     for peer in peers:
         peer.close()
-    with connect(server.port, address=THERE) as peer:
-        peer.send("it works again")
-        assert peer.recv() == "it works again"
+    (peer,) = dial(server, 1)
+    peer.send_frames(*FRAMES)
+    all_comes([peer])
 
 
-@pytest.mark.parametrize(
-    "queue",
-    [
-        "tbf rate 2mbit burst 5kb latency 20ms",  # which drops what comes faster
-        "netem delay 30ms 20ms",
-        "netem loss 10%",
-        "netem reorder 30% delay 10ms",
-        "netem duplicate 20%",
-    ],
-)
-def test_slowed(link, remote, queue):
+SLOWED = {  # what befalls packets, and how many of them, each way, at the least
+    "a low rate": ({"rate": 500_000}, {"late": 100, "lost": 5}),
+    "delay": ({"delay": 0.02, "jitter": 0.02}, {"late": 100}),
+    "loss": ({"lost": 0.05}, {"lost": 5}),
+    "another order": ({"delay": 0.01, "overtaking": 0.3}, {"overtaking": 20}),
+    "doubles": ({"doubled": 0.2}, {"doubled": 20}),
+    "flipped bits": ({"corrupted": 0.1}, {"corrupted": 5}),
+    "small packets": ({"mtu": 100}, {"taken": 5000}),
+    "some of each": (
+        {"delay": 0.01, "lost": 0.02, "overtaking": 0.1, "doubled": 0.1, "corrupted": 0.02},
+        {"late": 50, "lost": 1, "overtaking": 5, "doubled": 5, "corrupted": 1},
+    ),
+}
+
+
+@pytest.mark.parametrize("how", SLOWED)
+def test_slowed(network, how):
     """Late, in another order, twice or at the second attempt: all comes, once, and in order."""
-    shaper = ["qdisc", "replace", "dev", "ws-there", "root", *queue.split()]
-    if subprocess.run(["tc", "-n", "ws-attacked", *shaper], check=False).returncode:
-        pytest.skip("this kernel doesn't know " + queue.split()[0])
-    server = remote()
-    peers = [connect(server.port, address=THERE) for _ in range(5)]
-    messages = [f"{number}" + "x" * (number * 37 % 2000) for number in range(60)]
-    for peer in peers:
-        peer.send_frames(*[wsclient.frame(wsclient.TEXT, text.encode()) for text in messages])
+    befalls, least = SLOWED[how]
+    link, server = network(befalls)
     started = time.monotonic()
+    peers = dial(server, 5)
     for peer in peers:
-        assert [peer.recv() for _ in messages] == messages
-        peer.close()
+        peer.send_frames(*FRAMES)
+    all_comes(peers)
     assert time.monotonic() - started < 20
+    for way in link.ways.values():
+        assert all(way.counts[what] >= count for what, count in least.items()), way.counts
     eventually(lambda: not server.report()["connections"])
+
+
+def test_stalled(network):
+    """For less long than a peer may be mute: nobody is given up, and all comes."""
+    link, server = network(ping_interval=0.5, ping_timeout=5.0)
+    peers = dial(server, 5)
+    for peer in peers:
+        peer.send_frames(*FRAMES[:30])
+    end = time.monotonic() + 2
+    for way in link.ways.values():
+        way.stalled_until = end
+    for peer in peers:
+        peer.send_frames(*FRAMES[30:])
+    all_comes(peers)
+    assert time.monotonic() >= end
+    for way in link.ways.values():
+        assert way.counts["late"] > way.counts["lost"] == 0
+    eventually(lambda: server.report()["closed"] == 5)

@@ -30,16 +30,12 @@ BACKLOG = 30.0
 MIB = 1 << 20
 
 
-def program(name, *arguments, netns=None):
-    """Start one of the programs in this folder, and return it once it has printed a line.
-
-    netns: the network namespace to start it in.
-    """
-    inside = ["ip", "netns", "exec", netns] if netns else []
+def program(name, *arguments):
+    """Start one of the programs in this folder, and return it once it has printed a line."""
     # One arena, and big blocks given back at once: what is resident is what is in use.
     malloc = {f"MALLOC_{name}_": "65536" for name in ("TRIM_THRESHOLD", "MMAP_THRESHOLD")}
     process = subprocess.Popen(
-        [*inside, sys.executable, str(HERE / name), *map(str, arguments)],
+        [sys.executable, str(HERE / name), *map(str, arguments)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         universal_newlines=True,
@@ -53,9 +49,9 @@ def program(name, *arguments, netns=None):
 class Victim:
     """The server's process, and the peers connected to it."""
 
-    def __init__(self, *, netns=None, **options):
+    def __init__(self, **options):
         options = {"threads": THREADS, **options}
-        self.process, line = program("victim_server.py", json.dumps(options), netns=netns)
+        self.process, line = program("victim_server.py", json.dumps(options))
         self.port = int(line)
         tls = ("tls",) if "cert" in options else ()
         self.for_honest = (self.process.pid, self.port, *tls)
