@@ -208,12 +208,16 @@ class Connection(Source):
         with self.lock:
             if self.stage != OPEN:
                 return False
-            full = self.queued + len(data) > self.limits.max_queue_size
-            if full and not self._has_room(len(data), wait, fragment):
-                return False
+            if self.queued + len(data) > self.limits.max_queue_size:
+                if not self._has_room(len(data), wait, fragment):
+                    return False
             self.messages_out += final
             if self._held is None or fragment:
-                self._push(data)
+                if self._queue and self.loop.more and self.queued + len(data) < CHUNK:  # corked
+                    self._queue.append(data)
+                    self.queued += len(data)
+                else:
+                    self._push(data)
             else:
                 self._held.append(data)
                 self._held_size += len(data)
@@ -221,9 +225,8 @@ class Connection(Source):
             return True
 
     def send_message(self, message: Outgoing, wait: float) -> bool:
-        """Do as `send`, compressed if that was agreed on."""
-        if self.deflate is None:
-            return self.send(message.plain, wait)
+        """Do as `send` for a client with compression."""
+        assert self.deflate
         return message.send(self.deflate, lambda data: self.send(data, wait))
 
     def send_fragments(self, frames: Iterable[bytes], wait: float) -> bool:

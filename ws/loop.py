@@ -29,6 +29,7 @@ import socket
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from typing import Any, Callable, Iterator
 
 from .frames import BINARY, CLOSE, PING, PONG
@@ -304,11 +305,9 @@ class Loop:
         return None
 
     def _uncork(self) -> None:
-        try:
+        with suppress(IndexError):  # the monitor took the last one
             while self.corked:
                 self._serve(self.corked.popleft(), WRITE, self._lead)
-        except IndexError:  # the monitor took the last one
-            pass
 
     def _enqueue(self, source: Any, event: Event, events: Iterator[Event]) -> bool:
         """Leave *event* to a worker; False if *events* have to wait until it is done."""
@@ -493,16 +492,12 @@ class _Waker(Source):
         return self._reader.fileno()
 
     def on_readable(self) -> None:
-        try:
+        with suppress(OSError):
             self._reader.recv(4096)
-        except OSError:
-            pass
 
     def wake(self) -> None:
-        try:
+        with suppress(OSError):  # full: awake already; closed: the loop has ended
             self._writer.send(b"\0")
-        except OSError:  # full: awake already; closed: the loop has ended
-            pass
 
     def close(self) -> None:
         self._reader.close()

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Callable, Iterable, Sequence, Union
 
 from .client import OPEN, Client, Connection, PlainClient, TLSClient
@@ -257,7 +258,12 @@ class WSServer:
         """
         outgoing = Outgoing(message, compress)
         clients = self._targets(to, exclude)
-        accepted = sum([client._connection.send_message(outgoing, 0) for client in clients])
+        plain, accepted = outgoing.plain, 0
+        for connection in [client._connection for client in clients]:
+            if connection.deflate is None:
+                accepted += connection.send(plain, 0)
+            else:
+                accepted += connection.send_message(outgoing, 0)
         if self._backplane and (to is None or isinstance(to, str)):
             room = exclude.encode(errors="surrogatepass") if isinstance(exclude, str) else b""
             head = ENVELOPE.pack(-1 if compress is None else compress, len(room))
@@ -284,7 +290,7 @@ class WSServer:
                 queues.setdefault(client, []).append(outgoing)
         for client, queue in queues.items():
             connection = client._connection
-            if connection.deflate or len(queue) == 1:
+            if connection.deflate:
                 for outgoing in queue:
                     connection.send_message(outgoing, 0)
             elif connection.send(b"".join([outgoing.plain for outgoing in queue]), 0):
@@ -513,10 +519,8 @@ class WSServer:
             self._running = False
             atexit.unregister(self._exit)
             if self._unix and not self._sock:
-                try:
+                with suppress(OSError):  # somebody else has tidied up
                     os.unlink(self._unix)
-                except OSError:
-                    pass  # somebody else has tidied up
             self._end.release()
             return
         for connection in connections:
@@ -718,10 +722,8 @@ class WSServer:
             connection.close(INTERNAL_ERROR, "internal error")
             self._onerror(client, error)
         except BaseException:
-            try:
+            with suppress(BaseException):  # there is no memory left to complain with
                 logger.exception("onerror raised")
-            except BaseException:
-                pass  # there is no memory left to complain with
 
     def _warn(self, message: str, *args: Any) -> None:
         """Log a warning that peers can cause, at most once in a while for each message."""
