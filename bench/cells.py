@@ -9,8 +9,11 @@ from peers import PEERS, Peer
 KIB, MIB = 1 << 10, 1 << 20
 
 OURS, FAST = "threaded-ws", "threaded-ws-fast"
-ALL = tuple(name for name in PEERS if name not in (FAST, "picows-compat"))
+ALL = tuple(
+    name for name, peer in PEERS.items() if peer.complete and name not in (FAST, "picows-compat")
+)
 """The extra changes nothing for small messages; picows is measured by its own, faster API."""
+WITH_BARE = (*ALL, *(name for name, peer in PEERS.items() if not peer.complete))
 WITH_FAST = (OURS, FAST, *ALL[1:])
 SCALING = (OURS, "picows", "websockets-uvloop", "npm-ws")
 SIZING = (OURS, FAST, "picows", "websockets-sync", "npm-ws")
@@ -115,6 +118,7 @@ def _broadcast(size: int, clients: int, in_flight: int, deaf: bool) -> Cell:
         mode="broadcast",
         deaf=deaf,
         metric=DELIVERIES,
+        peers=ALL if deaf else WITH_BARE,
     )
 
 
@@ -134,10 +138,10 @@ def _memory(name: str, title: str, **more: object) -> Cell:
 
 
 _SMALL = [
-    _echo("echo", 16, 1, 32),
-    _echo("echo", 256, 1, 32),
-    _echo("pipelined", 16, 64, 32),
-    _echo("pipelined", 16, 8, KIB),
+    _echo("echo", 16, 1, 32, peers=WITH_BARE),
+    _echo("echo", 256, 1, 32, peers=WITH_BARE),
+    _echo("pipelined", 16, 64, 32, peers=WITH_BARE),
+    _echo("pipelined", 16, 8, KIB, peers=WITH_BARE),
 ]
 _LARGE = [
     _echo("large", 4, 4, 64 * KIB, peers=WITH_FAST),

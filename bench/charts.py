@@ -14,7 +14,8 @@ from bench.figures import number, ranked
 from bench.measure import Results
 from peers import PEERS
 
-OUR_COLOUR, FAST_COLOUR, OTHERS, INK, FAINT = "#d9480f", "#f08c5a", "#a9b8c6", "#24292f", "#6e7781"
+OUR_COLOUR, FAST_COLOUR, OTHERS, REFERENCE = "#d9480f", "#f08c5a", "#a9b8c6", "#e3e8ed"
+INK, FAINT = "#24292f", "#6e7781"
 LINES = {
     OURS: OUR_COLOUR,
     FAST: FAST_COLOUR,
@@ -109,7 +110,7 @@ CHARTS = (
     Chart(
         "tls",
         "TLS and compression",
-        "Compression as each library does it by default, of JSON that shrinks to a third.",
+        "Compression as each library does it by default, of varied JSON that shrinks to a third.",
         (
             Panel("tls-16x1-32", "TLS, 16 × 1 × 32 B: messages/s", RATE, CPU),
             Panel("tls-4x4-64k", "TLS, 4 × 4 × 64 KiB: messages/s", RATE, CPU),
@@ -226,7 +227,8 @@ def _panel(axes: Any, results: Results, panel: Panel, rows: int) -> None:
     longest = max(figures[metric.key]["high"] for _, figures in found)
     for row, (name, figures) in enumerate(found):
         value = figures[metric.key]
-        colour = {OURS: OUR_COLOUR, FAST: FAST_COLOUR}.get(name, OTHERS)
+        others = OTHERS if PEERS[name].complete else REFERENCE
+        colour = {OURS: OUR_COLOUR, FAST: FAST_COLOUR}.get(name, others)
         axes.barh(row, value["median"], color=colour, height=0.72)
         if value["high"] > value["low"]:
             axes.plot([value["low"], value["high"]], [row, row], color=INK, linewidth=0.8)

@@ -35,7 +35,8 @@ class Group:
 
     clients: int
     messages: int
-    batch: bytes
+    batches: list[bytes]
+    """Written in turn."""
     done: int = 0
     seconds: list[float] = field(default_factory=list)
 
@@ -56,7 +57,7 @@ class Connection:
             self.sock = load.context.wrap_socket(self.sock)
         self.input = bytearray()
         self.output = memoryview(b"")
-        self.skip = self.awaited = 0
+        self.skip = self.awaited = self.written = 0
         self.since = 0.0
         if load.mode != "raw":
             more = OFFER if load.deflate else ""
@@ -73,7 +74,9 @@ class Connection:
 
     def write_batch(self) -> None:
         self.awaited = self.group.messages
-        self.output = memoryview(self.group.batch)
+        batches = self.group.batches
+        self.output = memoryview(batches[self.written % len(batches)])
+        self.written += 1
         self.since = time.perf_counter()
         self.flush()
 
@@ -106,7 +109,7 @@ class Connection:
         """Return how many messages end in what has come; answer pings."""
         data, messages = self.input, 0
         if self.load.mode == "raw":
-            messages, rest = divmod(len(data), len(self.group.batch) // self.group.messages)
+            messages, rest = divmod(len(data), len(self.group.batches[0]) // self.group.messages)
             del data[: len(data) - rest]
             return messages
         start = 0
@@ -275,6 +278,13 @@ def fail(reason: str) -> None:
     sys.exit(1)
 
 
+def _read(size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        data += sys.stdin.buffer.raw.read(size - len(data))  # type: ignore[attr-defined]
+    return data
+
+
 def main() -> None:
     """See load.c."""
     if sys.argv[1:] == ["floor"]:
@@ -283,11 +293,8 @@ def main() -> None:
     mode, port, pid, warm_up, seconds, tls, deflate, *descriptions = sys.argv[1:]
     groups = []
     for description in descriptions:
-        clients, messages, size = map(int, description.split(","))
-        batch = sys.stdin.buffer.raw.read(size) if size else b""  # type: ignore[attr-defined]
-        while len(batch) < size:
-            batch += sys.stdin.buffer.raw.read(size - len(batch))  # type: ignore[attr-defined]
-        groups.append(Group(clients, messages, batch))
+        clients, messages, *sizes = map(int, description.split(","))
+        groups.append(Group(clients, messages, [_read(size) for size in sizes]))
     load = Load(mode, int(port), bool(int(tls)), bool(int(deflate)), groups)
     try:
         if mode != "connect":

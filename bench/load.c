@@ -4,8 +4,9 @@
  *   load floor
  *
  * The bytes of each group's messages, framed and masked, come on standard input, one group's
- * behind the other's. A GROUP is CLIENTS,MESSAGES,BYTES: so many clients, each of which writes
- * so many messages at once, of so many bytes together, and again when all are answered.
+ * behind the other's. A GROUP is CLIENTS,MESSAGES,BYTES[,BYTES...]: so many clients, each of which
+ * writes so many messages at once, of so many bytes together, and again when all are answered.
+ * With more than one BYTES there are several such batches, which take turns.
  *
  *   echo       the server replies to each message
  *   raw        it replies with the same bytes (see floor): no WebSocket at all
@@ -39,13 +40,18 @@ enum { OPEN_SECONDS = 30 };     /* for all of them */
 enum { PATIENCE = 5, ENOUGH = 8 }; /* times the seconds asked for, to get so many messages */
 enum { MAX_SAMPLES = 1 << 22 };
 enum { EVENTS = 512, STDIN = -1 };
+enum { MAX_BATCHES = 64 };
 
 typedef enum { IDLE, CONNECTING, SHAKING, UPGRADING, OPEN, CLOSING } State;
 
 typedef struct {
-    int clients, messages;
+    char *data;
     long bytes;
-    char *batch;
+} Batch;
+
+typedef struct {
+    int clients, messages, batches;
+    Batch batch[MAX_BATCHES]; /* written in turn */
     long done;
     unsigned *samples; /* nanoseconds */
     long sampled;
@@ -59,6 +65,7 @@ typedef struct {
     const char *out; /* what is to be written */
     long left;
     int awaited;     /* messages */
+    int written;     /* batches */
     double since;
     unsigned char head[14 + 125]; /* of the frame that is coming in; control frames as a whole */
     int have;
@@ -163,9 +170,10 @@ static void flush(Connection *c) {
 }
 
 static void write_batch(Connection *c) {
+    Batch *batch = &c->group->batch[c->written++ % c->group->batches];
     c->awaited = c->group->messages;
-    c->out = c->group->batch;
-    c->left = c->group->bytes;
+    c->out = batch->data;
+    c->left = batch->bytes;
     c->since = now();
     flush(c);
 }
@@ -252,7 +260,7 @@ static int count(Connection *c, const unsigned char *data, long size) {
     int messages = 0;
     const unsigned char *end = data + size;
     if (mode == RAW) {
-        long each = c->group->bytes / c->group->messages;
+        long each = c->group->batch->bytes / c->group->messages;
         c->raw += size;
         messages = c->raw / each;
         c->raw %= each;
@@ -521,11 +529,17 @@ int main(int count, char **arguments) {
     deflate = atoi(arguments[7]);
     for (; group_count < count - 8; group_count++) {
         Group *group = &groups[group_count];
-        sscanf(arguments[8 + group_count], "%d,%d,%ld", &group->clients, &group->messages, &group->bytes);
-        group->batch = malloc(group->bytes + 1);
+        char *numbers = arguments[8 + group_count];
+        group->clients = strtol(numbers, &numbers, 10);
+        group->messages = strtol(numbers + 1, &numbers, 10);
+        while (*numbers == ',' && group->batches < MAX_BATCHES) {
+            Batch *batch = &group->batch[group->batches++];
+            batch->bytes = strtol(numbers + 1, &numbers, 10);
+            batch->data = malloc(batch->bytes + 1);
+            for (long got = 0, n; got < batch->bytes; got += n)
+                if ((n = read(0, batch->data + got, batch->bytes - got)) <= 0) fail("too little input");
+        }
         group->samples = malloc(MAX_SAMPLES * sizeof *group->samples);
-        for (long got = 0, n; got < group->bytes; got += n)
-            if ((n = read(0, group->batch + got, group->bytes - got)) <= 0) fail("too little input");
         total += group->clients;
     }
     connections = calloc(total, sizeof *connections);

@@ -19,6 +19,8 @@ from bench.servers import Running, Server
 
 PATIENCE = 45.0
 """Seconds beyond those to be measured: for connecting, above all."""
+BATCHES = 64
+"""Different ones that are compressed: a compressor that remembers makes nothing of repetition."""
 BYSTANDER = 32
 """Bytes of the message of the client that watches while others block."""
 
@@ -81,9 +83,13 @@ class Load:
             process.wait(PATIENCE)
 
     def _arguments(self, cell: Cell, server: Server | Running) -> tuple[list[str], bytes]:
-        size, count = cell.size, cell.in_flight
-        batches = [batch(size, count, binary=cell.binary, compress=cell.compress)]
-        groups = [f"{cell.clients},{count},{len(batches[0])}"]
+        different = BATCHES if cell.compress and cell.load != "raw" else 1
+        batches = [
+            batch(cell.size, cell.in_flight, binary=cell.binary, compress=cell.compress, seed=seed)
+            for seed in range(different)
+        ]
+        sizes = (str(len(each)) for each in batches)
+        groups = [",".join((str(cell.clients), str(cell.in_flight), *sizes))]
         if cell.mode == "sleep":
             batches = [frame(0x81, b"sleep", bytes(4)), frame(0x81, letters(BYSTANDER), bytes(4))]
             groups = [f"{cell.clients},1,{len(batches[0])}", f"1,1,{len(batches[1])}"]

@@ -12,16 +12,23 @@ CHUNK = 1 << 16
 """Masked at a time: a multiple of four; integers much longer get slow."""
 
 
-def batch(size: int, count: int, *, binary: bool = False, compress: bool = False) -> bytes:
-    """Return ``count`` frames with ``size`` bytes each, before compression."""
-    payload = prose(size) if compress else letters(size)
+def batch(
+    size: int, count: int, *, binary: bool = False, compress: bool = False, seed: int = 0
+) -> bytes:
+    """Return ``count`` frames with ``size`` bytes each, before compression; *seed* varies that."""
+    payloads = [letters(size)] * count
     first = FIN | (BINARY if binary else TEXT)
     if compress:
-        deflate = zlib.compressobj(wbits=-15)
-        payload = (deflate.compress(payload) + deflate.flush(zlib.Z_SYNC_FLUSH))[:-4]
+        text = prose(size * count, seed)
+        payloads = [_deflate(text[at * size : (at + 1) * size]) for at in range(count)]
         first |= COMPRESSED
     keys = random.Random(count)
-    return b"".join(frame(first, payload, keys.randbytes(4)) for _ in range(count))
+    return b"".join(frame(first, payload, keys.randbytes(4)) for payload in payloads)
+
+
+def _deflate(payload: bytes) -> bytes:
+    deflate = zlib.compressobj(wbits=-15)
+    return (deflate.compress(payload) + deflate.flush(zlib.Z_SYNC_FLUSH))[:-4]
 
 
 def frame(first: int, payload: bytes, key: bytes) -> bytes:
@@ -48,9 +55,9 @@ def letters(size: int) -> bytes:
     return (ascii_lowercase.encode() * (size // 26 + 1))[:size]
 
 
-def prose(size: int) -> bytes:
+def prose(size: int, seed: int) -> bytes:
     """Return text that compresses as the JSON of an ordinary program does: to about a third."""
-    numbers = random.Random(1)
+    numbers = random.Random(seed)
     records = []
     while sum(map(len, records)) < size:
         record = {

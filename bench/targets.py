@@ -67,6 +67,7 @@ class Target:
                 name: value
                 for name, value in medians.items()
                 if name not in (OURS, FAST)
+                and PEERS[name].complete
                 and (self.peer == BEST or PEERS[name].module != "npm_ws")
             }
             if not rivals:

@@ -32,7 +32,11 @@ from peers import PEERS
 REPORTS = Path(__file__).parent / "reports-league"
 DOCUMENT = ROOT / "docs/league.md"
 OURS = "threaded-ws"
-CONTESTANTS = [name for name in PEERS if name not in ("threaded-ws-fast", "websockets-uvloop")]
+CONTESTANTS = [
+    name
+    for name, peer in PEERS.items()
+    if peer.complete and name not in ("threaded-ws-fast", "websockets-uvloop")
+]
 """All but those that differ from another only in what drives them."""
 BEHAVIORS = ("OK", "NON-STRICT", "FAILED", "UNIMPLEMENTED", "INFORMATIONAL", "MISSING")
 NOT_RUN = "not run"

@@ -42,6 +42,8 @@ class Peer:
     compression: bool = True
     tls: bool = True
     binary: bool = True
+    complete: bool = True
+    """False: not for use, but to compare with."""
 
     @property
     def label(self) -> str:
@@ -62,7 +64,7 @@ class Peer:
         """The version that is installed."""
         if self.module == "npm_ws":
             return str(json.loads((NODE_MODULES / "ws/package.json").read_text())["version"])
-        if self.module == "threaded_ws":
+        if not self.distribution:
             import ws  # noqa: PLC0415
 
             return ws.__version__
@@ -104,5 +106,15 @@ _PEERS = (
         binary=False,
     ),
     Peer("npm-ws", "ws, Node.js", "ws", "npm_ws"),
+    Peer(
+        "bare",
+        "no checks, in Python",
+        "",
+        "bare",
+        compression=False,
+        tls=False,
+        binary=False,
+        complete=False,
+    ),
 )
 PEERS = {peer.name: peer for peer in _PEERS}
