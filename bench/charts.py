@@ -9,7 +9,7 @@ from typing import Any
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 
-from bench.cells import BY_NAME, BYSTANDER_P99, CPU, FAST, OURS, RATE, THREADS, Metric
+from bench.cells import BARE, BY_NAME, BYSTANDER_P99, CPU, FAST, OURS, RATE, THREADS, Metric
 from bench.figures import number, ranked
 from bench.measure import Results
 from peers import PEERS
@@ -227,8 +227,7 @@ def _panel(axes: Any, results: Results, panel: Panel, rows: int) -> None:
     longest = max(figures[metric.key]["high"] for _, figures in found)
     for row, (name, figures) in enumerate(found):
         value = figures[metric.key]
-        others = OTHERS if PEERS[name].complete else REFERENCE
-        colour = {OURS: OUR_COLOUR, FAST: FAST_COLOUR}.get(name, others)
+        colour = {OURS: OUR_COLOUR, FAST: FAST_COLOUR, BARE: REFERENCE}.get(name, OTHERS)
         axes.barh(row, value["median"], color=colour, height=0.72)
         if value["high"] > value["low"]:
             axes.plot([value["low"], value["high"]], [row, row], color=INK, linewidth=0.8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from bench.cells import BY_NAME, CPU, FAST, OURS, RATE
+from bench.cells import BARE, BY_NAME, CPU, FAST, OURS, RATE
 from peers import PEERS
 
 BEST = "the best peer"
@@ -22,6 +22,8 @@ class Measured:
     value: float
     against: str
     by_cpu: float | None = None
+    bare: float | None = None
+    """The ratio that a loop in Python has which checks nothing."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,7 @@ class Target:
             rivals = {
                 name: value
                 for name, value in medians.items()
-                if name not in (OURS, FAST)
-                and PEERS[name].complete
+                if name not in (OURS, FAST, BARE)
                 and (self.peer == BEST or PEERS[name].module != "npm_ws")
             }
             if not rivals:
@@ -82,7 +83,8 @@ class Target:
         by_cpu = (
             costs[name] / costs[self.ours] if key == RATE.key and costs.get(self.ours) else None
         )
-        return Measured(ours / medians[name], PEERS[name].title, by_cpu)
+        bare = medians[BARE] / medians[name] if BARE in medians else None
+        return Measured(ours / medians[name], PEERS[name].title, by_cpu, bare)
 
 
 def _medians(results: dict[str, Any], cell: str, key: str) -> dict[str, float]:

@@ -42,8 +42,6 @@ class Peer:
     compression: bool = True
     tls: bool = True
     binary: bool = True
-    complete: bool = True
-    """False: not for use, but to compare with."""
 
     @property
     def label(self) -> str:
@@ -114,7 +112,6 @@ _PEERS = (
         compression=False,
         tls=False,
         binary=False,
-        complete=False,
     ),
 )
 PEERS = {peer.name: peer for peer in _PEERS}
