@@ -134,7 +134,9 @@ class RedisStore:
     def __init__(self, url: str, prefix: str = "chat") -> None:
         self._prefix = prefix + ":"
         patient = {"socket_timeout": TIMEOUT, "socket_connect_timeout": TIMEOUT}
-        self._redis = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **patient)
+        # Once more where this is no longer the primary; else it would block for seconds.
+        again = Retry(NoBackoff(), 1, (redis.ReadOnlyError,))
+        self._redis = redis.Redis.from_url(url, retry=again, **patient)
         self._scripts = {
             text: self._redis.register_script(HEAD + text)
             for text in (ADD, ENTER, LEAVE, RENAME, BEAT, BURY)

@@ -13,7 +13,6 @@ import statistics
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import Any, Callable, Iterator
 
 import redis
@@ -52,11 +51,6 @@ class Node(Program):
         super().__init__(sys.executable, "-c", NODE, url)
         wait_for(lambda: self.output().endswith("\n"), "a node doesn't start")
         self.port = int(self.output().split()[1])
-
-    def cpu(self) -> float:
-        """Return the seconds of CPU used so far."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextlib.contextmanager

@@ -44,6 +44,17 @@ def wait_for(condition: Callable[[], object], what: str, seconds: float = SECOND
         time.sleep(0.01)
 
 
+def compose_command() -> list[str] | None:
+    """Return how Docker Compose is called here: as a part of Docker, or the program of old."""
+    for command in (["docker", "compose"], ["docker-compose"]):
+        try:
+            subprocess.run([*command, "version"], capture_output=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            continue
+        return command
+    return None
+
+
 class Program:
     """A process, which leaves its output in a log, and ends with this one."""
 
@@ -64,6 +75,11 @@ class Program:
     @property
     def runs(self) -> bool:
         return self.process.poll() is None
+
+    def cpu(self) -> float:
+        """Return the seconds of CPU used so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
 
     def kill(self) -> None:
         """SIGKILL."""
@@ -154,6 +170,7 @@ class Proxy(Program):
         for number, port in enumerate(nodes, 1):
             text = text.replace(f"127.0.0.1:800{number}", f"127.0.0.1:{port}")
         text = text.replace("listen 80;", f"listen 127.0.0.1:{self.port} backlog=4096;")
+        text = text.replace("    user haproxy\n    group haproxy\n", "")  # which takes root
         text = text.replace("bind :80\n", f"bind 127.0.0.1:{self.port}\n")
         path.write_text(NGINX % {"site": text, "folder": self.folder} if name == "nginx" else text)
         run = ("-p", self.folder, "-c", str(path)) if name == "nginx" else ("-db", "-f", str(path))
@@ -193,4 +210,5 @@ http {
 
 
 if __name__ == "__main__":  # the packages that are missing, for ci/cluster
-    print(*(package for package, names in PACKAGES.items() if not find(*names)))
+    missing = [package for package, names in PACKAGES.items() if not find(*names)]
+    print(*missing, *([] if compose_command() else ["docker-compose"]))

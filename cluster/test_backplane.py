@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import signal
 import time
 
@@ -12,8 +13,9 @@ import redis
 import trustme
 from wsclient import connect, eventually
 
+from cluster.link import Link
 from cluster.programs import Redis
-from ws import WSServer
+from ws import WSServer, backplane
 from ws.backplane import RedisBackplane
 
 LONG = 30.0
@@ -77,6 +79,41 @@ def own_server():
     """A Redis that the test may kill."""
     with Redis() as server:
         yield server
+
+
+@pytest.fixture
+def link(own_server):
+    with Link(own_server.port) as link:
+        yield link
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Have nodes look at Redis each second, rather than every five."""
+    monkeypatch.setattr(backplane, "HEARTBEAT", 1.0)
+
+
+def talk(client, numbers, size=0):
+    """Have a node send each number to all; return how many took long to come back from it."""
+    late = 0
+    for number in numbers:
+        began = time.monotonic()
+        client.send(f"{number} {'x' * size}")
+        assert int(client.recv().split()[0]) == number
+        late += time.monotonic() - began > 0.1
+    return late
+
+
+def heard(client, last):
+    """Return the numbers that reach a client, up to the last."""
+    numbers = []
+    while not numbers or numbers[-1] < last:
+        numbers.append(int(client.recv().split()[0]))
+    return numbers
+
+
+def stats(node):
+    return node.server.stats()["backplane"]
 
 
 MESSAGES = ("", "text", "ünï ☃ 😀", b"", b"\x00\xff", "x" * 70_000, bytes(70_000))
@@ -208,18 +245,17 @@ def test_what_is_said_while_redis_restarts_comes_late_but_once_and_in_order(own_
         assert len(about) <= 4, about
 
 
-def test_a_redis_that_hangs_delays_nobody_here(own_server):
-    with joined(own_server.url, 2, timeout=0.5) as (first, second):
+def test_a_redis_that_hangs_delays_nobody_here(own_server, quick, caplog):
+    with joined(own_server.url, timeout=0.5) as (first, second):
         here, there = first.connect(), second.connect()
         own_server.signal(signal.SIGSTOP)
-        began = time.monotonic()
-        for number in range(50):
-            here.send(f"stuck {number}")
-            assert here.recv() == f"stuck {number}"
-        assert time.monotonic() - began < 5
+        assert talk(here, range(50)) <= 2
+        assert first.server.presence() == 1
         eventually(lambda: first.state == second.state == "away", LONG)
         own_server.signal(signal.SIGCONT)
-        assert [there.recv() for _ in range(50)] == [f"stuck {number}" for number in range(50)]
+        assert heard(there, 49) == list(range(50))
+        eventually(lambda: first.state == second.state == "up", LONG)
+    assert [r.levelname for r in caplog.records if r.name == "ws"] == ["WARNING"] * 4
 
 
 def test_the_buffer_drops_the_oldest(own_server):
@@ -274,16 +310,78 @@ def test_what_redis_refuses_is_said_once(own_server, caplog):
     assert sum(r.levelno == logging.ERROR for r in caplog.records) == 1
 
 
-def test_a_redis_that_is_no_longer_the_primary_is_left(own_server):
-    admin = redis.Redis.from_url(own_server.url)
-    with contextlib.closing(admin), joined(own_server.url, 2) as (first, second):
+def test_a_slow_redis_delays_nobody_here(link, quick, caplog):
+    with joined(link.url) as (first, second):
         here, there = first.connect(), second.connect()
-        admin.replicaof("127.0.0.1", 1)  # there is nobody to copy from
-        eventually(lambda: first.state == second.state == "away", LONG)
-        here.send("failing over")
-        assert here.recv() == "failing over"
-        admin.replicaof("NO", "ONE")
-        assert there.recv() == "failing over"
+        link.delay = 0.2
+        assert talk(here, range(50)) <= 2  # which is the machine
+        assert heard(there, 49) == list(range(50))
+        eventually(lambda: stats(first)["latency"] >= 2 * link.delay)
+        assert (stats(first)["state"], stats(first)["outages"]) == ("up", 0)
+    assert not [r for r in caplog.records if r.name == "ws"]
+
+
+def test_a_narrow_way_to_redis_costs_what_doesn_t_fit(link, quick, caplog):
+    with joined(link.url, buffer=100_000) as (first, second):
+        here, there = first.connect(), second.connect()
+        link.rate = 100_000
+        assert talk(here, range(500), 1000) <= 2
+        assert stats(first)["buffered"] < 102_000  # the newest is kept in any case
+        got = heard(there, 499)
+        assert got == sorted(set(got)) and len(got) < 500
+        eventually(lambda: stats(first)["published"] == len(got))  # and none was lost further on
+        assert stats(first)["dropped"] == 500 - len(got)
+        link.rate = math.inf
+        talk(here, range(500, 600), 1000)
+        assert heard(there, 599) == list(range(500, 600))
+        assert stats(first)["outages"] == stats(second)["outages"] == 0
+    assert not [r for r in caplog.records if r.name == "ws"]
+
+
+@pytest.mark.parametrize(("seconds", "outages"), [(0.5, 0), (2.5, 1)])
+def test_a_redis_that_pauses_delays_all_but_nobody_here(
+    own_server, quick, caplog, seconds, outages
+):
+    admin = redis.Redis.from_url(own_server.url)
+    with contextlib.closing(admin), joined(own_server.url, timeout=1.0) as (first, second):
+        here, there = first.connect(), second.connect()
+        admin.client_pause(int(seconds * 1000))
+        assert talk(here, range(50)) <= 2
+        assert heard(there, 49) == list(range(50))
+        eventually(lambda: first.state == second.state == "up", LONG)
+        talk(here, range(50, 100))
+        assert heard(there, 99) == list(range(50, 100))
+        assert stats(first)["outages"] == outages
+        lines = [r.getMessage() for r in caplog.records if r.name == "ws"]
+        assert len(lines) == 2 * (outages + stats(second)["outages"]), lines
+
+
+@pytest.mark.parametrize("old", ["is killed", "becomes a replica"])
+def test_a_replica_takes_over(own_server, link, quick, caplog, old):
+    with contextlib.ExitStack() as stack:
+        other = stack.enter_context(Redis("--replicaof", "127.0.0.1", str(own_server.port)))
+        admins = [redis.Redis.from_url(server.url) for server in (own_server, other)]
+        primary, replica = (stack.enter_context(contextlib.closing(admin)) for admin in admins)
+        primary.config_set("repl-diskless-sync-delay", 0)
+        eventually(lambda: primary.wait(1, 100), LONG)
+        first, second = stack.enter_context(joined(link.url))
+        here, there = first.connect(), second.connect()
+        talk(here, range(50))
+        assert heard(there, 49) == list(range(50))
+        if old == "is killed":
+            own_server.kill()
+            replica.replicaof("NO", "ONE")
+        else:
+            primary.execute_command("FAILOVER")
+            eventually(lambda: replica.role()[0] == b"master", LONG)
+        link.target = other.port
+        assert talk(here, range(50, 100)) <= 2
+        for node in (first, second):
+            eventually(lambda node=node: (node.state, stats(node)["outages"]) == ("up", 1), LONG)
+        talk(here, range(100, 150))
+        assert heard(there, 149) == list(range(50, 150))
+        eventually(lambda: first.server.presence() == second.server.presence() == 2)
+        assert len([r for r in caplog.records if r.name == "ws"]) == 4
 
 
 def test_without_a_backplane_presence_is_of_this_server():

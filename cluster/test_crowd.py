@@ -8,6 +8,7 @@ import statistics
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import redis as redis_py
 
 from cluster.crowd import Crowd
 from cluster.programs import Node, Proxy, Redis
@@ -15,13 +16,19 @@ from cluster.programs import Node, Proxy, Redis
 CLIENTS, ROOMS = 3000, 60
 
 
-@pytest.fixture
-def nodes(redis):
+@contextlib.contextmanager
+def three_nodes(url):
     with contextlib.ExitStack() as stack:
-        options = ("--redis", redis.url, "--proxy", "127.0.0.1", "--max-clients", "3000")
+        options = ("--redis", url, "--proxy", "127.0.0.1", "--max-clients", "3000")
         with ThreadPoolExecutor() as pool:
             started = list(pool.map(lambda _: Node(*options), range(3)))
         yield [stack.enter_context(node) for node in started]
+
+
+@pytest.fixture
+def nodes(redis):
+    with three_nodes(redis.url) as nodes:
+        yield nodes
 
 
 async def survive(url: str, redis: Redis, victim: Node) -> None:
@@ -86,3 +93,31 @@ def test_each_proxy_s_configuration_serves(redis, nodes, config):
 
     with Proxy(config, [node.port for node in nodes]) as proxy:
         asyncio.run(talk(f"ws://127.0.0.1:{proxy.port}/"))
+
+
+def test_a_redis_that_is_slow_or_moves_loses_and_doubles_nothing(redis, link):
+    async def talk(url: str, replica: Redis) -> None:
+        crowd = Crowd(url, 60, 3)
+        try:
+            await crowd.until(crowd.all_here, "not all are let in")
+            link.delay = 0.2
+            await crowd.talk(2, 1)
+            link.delay = 0.0
+            primary.client_pause(4000)  # longer than the nodes are patient
+            await crowd.talk(2, 1)
+            await crowd.until(crowd.all_heard, "not all have heard all")
+            primary.execute_command("FAILOVER")  # it lives on, as a replica
+            await crowd.talk(2, 1)
+            link.target = replica.port
+            await crowd.until(lambda: crowd.all_here() and crowd.all_heard(), "not all is heard")
+            assert not crowd.faults(), crowd.faults()[:10]
+        finally:
+            crowd.end()
+
+    with contextlib.ExitStack() as stack:
+        nodes = stack.enter_context(three_nodes(link.url))
+        proxy = stack.enter_context(Proxy("nginx.conf", [node.port for node in nodes]))
+        replica = stack.enter_context(Redis("--replicaof", "127.0.0.1", str(redis.port)))
+        primary = stack.enter_context(contextlib.closing(redis_py.Redis.from_url(redis.url)))
+        primary.config_set("repl-diskless-sync-delay", 0)
+        asyncio.run(talk(f"ws://127.0.0.1:{proxy.port}/", replica))

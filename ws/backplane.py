@@ -86,7 +86,7 @@ class RedisBackplane(Backplane):
         all clients.
     prefix: begins the names of all channels and keys.
     buffer: bytes that wait for Redis at most; beyond, the oldest message is dropped.
-    timeout: seconds in which Redis must answer; then it counts as away.
+    timeout: seconds in which Redis must take a message, and answer; then it counts as away.
 
     A message reaches clients of other nodes **at most once**, over pub/sub: `sendall` doesn't learn
     what a client that vanishes has read, so a stream that could be resumed would promise no more,
@@ -109,7 +109,8 @@ class RedisBackplane(Backplane):
             url,
             socket_timeout=timeout,
             socket_connect_timeout=timeout,
-            retry=Retry(NoBackoff(), 0),  # it would block for seconds; we try again ourselves
+            # Once more where this is no longer the primary; else it would block for seconds.
+            retry=Retry(NoBackoff(), 1, (redis.ReadOnlyError,)),
         )
         options = self._redis.connection_pool.connection_kwargs
         self._address = str(options.get("path") or f"{options.get('host')}:{options.get('port')}")
@@ -179,7 +180,8 @@ class RedisBackplane(Backplane):
             names = (self._key(room), f"{self._prefix}:alive:", alias)
             return own + int(self._redis.eval(PRESENCE, 1, *names))
         except (redis.RedisError, OSError) as error:
-            self._complain(error)
+            if isinstance(error, redis.ResponseError):  # else the threads notice it, too
+                self._complain(error)
             return own
 
     def stats(self) -> dict[str, Any]:
@@ -216,6 +218,7 @@ class RedisBackplane(Backplane):
                 work()
             except Exception as error:  # redis-py raises others, too
                 self._lost(role, error)
+                self._redis.connection_pool.disconnect(inuse_connections=False)
                 lasted = time.monotonic() - began > 10 * LONGEST_PAUSE
                 pause = FIRST_PAUSE if lasted else min(2 * pause, LONGEST_PAUSE)
                 self._stopping.wait(pause * random.uniform(0.5, 1))
@@ -250,8 +253,6 @@ class RedisBackplane(Backplane):
         self._register()
         late = self._away_since is not None
         self._found("writer")
-        if late:  # let the others come back as well
-            self._stopping.wait(LONGEST_PAUSE)
         due = time.monotonic() + HEARTBEAT
         while True:
             with self._changed:
@@ -267,6 +268,8 @@ class RedisBackplane(Backplane):
                 counts = [(room, self._counts.get(room, 0)) for room in self._uncounted]
                 self._uncounted.clear()
                 moved, self._unknown = self._unknown, False
+            if late or self._away_since is not None:  # let the others come back as well
+                late = self._stopping.wait(LONGEST_PAUSE)
             refused = self._execute(("PUBLISH", *one) for one in self._batch)
             with self._changed:
                 self._buffered -= size
@@ -327,19 +330,16 @@ class RedisBackplane(Backplane):
             with self._changed:
                 self._moved = {None, *self._counts}
             while not self._stopping.is_set():
-                patience = 0 if arrived else HEARTBEAT + self._timeout
-                message = pubsub.get_message(timeout=patience)
-                if message is None:
-                    if not arrived:
-                        raise redis.TimeoutError("it is silent")
+                if len(arrived) == AT_ONCE or (arrived and not pubsub.connection.can_read(0)):
                     self._pass_on(arrived)
-                    continue
+                # Never 0: redis-py drops the connection where a message has come in part.
+                message = pubsub.get_message(timeout=HEARTBEAT + self._timeout)
+                if message is None:
+                    raise redis.TimeoutError("it is silent")
                 channel, data = message["channel"], message["data"]
                 if message["type"] == "message" and channel != self._own_channel:
                     if self._is_new(data):
                         arrived.append((self._room(channel), data[16:]))
-                    if len(arrived) == AT_ONCE:
-                        self._pass_on(arrived)
                     continue
                 if message["type"] == "message":
                     self._latency = time.monotonic() - struct.unpack("!d", data)[0]
