@@ -173,3 +173,6 @@ class Crowd:
     def end(self) -> None:
         for task in list(self.tasks):
             task.cancel()
+        for client in self.clients:
+            if client.socket:
+                client.socket.transport.abort()
