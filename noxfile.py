@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -98,14 +99,25 @@ def _cover(session: nox.Session, module: str) -> None:
 def attacks(session: nox.Session) -> None:
     """The threats of docs/threats.md, faults and races: `-- -k bomb`; Linux has all of them."""
     session.install(*TEST_TOOLS.split(), *OTHER_PROTOCOLS.split())
-    session.run("python", "-m", "pytest", *(session.posargs or ["tests/attacks"]))
+    pytest = ("python", "-m", "pytest", *(session.posargs or ["tests/attacks"]))
+    session.run(*_networks(), *pytest, external=True)
+
+
+def _networks() -> tuple[str, ...]:
+    """Run a command so that it may make networks of its own, where not only root may do that."""
+    unshare = ("unshare", "--map-current-user", "--keep-caps")
+    if sys.platform != "linux" or os.geteuid() == 0:
+        return ()
+    refused = subprocess.call([*unshare, "true"], stderr=subprocess.DEVNULL)
+    return () if refused else unshare
 
 
 @nox.session(default=False)
 def defences(session: nox.Session) -> None:
     """Take each defence out of a copy of ws/, and see its test fail: `-- bomb flood`."""
-    session.install(*TEST_TOOLS.split())
-    session.run("python", "tests/attacks/defences.py", *session.posargs)
+    session.install(*TEST_TOOLS.split(), *OTHER_PROTOCOLS.split())
+    python = ("python", "tests/attacks/defences.py", *session.posargs)
+    session.run(*_networks(), *python, external=True)
 
 
 @nox.session
@@ -202,16 +214,16 @@ def e2e(session: nox.Session) -> None:
 
 @nox.session
 def cluster(session: nox.Session) -> None:
-    """Nodes on a real Redis behind a proxy: `-- -k backplane`, `-- --measure`; docs/scale.md."""
+    """Nodes on a real Redis, and as they are deployed: `-- -k backplane`, `-- --measure`."""
     playwright = BROWSER_TOOLS.split(maxsplit=1)[0]
-    session.install(*TEST_TOOLS.split(), *OTHER_PROTOCOLS.split(), REDIS, playwright)
+    session.install(*TEST_TOOLS.split(), *OTHER_PROTOCOLS.split(), REDIS, playwright, DOCKER)
     if "--measure" in session.posargs:
         session.install(MATPLOTLIB)
         picture = ("--picture", "docs/scale.svg")
         session.run("ci/cluster", "python", "-m", "cluster.measure", *picture, external=True)
         return
     pytest = ("python", "-m", "pytest", "cluster", *session.posargs)
-    session.run("ci/cluster", *pytest, external=True)
+    session.run(*_browsers(), "ci/cluster", *pytest, external=True, **PATIENCE)
 
 
 @nox.session(default=False)

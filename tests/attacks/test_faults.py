@@ -265,6 +265,7 @@ def test_forked_child(victim, child):
     """Its descriptors are the server's as well: neither its end nor its life may matter."""
     server = victim(open_timeout=0.5)
     peer, mute = server.connect(), server.dial()
+    eventually(lambda: server.report()["connections"] == 2)
     pid_file = f"import os, sys, time\npid = os.fork()\nif not pid: {FORKS[child]}"
     server.report(pid_file)
     for number in range(20):

@@ -21,6 +21,10 @@ def squeeze(data):
     return (compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
 
 
+FAIR = 0.2
+"""Seconds of CPU time that a flood may come before others: three times of what it does."""
+
+
 def flood(server, peers, data, seconds):
     """Have all peers send *data* for as long as said, reading what comes back."""
     deadline = time.monotonic() + seconds
@@ -98,7 +102,7 @@ def test_bombs_within_the_limit(victim):
     """Messages of a kilobyte which all inflate to a mebibyte: others come between."""
     server = victim(compression=True)
     bomb = frame(TEXT, squeeze(b"length:" + b"x" * (MIB - 100)), rsv=4)
-    with server.attacked(memory=16):
+    with server.attacked(memory=16, work=FAIR):
         flood(server, [server.connect(DEFLATE) for _ in range(10)], bomb * 60, 2)
 
 
@@ -119,7 +123,7 @@ def test_read_ahead(victim):
 def test_ping_flood(victim, opcode):
     """Pings and pongs as fast as can be: nobody waits for long, and no threads come of them."""
     server = victim()
-    with server.attacked():
+    with server.attacked(work=FAIR):
         data = frame(opcode) * 200_000
         flood(server, [server.connect() for _ in range(20)], data, 2)
 
@@ -139,7 +143,7 @@ def test_ping_flood_unread(victim):
 def test_message_flood(victim):
     """The smallest messages, as many as there is room for."""
     server = victim()
-    with server.attacked():
+    with server.attacked(work=FAIR):
         data = frame(TEXT, b"x") * 200_000
         flood(server, [server.connect() for _ in range(20)], data, 2)
 

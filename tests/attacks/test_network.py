@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 import wsclient
-from link import THERE, elsewhere, linked
+from link import THERE, linked
 from wsclient import connect, eventually
 
 MESSAGES = [f"{number}" + "x" * (number * 37 % 2000) for number in range(60)]
@@ -23,15 +23,14 @@ def network(victim):
             try:
                 link = stack.enter_context(linked(**dict(befalls)))
             except (PermissionError, FileNotFoundError) as error:
-                pytest.skip(f"needs root, and TUN devices: {error}")
-            with elsewhere(link.namespace):
-                return link, victim(host=THERE, **options)
+                pytest.skip(f"needs network namespaces, and TUN devices: {error}")
+            return link, link.there.run(victim, host=THERE, **options)
 
         yield start
 
 
-def dial(server, count):
-    return [connect(server.port, address=THERE) for _ in range(count)]
+def dial(link, server, count):
+    return [link.here.run(connect, server.port, address=THERE) for _ in range(count)]
 
 
 def all_comes(peers):
@@ -46,7 +45,7 @@ def test_cut(network, cut):
     """Nothing says that the peers have gone, and yet the server notices, whatever it was at."""
     short = {"ping_interval": 0.5, "ping_timeout": 0.5, "send_timeout": 1.0, "close_timeout": 0.5}
     link, server = network(**short)
-    peers = dial(server, 10)
+    peers = dial(link, server, 10)
     for peer in peers[:3]:
         peer.send("big:20000000")  # on its way when the link goes
     for peer in peers[3:6]:
@@ -55,6 +54,8 @@ def test_cut(network, cut):
     assert server.report()["connections"] == 10
     for to in cut:
         link.ways[to].cut = True
+    for peer in peers[6:]:
+        peer.send("is anybody there?")
     eventually(lambda: not server.report()["connections"], 5)
     report = server.report()
     assert (report["opened"], report["closed"], report["closed_again"]) == (10, 10, 0)
@@ -63,7 +64,7 @@ def test_cut(network, cut):
         link.ways[to].cut = False
     for peer in peers:
         peer.close()
-    (peer,) = dial(server, 1)
+    (peer,) = dial(link, server, 1)
     peer.send_frames(*FRAMES)
     all_comes([peer])
 
@@ -89,7 +90,7 @@ def test_slowed(network, how):
     befalls, least = SLOWED[how]
     link, server = network(befalls)
     started = time.monotonic()
-    peers = dial(server, 5)
+    peers = dial(link, server, 5)
     for peer in peers:
         peer.send_frames(*FRAMES)
     all_comes(peers)
@@ -102,7 +103,7 @@ def test_slowed(network, how):
 def test_stalled(network):
     """For less long than a peer may be mute: nobody is given up, and all comes."""
     link, server = network(ping_interval=0.5, ping_timeout=5.0)
-    peers = dial(server, 5)
+    peers = dial(link, server, 5)
     for peer in peers:
         peer.send_frames(*FRAMES[:30])
     end = time.monotonic() + 2
