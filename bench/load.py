@@ -14,13 +14,11 @@ from typing import Any, Iterator
 
 from bench import ROOT
 from bench.cells import Cell
-from bench.messages import batch, frame, letters
+from bench.messages import BATCHES, batch, frame, letters
 from bench.servers import Running, Server
 
 PATIENCE = 45.0
 """Seconds beyond those to be measured: for connecting, above all."""
-BATCHES = 64
-"""Different ones that are compressed: a compressor that remembers makes nothing of repetition."""
 BYSTANDER = 32
 """Bytes of the message of the client that watches while others block."""
 
@@ -83,7 +81,7 @@ class Load:
             process.wait(PATIENCE)
 
     def _arguments(self, cell: Cell, server: Server | Running) -> tuple[list[str], bytes]:
-        different = BATCHES if cell.compress and cell.load != "raw" else 1
+        different = BATCHES if cell.compress and cell.load == "echo" else 1
         batches = [
             batch(cell.size, cell.in_flight, binary=cell.binary, compress=cell.compress, seed=seed)
             for seed in range(different)

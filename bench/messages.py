@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import random
 import zlib
 from string import ascii_lowercase
 
 TEXT, BINARY, FIN, COMPRESSED, MASKED = 0x1, 0x2, 0x80, 0x40, 0x80
+BATCHES = 64
+"""Different ones that are compressed: a compressor that remembers makes nothing of repetition."""
 CHUNK = 1 << 16
 """Masked at a time: a multiple of four; integers much longer get slow."""
 
 
+@functools.lru_cache(maxsize=BATCHES)
 def batch(
     size: int, count: int, *, binary: bool = False, compress: bool = False, seed: int = 0
 ) -> bytes:
@@ -58,8 +62,8 @@ def letters(size: int) -> bytes:
 def prose(size: int, seed: int) -> bytes:
     """Return text that compresses as the JSON of an ordinary program does: to about a third."""
     numbers = random.Random(seed)
-    records = []
-    while sum(map(len, records)) < size:
+    records, length = [], 0
+    while length < size:
         record = {
             "id": numbers.randrange(10**9),
             "user": numbers.choice(("alice", "bob", "carol", "dave")),
@@ -67,4 +71,5 @@ def prose(size: int, seed: int) -> bytes:
             "seen": numbers.random() < 0.5,
         }
         records.append(json.dumps(record))
+        length += len(records[-1])
     return "".join(records).encode()[:size]
