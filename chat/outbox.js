@@ -113,6 +113,7 @@ $("form").addEventListener("submit", (event) => {
     return;
   }
   input.value = "";
+  toldTyping = 0; // others forget it once they have the message
   saveDraft();
   post({ text });
 });

@@ -36,6 +36,7 @@ def test_axe(viewport: dict[str, int], scheme: str, server: Server, visit: Visit
     bob.attach(file("other.txt", b"notes"))
     bob.say("See https://example.org/", "A second one", "long " * 100)
     ann.say("Mine")
+    expect(bob.sent("long")).to_be_visible()  # or its coming would end the typing
     bob.composer.press_sequentially("I")
     expect(ann.page.get_by_text("Bob is typing")).to_be_visible()
     expect(ann.sent("Mine")).to_be_visible()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from pathlib import Path
+from typing import Callable
 
 import pytest
 from playwright.sync_api import expect
 
 from e2e.conftest import Serve, Visit
+from e2e.link import Link
 from e2e.programs import tell
 from e2e.server import HTTP, WAYS, Server, Way
 
@@ -124,6 +126,18 @@ def test_who_is_typing(server: Server, visit: Visit) -> None:
     expect(typing).to_be_visible()
     expect(typing).to_be_hidden(timeout=15_000)
     expect(ann.page.get_by_text("is typing")).to_be_hidden()
+
+
+def test_typing_before_the_last_message_is_back(
+    server: Server, link: Callable[[Server], Link], visit: Visit
+) -> None:
+    wire = link(server)
+    ann, bob = visit(wire, "Ann"), visit(server, "Bob")
+    wire.freeze()
+    ann.say("one")
+    ann.composer.press_sequentially("an")
+    wire.restore()
+    expect(bob.page.get_by_text("Ann is typing")).to_be_visible()
 
 
 def test_history_greets_who_comes_later(server: Server, visit: Visit) -> None:
