@@ -199,8 +199,8 @@ class Connection(Source):
 
     # Writing: any thread
 
-    def send(self, data: bytes, wait: float, *, fragment: bool = False, final: bool = True) -> bool:
-        """Queue one message's frames and write what the socket takes; say whether accepted.
+    def send(self, data: bytes, wait: float, *, fragment: bool = False, messages: int = 1) -> bool:
+        """Queue frames, of so many messages, and write what the socket takes; say if accepted.
 
         At `max_queue_size`, wait up to *wait* seconds for room; after that, or at once without
         *wait* if `slow_client` is 'close', cut the connection.
@@ -211,7 +211,7 @@ class Connection(Source):
             if self.queued + len(data) > self.limits.max_queue_size:
                 if not self._has_room(len(data), wait, fragment):
                     return False
-            self.messages_out += final
+            self.messages_out += messages
             if self._held is None or fragment:
                 if self._queue and self.loop.more and self.queued + len(data) < CHUNK:  # corked
                     self._queue.append(data)
@@ -240,7 +240,7 @@ class Connection(Source):
         accepted = False
         try:
             for data in frames:
-                accepted = self.send(data, wait, fragment=True, final=data[0] >= FIN)
+                accepted = self.send(data, wait, fragment=True, messages=data[0] >= FIN)
                 if not accepted:
                     break
             return accepted

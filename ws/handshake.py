@@ -125,10 +125,7 @@ class Request:
     __slots__ = ("address", "data", "headers", "method", "secure", "target", "user", "version")
 
     def __init__(self, method: str, target: str, version: str, headers: Headers) -> None:
-        self.method = method
-        self.target = target
-        self.version = version
-        self.headers = headers
+        self.method, self.target, self.version, self.headers = method, target, version, headers
         self.address: Any = None
         self.secure = False
         self.user: str | None = None
@@ -188,8 +185,7 @@ class Head:
             if self._buffer[:1] == b"\x16":
                 raise HandshakeError(400, "this port doesn't speak TLS: use ws:// or http://")
             return None
-        head, rest = bytes(self._buffer[:end]), bytes(self._buffer[end + 4 :])
-        return parse_request(head), rest
+        return parse_request(bytes(self._buffer[:end])), bytes(self._buffer[end + 4 :])
 
 
 def parse_request(head: bytes) -> Request:

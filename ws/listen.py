@@ -140,10 +140,7 @@ class ProxiedConnection(Connection):
     __slots__ = ("_header", "_told", "_warn")
 
     def __init__(
-        self,
-        *args: Any,
-        told: Callable[[Connection, Any], None],
-        warn: Callable[..., None],
+        self, *args: Any, told: Callable[[Connection, Any], None], warn: Callable[..., None]
     ) -> None:
         super().__init__(*args)
         self._told, self._warn = told, warn

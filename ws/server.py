@@ -218,11 +218,7 @@ class WSServer:
         return list(self._clients)
 
     def send(
-        self,
-        client: Client,
-        message: Message | Iterable[Message],
-        *,
-        compress: bool | None = None,
+        self, client: Client, message: Message | Iterable[Message], *, compress: bool | None = None
     ) -> bool:
         """Send a message to one client: str as text, bytes-like as binary.
 
@@ -293,9 +289,9 @@ class WSServer:
             if connection.deflate:
                 for outgoing in queue:
                     connection.send_message(outgoing, 0)
-            elif connection.send(b"".join([outgoing.plain for outgoing in queue]), 0):
-                with connection.lock:
-                    connection.messages_out += len(queue) - 1
+            else:
+                plain = b"".join([outgoing.plain for outgoing in queue])
+                connection.send(plain, 0, messages=len(queue))
 
     def close(self, client: Client, code: int = NORMAL, reason: str = "") -> bool:
         """Start the closing handshake; messages still queued go out first (RFC 6455 §7.1.2).
