@@ -43,10 +43,12 @@ IDLE_LOOKS = 20
 """Looks at an idle leader after which the monitor sleeps until the next callback."""
 SLOW_TURNS = 5
 """With fewer sources served than this between two looks at a batch, callbacks are blocking."""
+COMPUTING_LOOKS = 10
+"""Callbacks that compute may go on for so many looks: workers would be no faster."""
 EAGER_TURNS = 64
 """Quick callbacks in workers after which the leader runs them itself again."""
 SLOW_SECONDS = 0.002
-"""A callback that takes longer is not quick."""
+"""A callback that blocks for longer than this, and than it computes, is not quick."""
 TURN_EVENTS = 64
 """Events of one source that are handled before the others have their turn."""
 READ_AHEAD = 16
@@ -149,6 +151,7 @@ class Loop:
         self._stopped = False
 
         self._lead: list[Event] = []
+        self._clock = 0  # tells how long the leader has computed; 0: there is none
         self._batch = self._turn = 0  # polls, and sources served with callbacks, so far
         self._serving: tuple[Any, Any] = (None, None)
         self._hurry = False  # one turn takes long already, by inflating, say
@@ -223,6 +226,8 @@ class Loop:
         """Poll and serve until the loop stops, or return the source that the lead was lost with."""
         lead: list[Event] = []
         self._lead = lead
+        with suppress(AttributeError):  # macOS and Windows don't tell
+            self._clock = time.pthread_getcpuclockid(threading.get_ident())
         timers, resumed, wait = self._timers, self._resumed, self._poller.wait
         while not self._stopped:
             self._polling = True
@@ -338,7 +343,8 @@ class Loop:
     # The monitor
 
     def _watch(self) -> None:
-        batch = turn = quiet = 0
+        batch = turn = quiet = looks = 0
+        used = 0.0
         while not self._stopped:
             if quiet >= IDLE_LOOKS:
                 self._dozing = True
@@ -348,7 +354,12 @@ class Loop:
                 self._dozing = False
             time.sleep(MONITOR_INTERVAL)
             lasting = batch == self._batch and not self._polling
-            stuck = lasting and self._turn - turn < SLOW_TURNS
+            before = used
+            with suppress(OSError):  # that thread has ended
+                used = time.clock_gettime(self._clock) if self._clock else 0.0
+            computing = used - before > MONITOR_INTERVAL / 4
+            looks = looks + (1 if computing else COMPUTING_LOOKS) if lasting else 0
+            stuck = looks >= COMPUTING_LOOKS and self._turn - turn < SLOW_TURNS
             self._hurry = lasting
             busy = lasting or turn != self._turn or self._short_of_threads
             quiet = 0 if busy else quiet + 1
@@ -470,9 +481,9 @@ class Loop:
                     self._set_eager(self._eager)
                     break
                 event = source.inbox.popleft()
-            started = time.monotonic()
+            started = time.monotonic() - 2 * time.thread_time()
             self._run(source, event)
-            slow = time.monotonic() - started > SLOW_SECONDS
+            slow = time.monotonic() - 2 * time.thread_time() - started > SLOW_SECONDS
         if source.inbox is None and source.events is not None:
             self.resume(source)
 

@@ -374,6 +374,63 @@ def test_a_callback_that_blocks_at_the_end_of_a_long_batch_is_noticed(serve, gat
     assert other.recv() == "x"
 
 
+def compute(seconds):
+    """Use the processor for so long."""
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
+
+
+either_work = pytest.mark.parametrize("work, blocks", [(compute, False), (time.sleep, True)])
+
+
+@either_work
+@pytest.mark.skipif(
+    not hasattr(time, "pthread_getcpuclockid"), reason="the system doesn't tell the two apart"
+)
+def test_the_lead_is_lost_by_blocking(serve, monkeypatch, work, blocks):
+    monkeypatch.setattr("ws.loop.MONITOR_INTERVAL", 0.1)  # much, for when others compute as well
+    serving = serve()
+    serving.server.onmessage(lambda client, message: work(0.35))
+    peer, _ = serving.connect()
+    peer.send("x")
+    eventually(lambda: serving.server.stats()["messages_in"] == 1)
+    peer.send_frames(wsclient.close_frame())
+    assert peer.recv() == (1000, "")
+    assert serving.server._loop._inline is not blocks
+
+
+@either_work
+def test_workers_keep_callbacks_that_block(serve, monkeypatch, work, blocks):
+    monkeypatch.setattr("ws.loop.MONITOR_INTERVAL", 0.1)
+    monkeypatch.setattr("ws.loop.EAGER_TURNS", 3)
+    serving = serve()
+    serving.server.onmessage(lambda client, message: work(0.005))
+    serving.server._loop._set_eager(3)
+    peer, _ = serving.connect()
+    peer.send_frames(*[wsclient.frame(wsclient.TEXT, b"x")] * 50, wsclient.close_frame())
+    assert peer.recv() == (1000, "")
+    assert serving.server._loop._inline is not blocks
+
+
+def test_a_callback_that_computes_for_long_delays_no_other_client(serve, gate):
+    serving = serve()
+
+    @serving.server.onmessage
+    def compute(client, message):
+        while message == "compute" and not gate.is_set():
+            pass
+        serving.server.send(client, message)
+
+    busy, other = serving.connect()[0], serving.connect()[0]
+    busy.send("compute")
+    eventually(lambda: serving.server.stats()["messages_in"] == 1)
+    other.send("x")
+    assert other.recv() == "x"
+    gate.set()
+    assert busy.recv() == "compute"
+
+
 def test_parsing_that_takes_long_lets_others_in_between(serve, monkeypatch):
     """As inflating does, of which one read may hold a lot."""
     unmask = frames.unmask
