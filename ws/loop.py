@@ -226,7 +226,7 @@ class Loop:
         """Poll and serve until the loop stops, or return the source that the lead was lost with."""
         lead: list[Event] = []
         self._lead = lead
-        with suppress(AttributeError):  # macOS and Windows don't tell
+        with suppress(AttributeError, OSError):  # not every system tells
             self._clock = time.pthread_getcpuclockid(threading.get_ident())
         timers, resumed, wait = self._timers, self._resumed, self._poller.wait
         while not self._stopped:
