@@ -298,9 +298,9 @@ class RedisBackplane(Backplane):
             self._uncounted = {None, *self._counts}
         self._execute([self._sign_of_life()])
 
-    def _sign_of_life(self, condition: str = "") -> tuple[Any, ...]:
-        command = ("SET", f"{self._prefix}:alive:{self._alias}", "1", "EX", int(3 * HEARTBEAT))
-        return (*command, condition) if condition else command
+    def _sign_of_life(self, *condition: str) -> tuple[Any, ...]:
+        seconds = int(3 * HEARTBEAT)
+        return ("SET", f"{self._prefix}:alive:{self._alias}", "1", "EX", seconds, *condition)
 
     def _wake(self) -> tuple[Any, ...]:
         """Return the command by which the reader hears from us, and learns how long that takes."""

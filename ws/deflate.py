@@ -119,9 +119,8 @@ class Deflate:
         if self._inflater is None:
             self._inflater = zlib.decompressobj(-self.client_bits)
         try:
-            inflated: bytes = self._inflater.decompress(
-                bytes(data) + _TAIL if final else data, room + 1
-            )
+            data = bytes(data) + _TAIL if final else data
+            inflated: bytes = self._inflater.decompress(data, room + 1)
         except zlib.error:
             raise ProtocolError(INVALID_PAYLOAD, "message can't be inflated")
         if self._inflater.eof and self._inflater.unused_data not in _BEHIND_FINAL_BLOCK:

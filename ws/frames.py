@@ -44,8 +44,7 @@ class ProtocolError(Exception):
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(code, reason)
-        self.code = code
-        self.reason = reason
+        self.code, self.reason = code, reason
 
 
 def unmask(payload: Buffer, key: bytes) -> bytes | bytearray:

@@ -316,8 +316,7 @@ def not_an_upgrade(request: Request) -> HandshakeError:
 
 def upgrade_required(reason: str) -> HandshakeError:
     """Return the answer that tells a client what to speak (RFC 6455 §4.4)."""
-    fields = {"Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
-    return HandshakeError(426, reason, fields)
+    return HandshakeError(426, reason, {"Upgrade": "websocket", "Sec-WebSocket-Version": "13"})
 
 
 def choose_subprotocol(request: Request, supported: Sequence[str]) -> str | None:
