@@ -123,10 +123,12 @@ def test_who_is_typing(server: Server, link: Callable[[Server], Link], visit: Vi
     ann.composer.press("Enter")
     expect(bob.message("I am going to")).to_be_visible()
     expect(typing).to_be_hidden()
+    expect(ann.sent("I am going to")).to_be_visible()
     wire.freeze()
     ann.say("say more")
     ann.composer.press_sequentially("or not")  # before the last message is back
     wire.restore()
+    expect(bob.message("say more")).to_be_visible()
     expect(typing).to_be_visible()
     expect(typing).to_be_hidden(timeout=15_000)
     expect(ann.page.get_by_text("is typing")).to_be_hidden()
