@@ -42,9 +42,9 @@ MONITOR_INTERVAL = 0.005
 IDLE_LOOKS = 20
 """Looks at an idle leader after which the monitor sleeps until the next callback."""
 SLOW_TURNS = 5
-"""With fewer sources served than this between two looks at a batch, callbacks are blocking."""
-COMPUTING_LOOKS = 10
-"""Callbacks that compute may go on for so many looks: workers would be no faster."""
+"""With fewer sources served than this between two looks at a batch, callbacks take long."""
+COMPUTING_SECONDS = 0.025
+"""So long those of a batch may compute: under the GIL, a worker would seldom be faster."""
 EAGER_TURNS = 64
 """Quick callbacks in workers after which the leader runs them itself again."""
 SLOW_SECONDS = 0.002
@@ -226,7 +226,8 @@ class Loop:
         """Poll and serve until the loop stops, or return the source that the lead was lost with."""
         lead: list[Event] = []
         self._lead = lead
-        with suppress(AttributeError, OSError):  # not every system tells
+        self._clock = 0
+        with suppress(AttributeError, OSError):  # not every system has one
             self._clock = time.pthread_getcpuclockid(threading.get_ident())
         timers, resumed, wait = self._timers, self._resumed, self._poller.wait
         while not self._stopped:
@@ -343,8 +344,8 @@ class Loop:
     # The monitor
 
     def _watch(self) -> None:
-        batch = turn = quiet = looks = 0
-        used = 0.0
+        batch = turn = quiet = 0
+        now = since = used = 0.0
         while not self._stopped:
             if quiet >= IDLE_LOOKS:
                 self._dozing = True
@@ -354,12 +355,12 @@ class Loop:
                 self._dozing = False
             time.sleep(MONITOR_INTERVAL)
             lasting = batch == self._batch and not self._polling
-            before = used
+            looked, now, before = now, time.monotonic(), used
             with suppress(OSError):  # that thread has ended
                 used = time.clock_gettime(self._clock) if self._clock else 0.0
-            computing = used - before > MONITOR_INTERVAL / 4
-            looks = looks + (1 if computing else COMPUTING_LOOKS) if lasting else 0
-            stuck = looks >= COMPUTING_LOOKS and self._turn - turn < SLOW_TURNS
+            since = since if lasting else now
+            computing = used - before > (now - looked) / 2 and now - since < COMPUTING_SECONDS
+            stuck = lasting and not computing and self._turn - turn < SLOW_TURNS
             self._hurry = lasting
             busy = lasting or turn != self._turn or self._short_of_threads
             quiet = 0 if busy else quiet + 1
@@ -467,6 +468,7 @@ class Loop:
 
     def _work(self, source: Any) -> None:
         """Run the callbacks for a source's inbox; as one of `_workers`, which it then leaves."""
+        computed = time.thread_time if self._clock else lambda: 0.0
         slow: bool | None = None  # whether the last callback was; None before the first
         while True:
             with self._work_lock:
@@ -481,9 +483,10 @@ class Loop:
                     self._set_eager(self._eager)
                     break
                 event = source.inbox.popleft()
-            started = time.monotonic() - 2 * time.thread_time()
+            started, before = time.monotonic(), computed()
             self._run(source, event)
-            slow = time.monotonic() - 2 * time.thread_time() - started > SLOW_SECONDS
+            elapsed, used = time.monotonic() - started, computed() - before
+            slow = elapsed - used > max(SLOW_SECONDS, used) or elapsed > 2 * COMPUTING_SECONDS
         if source.inbox is None and source.events is not None:
             self.resume(source)
 

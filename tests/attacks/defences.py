@@ -291,6 +291,10 @@ DEFENCES = [  # test, then the mutations that take its defence out: module, text
         ONE_LEADER,
     ),
     (
+        "live/test_threads.py::test_a_callback_that_computes_for_long_delays_no_other_client",
+        ("loop", " and now - since < COMPUTING_SECONDS", ""),
+    ),
+    (
         "test_application.py::test_thread_exhaustion",
         (
             "loop",

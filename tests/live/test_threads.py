@@ -374,24 +374,26 @@ def test_a_callback_that_blocks_at_the_end_of_a_long_batch_is_noticed(serve, gat
     assert other.recv() == "x"
 
 
-def compute(seconds):
-    """Use the processor for so long."""
-    end = time.thread_time() + seconds
-    while time.thread_time() < end:
-        pass
+@pytest.fixture(params=[(1, False), (0.25, True), (0, True), (None, True)])
+def blocks(request, monkeypatch):
+    """Whether callbacks block; they compute for a share of the time, None where nobody can tell."""
+    share, blocks = request.param
+
+    def clock_id(thread):
+        if share is None:
+            raise OSError
+        return 1
+
+    monkeypatch.setattr(time, "pthread_getcpuclockid", clock_id, raising=False)
+    for clock in ("clock_gettime", "thread_time"):
+        monkeypatch.setattr(time, clock, lambda *_: (share or 0) * time.monotonic(), raising=False)
+    return blocks
 
 
-either_work = pytest.mark.parametrize("work, blocks", [(compute, False), (time.sleep, True)])
-
-
-@either_work
-@pytest.mark.skipif(
-    not hasattr(time, "pthread_getcpuclockid"), reason="the system doesn't tell the two apart"
-)
-def test_the_lead_is_lost_by_blocking(serve, monkeypatch, work, blocks):
-    monkeypatch.setattr("ws.loop.MONITOR_INTERVAL", 0.1)  # much, for when others compute as well
+def test_the_lead_is_lost_by_blocking(serve, blocks, monkeypatch):
+    monkeypatch.setattr("ws.loop.COMPUTING_SECONDS", DEADLINE)
     serving = serve()
-    serving.server.onmessage(lambda client, message: work(0.35))
+    serving.server.onmessage(lambda client, message: time.sleep(0.1))
     peer, _ = serving.connect()
     peer.send("x")
     eventually(lambda: serving.server.stats()["messages_in"] == 1)
@@ -400,24 +402,30 @@ def test_the_lead_is_lost_by_blocking(serve, monkeypatch, work, blocks):
     assert serving.server._loop._inline is not blocks
 
 
-@either_work
-def test_workers_keep_callbacks_that_block(serve, monkeypatch, work, blocks):
-    monkeypatch.setattr("ws.loop.MONITOR_INTERVAL", 0.1)
-    monkeypatch.setattr("ws.loop.EAGER_TURNS", 3)
+def test_workers_keep_callbacks_that_block(serve, blocks, monkeypatch):
+    monkeypatch.setattr("ws.loop.COMPUTING_SECONDS", DEADLINE)
+    monkeypatch.setattr("ws.loop.EAGER_TURNS", 5)
     serving = serve()
-    serving.server.onmessage(lambda client, message: work(0.005))
-    serving.server._loop._set_eager(3)
+    loop = serving.server._loop
+    inline = []
+
+    @serving.server.onmessage
+    def record(client, message):
+        inline.append(loop._inline)
+        time.sleep(0.005)
+
+    loop._set_eager(5)
     peer, _ = serving.connect()
     peer.send_frames(*[wsclient.frame(wsclient.TEXT, b"x")] * 50, wsclient.close_frame())
     assert peer.recv() == (1000, "")
-    assert serving.server._loop._inline is not blocks
+    assert any(inline) is not blocks
 
 
 def test_a_callback_that_computes_for_long_delays_no_other_client(serve, gate):
     serving = serve()
 
     @serving.server.onmessage
-    def compute(client, message):
+    def spin(client, message):
         while message == "compute" and not gate.is_set():
             pass
         serving.server.send(client, message)
