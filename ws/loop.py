@@ -42,13 +42,15 @@ MONITOR_INTERVAL = 0.005
 IDLE_LOOKS = 20
 """Looks at an idle leader after which the monitor sleeps until the next callback."""
 SLOW_TURNS = 5
-"""With fewer sources served than this between two looks at a batch, callbacks take long."""
-COMPUTING_SECONDS = 0.025
-"""So long those of a batch may compute: under the GIL, a worker would seldom be faster."""
+"""With fewer sources served than this between two looks at a batch, callbacks are blocking."""
+MANY = 64
+"""Clients; one that sends to so many isn't blocking, and a worker's writes leave one by one."""
 EAGER_TURNS = 64
 """Quick callbacks in workers after which the leader runs them itself again."""
 SLOW_SECONDS = 0.002
 """A callback that blocks for longer than this, and than it computes, is not quick."""
+LONG_SECONDS = 0.05
+"""Nor is one that takes longer, whatever it does; and a broadcast keeps the lead no longer."""
 TURN_EVENTS = 64
 """Events of one source that are handled before the others have their turn."""
 READ_AHEAD = 16
@@ -129,6 +131,8 @@ class Loop:
         self._run, self._threads = run, threads
         self.more = False
         """Whether the leader has more input of one read to process: writes wait for its end."""
+        self.broadcasting = False
+        """Whether a message was sent to MANY since the last poll; set by who does."""
         self.corked: deque[Any] = deque()
         """The sources with such writes; `on_writable` is called for each, soon."""
 
@@ -151,7 +155,6 @@ class Loop:
         self._stopped = False
 
         self._lead: list[Event] = []
-        self._clock = 0  # tells how long the leader has computed; 0: there is none
         self._batch = self._turn = 0  # polls, and sources served with callbacks, so far
         self._serving: tuple[Any, Any] = (None, None)
         self._hurry = False  # one turn takes long already, by inflating, say
@@ -226,9 +229,6 @@ class Loop:
         """Poll and serve until the loop stops, or return the source that the lead was lost with."""
         lead: list[Event] = []
         self._lead = lead
-        self._clock = 0
-        with suppress(AttributeError, OSError):  # not every system has one
-            self._clock = time.pthread_getcpuclockid(threading.get_ident())
         timers, resumed, wait = self._timers, self._resumed, self._poller.wait
         while not self._stopped:
             self._polling = True
@@ -238,6 +238,7 @@ class Loop:
             ready = wait(0 if resumed or timeout < 0 else timeout)
             self._polling = False
             self._batch += 1
+            self.broadcasting = False
             now = time.monotonic()
             if now >= timers.due:
                 self._expire(now)
@@ -345,7 +346,7 @@ class Loop:
 
     def _watch(self) -> None:
         batch = turn = quiet = 0
-        now = since = used = 0.0
+        since = 0.0
         while not self._stopped:
             if quiet >= IDLE_LOOKS:
                 self._dozing = True
@@ -355,12 +356,10 @@ class Loop:
                 self._dozing = False
             time.sleep(MONITOR_INTERVAL)
             lasting = batch == self._batch and not self._polling
-            looked, now, before = now, time.monotonic(), used
-            with suppress(OSError):  # that thread has ended
-                used = time.clock_gettime(self._clock) if self._clock else 0.0
+            now = time.monotonic()
             since = since if lasting else now
-            computing = used - before > (now - looked) / 2 and now - since < COMPUTING_SECONDS
-            stuck = lasting and not computing and self._turn - turn < SLOW_TURNS
+            stuck = lasting and self._turn - turn < SLOW_TURNS
+            stuck = stuck and not (self.broadcasting and now - since < LONG_SECONDS)
             self._hurry = lasting
             busy = lasting or turn != self._turn or self._short_of_threads
             quiet = 0 if busy else quiet + 1
@@ -468,7 +467,6 @@ class Loop:
 
     def _work(self, source: Any) -> None:
         """Run the callbacks for a source's inbox; as one of `_workers`, which it then leaves."""
-        computed = time.thread_time if self._clock else lambda: 0.0
         slow: bool | None = None  # whether the last callback was; None before the first
         while True:
             with self._work_lock:
@@ -483,10 +481,10 @@ class Loop:
                     self._set_eager(self._eager)
                     break
                 event = source.inbox.popleft()
-            started, before = time.monotonic(), computed()
+            started, before = time.monotonic(), time.thread_time()
             self._run(source, event)
-            elapsed, used = time.monotonic() - started, computed() - before
-            slow = elapsed - used > max(SLOW_SECONDS, used) or elapsed > 2 * COMPUTING_SECONDS
+            elapsed, computed = time.monotonic() - started, time.thread_time() - before
+            slow = elapsed - computed > max(SLOW_SECONDS, computed) or elapsed > LONG_SECONDS
         if source.inbox is None and source.events is not None:
             self.resume(source)
 

@@ -26,7 +26,7 @@ from .handshake import accept, check_host, check_upgrade, choose_subprotocol
 from .handshake import not_an_upgrade, parse_extensions, parse_hosts
 from .limits import Limits
 from .listen import Listener, ProxiedConnection, bind, bind_unix
-from .loop import DECIDE, GONE, LONGEST_POLL, OPENED, REQUEST, Loop, Source
+from .loop import DECIDE, GONE, LONGEST_POLL, MANY, OPENED, REQUEST, Loop, Source
 from .protocol import FAIL, Event
 from .proxy import Proxies
 
@@ -254,6 +254,8 @@ class WSServer:
         """
         outgoing = Outgoing(message, compress)
         clients = self._targets(to, exclude)
+        if len(clients) >= MANY:
+            self._loop.broadcasting = True
         plain, accepted = outgoing.plain, 0
         for connection in [client._connection for client in clients]:
             if connection.deflate is None:

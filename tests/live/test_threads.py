@@ -374,36 +374,45 @@ def test_a_callback_that_blocks_at_the_end_of_a_long_batch_is_noticed(serve, gat
     assert other.recv() == "x"
 
 
-@pytest.fixture(params=[(1, False), (0.25, True), (0, True), (None, True)])
-def blocks(request, monkeypatch):
-    """Whether callbacks block; they compute for a share of the time, None where nobody can tell."""
-    share, blocks = request.param
-
-    def clock_id(thread):
-        if share is None:
-            raise OSError
-        return 1
-
-    monkeypatch.setattr(time, "pthread_getcpuclockid", clock_id, raising=False)
-    for clock in ("clock_gettime", "thread_time"):
-        monkeypatch.setattr(time, clock, lambda *_: (share or 0) * time.monotonic(), raising=False)
-    return blocks
-
-
-def test_the_lead_is_lost_by_blocking(serve, blocks, monkeypatch):
-    monkeypatch.setattr("ws.loop.COMPUTING_SECONDS", DEADLINE)
+@pytest.mark.parametrize(("many", "kept"), [(1, True), (2, False)])
+def test_a_callback_that_sends_to_many_keeps_the_lead(serve, monkeypatch, many, kept):
+    monkeypatch.setattr("ws.server.MANY", many)
+    monkeypatch.setattr("ws.loop.LONG_SECONDS", DEADLINE)
     serving = serve()
-    serving.server.onmessage(lambda client, message: time.sleep(0.1))
+    inline = queue.Queue()
+
+    @serving.server.onmessage
+    def sendall(client, message):
+        serving.server.sendall(message)
+        time.sleep(0.1)
+        inline.put(serving.server._loop._inline)
+
     peer, _ = serving.connect()
     peer.send("x")
-    eventually(lambda: serving.server.stats()["messages_in"] == 1)
-    peer.send_frames(wsclient.close_frame())
-    assert peer.recv() == (1000, "")
-    assert serving.server._loop._inline is not blocks
+    assert inline.get(timeout=DEADLINE) is kept
 
 
-def test_workers_keep_callbacks_that_block(serve, blocks, monkeypatch):
-    monkeypatch.setattr("ws.loop.COMPUTING_SECONDS", DEADLINE)
+def test_a_broadcast_keeps_the_lead_only_so_long(serve, gate, monkeypatch):
+    monkeypatch.setattr("ws.server.MANY", 1)
+    serving = serve()
+
+    @serving.server.onmessage
+    def spin(client, message):
+        serving.server.sendall(message)
+        while message == "spin" and not gate.is_set():
+            pass
+
+    busy, other = serving.connect()[0], serving.connect()[0]
+    busy.send("spin")
+    assert other.recv() == "spin"
+    other.send("x")
+    assert other.recv() == "x"
+
+
+@pytest.mark.parametrize(("share", "blocks"), [(1, False), (0.25, True), (0, True)])
+def test_workers_keep_callbacks_that_block(serve, monkeypatch, share, blocks):
+    """share: of the time that a callback takes, how much it computes."""
+    monkeypatch.setattr(time, "thread_time", lambda: share * time.monotonic())
     monkeypatch.setattr("ws.loop.EAGER_TURNS", 5)
     serving = serve()
     loop = serving.server._loop
@@ -419,24 +428,6 @@ def test_workers_keep_callbacks_that_block(serve, blocks, monkeypatch):
     peer.send_frames(*[wsclient.frame(wsclient.TEXT, b"x")] * 50, wsclient.close_frame())
     assert peer.recv() == (1000, "")
     assert any(inline) is not blocks
-
-
-def test_a_callback_that_computes_for_long_delays_no_other_client(serve, gate):
-    serving = serve()
-
-    @serving.server.onmessage
-    def spin(client, message):
-        while message == "compute" and not gate.is_set():
-            pass
-        serving.server.send(client, message)
-
-    busy, other = serving.connect()[0], serving.connect()[0]
-    busy.send("compute")
-    eventually(lambda: serving.server.stats()["messages_in"] == 1)
-    other.send("x")
-    assert other.recv() == "x"
-    gate.set()
-    assert busy.recv() == "compute"
 
 
 def test_parsing_that_takes_long_lets_others_in_between(serve, monkeypatch):
