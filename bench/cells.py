@@ -118,7 +118,7 @@ def _broadcast(size: int, clients: int, in_flight: int, deaf: bool) -> Cell:
         mode="broadcast",
         deaf=deaf,
         metric=DELIVERIES,
-        peers=WITH_BARE if size < KIB and not deaf else ALL,
+        peers=ALL if deaf else WITH_BARE,
     )
 
 

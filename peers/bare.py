@@ -30,6 +30,7 @@ def serve(options: Options) -> None:
         for descriptor, _ in poller.poll():
             if descriptor == listener.fileno():
                 client, _ = listener.accept()
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 waiting[client.fileno()] = client
                 poller.register(client, select.EPOLLIN)
                 continue

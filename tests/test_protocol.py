@@ -445,3 +445,9 @@ def test_much_work_leaves_the_others_a_turn():
     flood = masked(CONT) * (3 * PAUSE_WORK // FRAGMENT_WORK)
     events = feed(Protocol(), masked(TEXT) + flood + masked(F_CONT, b"."))
     assert events == [(PAUSE, "")] * 3 + [(TEXT, ".")]
+
+
+def test_small_frames_that_grow_are_much_work():
+    bomb = masked(FIN | RSV1 | BINARY, squeeze(bytes(PAUSE_WORK)))
+    events = feed(compressed(max_message_size=PAUSE_WORK), bomb * 3)
+    assert events == [(BINARY, bytes(PAUSE_WORK)), (PAUSE, "")] * 3

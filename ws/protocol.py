@@ -27,12 +27,12 @@ Event = Tuple[int, Any]
 and FAIL, either of which is the last event of a connection, and '' for PAUSE."""
 
 _TEXT_MESSAGE, _BINARY_MESSAGE = FIN | TEXT, FIN | BINARY  # first bytes of whole messages
+_WHOLE = frozenset((_TEXT_MESSAGE, _BINARY_MESSAGE))
 _FIRST_BYTES = frozenset(
     (CONT, TEXT, BINARY, *(FIN | opcode for opcode in (CONT, TEXT, BINARY, CLOSE, PING, PONG)))
 )
-_COMPRESSED_FIRST_BYTES = frozenset(
-    fin | RSV1 | opcode for fin in (0, FIN) for opcode in (TEXT, BINARY)
-)
+_COMPRESSED_WHOLE = frozenset(RSV1 | first for first in _WHOLE)
+_COMPRESSED_FIRST_BYTES = _COMPRESSED_WHOLE | {RSV1 | TEXT, RSV1 | BINARY}
 _from_bytes = int.from_bytes
 
 
@@ -46,8 +46,8 @@ class Protocol:
 
     __slots__ = (
         "_character _compressed _deflate _fin _first_bytes _fragments _key _longest_whole _message "
-        "_opcode _pending _remaining _size _work close_sent done max_fragments max_message_size "
-        "more"
+        "_opcode _pending _remaining _size _whole _work close_sent done max_fragments "
+        "max_message_size more"
     ).split()
 
     def __init__(self, max_message_size: int = 1 << 20, max_fragments: int = 1 << 17) -> None:
@@ -56,6 +56,7 @@ class Protocol:
         # Payload of a message that may come whole; -1 inside another one, and when closing.
         self._longest_whole = max_message_size
         self._first_bytes = _FIRST_BYTES  # those that a frame may begin with
+        self._whole = _WHOLE  # and those of a message in one frame
         self._deflate: Deflate | None = None
         self.more = False
         """Whether bytes that came with the last event are still to be parsed."""
@@ -78,6 +79,7 @@ class Protocol:
         """Let messages be compressed, as was agreed on (RFC 7692 §6)."""
         self._deflate = deflate
         self._first_bytes = _FIRST_BYTES | _COMPRESSED_FIRST_BYTES
+        self._whole = _WHOLE | _COMPRESSED_WHOLE
 
     def feed(self, data: bytes) -> Iterator[Event]:
         """Parse *data* and yield its events, each as soon as it is known.
@@ -112,41 +114,43 @@ class Protocol:
                     if length < (126 if start - position == 8 else 65536) or length >> 63:
                         raise _length_error(length)
                 stop = start + length
-                if (  # a message in one frame, as most are: the rest could do it, but slower
-                    (first == _TEXT_MESSAGE or first == _BINARY_MESSAGE)  # noqa: PLR1714, SIM109
-                    and stop <= end
-                    and 0 <= length <= self._longest_whole
-                ):
+                # A message in one frame, as most are: the rest could do it, but slower.
+                if first in self._whole and stop <= end and 0 <= length <= self._longest_whole:
                     payload = unmask(data[start:stop], data[start - 4 : start])
                     position = stop
                     self.more = stop < end
                     if first == _TEXT_MESSAGE:
                         yield TEXT, payload.decode()
-                    else:
+                        continue
+                    if first == _BINARY_MESSAGE:
                         yield BINARY, bytes(payload)
-                    continue
-                self._check_first(first, length)
-                control = first & 0x08
-                if not control:
-                    self._check_frame(first, length)
-                if end < (stop if control else start):
-                    break
-                position = stop
-                self.more = stop < end
-                if control:
-                    payload = bytes(unmask(data[start:stop], data[start - 4 : start]))
-                    self.done = first == FIN | CLOSE
-                    yield (CLOSE, parse_close(payload)) if self.done else (first & 0x0F, payload)
-                    if self.done:
-                        return
+                        continue
+                    payload = self._inflate(payload, self.max_message_size, True)
+                    yield (TEXT, payload.decode()) if first & TEXT else (BINARY, payload)
                 else:
+                    self._check_first(first, length)
+                    control = first & 0x08
+                    if not control:
+                        self._check_frame(first, length)
+                    if end < (stop if control else start):
+                        break
+                    position = stop
+                    self.more = stop < end
+                    if control:
+                        payload = bytes(unmask(data[start:stop], data[start - 4 : start]))
+                        self.done = first == FIN | CLOSE
+                        if self.done:
+                            yield CLOSE, parse_close(payload)
+                            return
+                        yield first & 0x0F, payload
+                        continue
                     self._begin(first, length, data[start - 4 : start])
                     event = self._append(memoryview(data)[start:stop])
                     if event and not self.close_sent:
                         yield event
-                    if self._work >= PAUSE_WORK:
-                        self._work = 0
-                        yield PAUSE, ""
+                if self._work >= PAUSE_WORK:
+                    self._work = 0
+                    yield PAUSE, ""
             if position < end:
                 self._pending = data[position:]
             self.more = False
@@ -215,13 +219,11 @@ class Protocol:
         self._remaining -= len(masked)
         complete = self._fin and not self._remaining
         payload: Any = unmask(masked, self._key)
-        if self._compressed and self._deflate:
-            room = self.max_message_size - self._size
-            payload = self._deflate.inflate(payload, room, complete)
-            if len(payload) > room:
-                raise ProtocolError(TOO_BIG, f"message of over {self.max_message_size} bytes")
+        if self._compressed:
+            payload = self._inflate(payload, self.max_message_size - self._size, complete)
+        else:
+            self._work += len(payload) + FRAGMENT_WORK
         self._size += len(payload)
-        self._work += len(payload) + FRAGMENT_WORK
         if self._opcode == TEXT:
             payload = self._decode(payload, complete)
         if payload:
@@ -236,6 +238,15 @@ class Protocol:
         turn = len(masked) & 3
         self._key = self._key[turn:] + self._key[:turn]
         return None
+
+    def _inflate(self, payload: Buffer, room: int, complete: bool) -> bytes:
+        """Inflate the next part of a message, which may have *room* bytes more."""
+        assert self._deflate
+        inflated = self._deflate.inflate(payload, room, complete)
+        if len(inflated) > room:
+            raise ProtocolError(TOO_BIG, f"message of over {self.max_message_size} bytes")
+        self._work += len(inflated) + FRAGMENT_WORK
+        return inflated
 
     def _decode(self, payload: Buffer, final: bool) -> str:
         """Return the next part of a text, but for a character of which not all has come."""

@@ -227,11 +227,7 @@ DEFENCES = [  # test, then the mutations that take its defence out: module, text
     ("test_messages.py::test_bomb", ("deflate", "(data, room + 1)", "(data)")),
     (
         "test_messages.py::test_bomb_in_fragments",
-        (
-            "protocol",
-            "room = self.max_message_size - self._size",
-            "room = self.max_message_size",
-        ),
+        ("protocol", "self.max_message_size - self._size", "self.max_message_size"),
         ("protocol", "size = length if first_frame else length + self._size", "size = length"),
     ),
     ("test_messages.py::test_bombs_within_the_limit", UNFAIR, ONE_LEADER),
@@ -247,7 +243,11 @@ DEFENCES = [  # test, then the mutations that take its defence out: module, text
     ),
     (
         "test_messages.py::test_close_flood",
-        ("protocol", "                    if self.done:\n                        return\n", ""),
+        (
+            "protocol",
+            "parse_close(payload)\n                            return",
+            "parse_close(payload)\n                            continue",
+        ),
         ("server", "if client not in self._clients:  #", "if False:  #"),
         (
             "server",
