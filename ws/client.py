@@ -22,7 +22,11 @@ from .poll import READ, WRITE
 from .protocol import Event, Protocol
 
 CHUNK = 1 << 16
-"""Bytes that one system call reads, or writes out of several frames."""
+"""Bytes that one system call writes, out of several frames."""
+RECORD = 1 << 14
+"""Bytes that one system call reads; TLS gives no more."""
+READ_SIZE = 1 << 18
+"""Bytes that are read at most behind a full RECORD."""
 
 logger = logging.getLogger("ws")
 
@@ -138,7 +142,7 @@ class Connection(Source):
     def on_readable(self) -> Iterator[Event] | None:
         try:
             if not self._tls:
-                data = self.client.recv(CHUNK)
+                data = self.client.recv(RECORD)
             elif self.stage == TLS:
                 self._shake_hands()
                 return None
@@ -146,7 +150,9 @@ class Connection(Source):
                 data = socket.socket.recv(self.client, CHUNK)
             else:
                 with self.lock:
-                    data = self.client.recv(CHUNK)
+                    data = self.client.recv(RECORD)
+            if len(data) == RECORD and self.stage != LINGER:
+                data = self._read_on(data)
         except (BlockingIOError, ssl.SSLWantReadError):
             return None
         except (OSError, ValueError):
@@ -161,6 +167,14 @@ class Connection(Source):
             return iter(((GONE, None),))
         self.drop()
         return None
+
+    def _read_on(self, data: bytes) -> bytes:
+        """Return *data* and what more has come: few large pieces are parsed faster."""
+        pieces, size = [data], RECORD if self._tls else READ_SIZE
+        with self.lock, suppress(OSError, ValueError):  # the next read finds out
+            while len(pieces[-1]) == RECORD and len(pieces) <= READ_SIZE // RECORD:
+                pieces.append(self.client.recv(size))
+        return b"".join(pieces)
 
     def _shake_hands(self) -> None:
         """Go on with the TLS handshake."""
@@ -409,18 +423,13 @@ class Connection(Source):
             queue.clear()
             self.queued = self._held_size
             self.cut("connection lost")
-        if queue or self._blocked:
-            self._block()
+        if bool(queue) is not self._blocked:  # else the loop tells already, or need not
+            self._blocked = not self._blocked
+            self.loop.poll(self, *((WRITE, 0) if self._blocked else (0, WRITE)))
         if self._space:
             self._space.notify_all()
         if self.stage == LINGER and not queue:
             self._half_close()
-
-    def _block(self) -> None:
-        """Have the loop tell when there is room, if something waits for that."""
-        if bool(self._queue) is not self._blocked:
-            self._blocked = not self._blocked
-            self.loop.poll(self, *((WRITE, 0) if self._blocked else (0, WRITE)))
 
     def _gather(self) -> Buffer:
         """Make the queue's front, and return, what one system call shall take.
@@ -429,7 +438,7 @@ class Connection(Source):
         """
         queue = self._queue
         size, taken = len(queue[0]), 1
-        if self._tls and size > CHUNK:
+        if self._tls and size > 2 * CHUNK:  # two, or the rest could be tiny
             whole = memoryview(queue[0])
             queue[:1] = whole[:CHUNK], whole[CHUNK:]
         elif self.queued - self._held_size <= CHUNK:
@@ -461,8 +470,7 @@ class Connection(Source):
                 continue
             remaining = deadline - time.monotonic()
             if remaining <= 0:
-                to_blame = fragment or not self._held
-                if to_blame and (wait or self.limits.slow_client == "close"):
+                if (fragment or not self._held) and (wait or self.limits.slow_client == "close"):
                     self.cut(f"took too long to read: {self.queued} bytes were waiting for it")
                 return False
             if self._space is None:
@@ -483,9 +491,8 @@ class Connection(Source):
             self._checkpoint = self.bytes_in, self.bytes_out
             self.loop.schedule(self, now + self.limits.ping_timeout)
         else:
-            heard, written = self._checkpoint
-            heard = self.bytes_in > heard or not self.interest & READ
-            written = self.bytes_out > written
+            heard = self.bytes_in > self._checkpoint[0] or not self.interest & READ
+            written = self.bytes_out > self._checkpoint[1]
             if self.queued and not written:
                 self.cut("nothing could be written to it in time")
             elif not heard and not self.queued:

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import select
 import socket
 import threading
 import time
@@ -33,7 +34,7 @@ from contextlib import suppress
 from typing import Any, Callable, Iterator
 
 from .frames import BINARY, CLOSE, PING, PONG
-from .poll import READ, WRITE, make_poller
+from .poll import READ, WRITE, EpollPoller, Poller
 from .protocol import FAIL, PAUSE, Event, Protocol
 from .timers import Timers
 
@@ -136,7 +137,7 @@ class Loop:
         self.corked: deque[Any] = deque()
         """The sources with such writes; `on_writable` is called for each, soon."""
 
-        self._poller = make_poller()
+        self._poller = EpollPoller() if hasattr(select, "epoll") else Poller()
         self._interest_lock = threading.Lock()  # guards the interest of all sources
         self._polling = self._closed = False
         self._timers = Timers()

@@ -70,10 +70,4 @@ class EpollPoller(Poller):
 
 def _mask(event: int) -> int:
     """Return READ and WRITE for what epoll reports; an error is for both."""
-    read = READ if event & ~select.EPOLLOUT else 0
-    return read | WRITE if event & ~select.EPOLLIN else read
-
-
-def make_poller() -> Poller:
-    """Return the fastest there is here."""
-    return EpollPoller() if hasattr(select, "epoll") else Poller()
+    return (READ if event & ~select.EPOLLOUT else 0) | (WRITE if event & ~select.EPOLLIN else 0)

@@ -275,7 +275,7 @@ DEFENCES = [  # test, then the mutations that take its defence out: module, text
             "data[i::4].translate(_XOR_TABLES[octet])",
             "bytes(masked ^ octet for masked in data[i::4])",
         ),
-        ("client", "CHUNK = 1 << 16", "CHUNK = 1 << 24"),
+        ("client", "RECORD = 1 << 14", "RECORD = 1 << 24"),
     ),
     ("test_messages.py::test_garbage", SUSPICIOUS),
     ("test_slow_peers.py::test_half_open_peers", MUTE),
