@@ -165,7 +165,7 @@ class Connection(Source):
         if OPEN <= self.stage <= CLOSING:
             self.loop.poll(self, remove=READ | WRITE)
             return iter(((GONE, None),))
-        self.drop()
+        self.drop(ended=self.stage == LINGER and not self._queue)
         return None
 
     def _read_on(self, data: bytes) -> bytes:
@@ -350,8 +350,8 @@ class Connection(Source):
             self.events = iter(((GONE, None),))
             self.loop.resume(self)
 
-    def drop(self) -> None:
-        """Close the descriptor. For the leader, or once nothing more will be read."""
+    def drop(self, ended: bool = False) -> None:
+        """Close the descriptor, and TCP unless it *ended*. For the leader, or after all reading."""
         with self.lock:
             if self.stage == DEAD:
                 return
@@ -362,8 +362,9 @@ class Connection(Source):
             if self._space:
                 self._space.notify_all()
             self.loop.forget(self)
-            with suppress(OSError):  # closing doesn't end TCP while a forked child has a copy
-                socket.socket.shutdown(self.client, socket.SHUT_RDWR)
+            if not ended:  # closing doesn't end TCP while a forked child has a copy
+                with suppress(OSError):
+                    socket.socket.shutdown(self.client, socket.SHUT_RDWR)
             self.client.close()
         self._dropped(self)
 

@@ -26,6 +26,7 @@ _SINGLETONS = frozenset(
 )
 _OWN = frozenset("connection content-length transfer-encoding sec-websocket-accept".split())
 _OWN_101 = _OWN | {"upgrade", "sec-websocket-extensions", "sec-websocket-protocol"}
+_PHRASES = {int(status): status.phrase for status in http.HTTPStatus}
 _BODILESS = (101, 204, 205, 304)  # RFC 9110 §8.6, §15
 _PORTS = {"http": "80", "ws": "80", "https": "443", "wss": "443"}
 
@@ -47,6 +48,9 @@ class Headers(Mapping[str, str]):
 
     def __getitem__(self, name: str) -> str:
         return self._fields[name.lower()]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self._fields.get(name.lower(), default)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._fields)
@@ -191,7 +195,7 @@ class Head:
 def parse_request(head: bytes) -> Request:
     """Parse a request head without its empty line, strictly (RFC 9112 §3, §5)."""
     lines = head.decode("latin-1").split("\r\n")
-    if any(c in line for line in lines for c in "\r\n\0"):
+    if any(c in "".join(lines) for c in "\r\n\0"):
         raise HandshakeError(400, "control character in the request head")
     if len(lines) - 1 > MAX_FIELDS:
         raise HandshakeError(431, f"request of over {MAX_FIELDS} header fields")
@@ -220,7 +224,7 @@ def parse_request(head: bytes) -> Request:
         name, colon, value = line.partition(":")
         if not colon or not is_token(name):
             raise HandshakeError(400, "malformed header field")
-        if name.lower() in _SINGLETONS and name in headers:
+        if headers.get(name) is not None and name.lower() in _SINGLETONS:
             raise HandshakeError(400, f"repeated header field {name.lower()}")
         headers.add(name, value.strip(" \t"))
     host = headers.get("host", "").lower()
@@ -381,12 +385,9 @@ def basic_auth(
 
 
 def _head(status: int, fields: Mapping[str, str]) -> bytes:
-    try:
-        phrase = http.HTTPStatus(status).phrase
-    except ValueError:
-        phrase = ""
-    lines = [f"HTTP/1.1 {status} {phrase}", *(f"{name}: {fields[name]}" for name in fields)]
-    return "\r\n".join([*lines, "", ""]).encode("latin-1", "replace")
+    lines = "".join([f"{name}: {fields[name]}\r\n" for name in fields])
+    head = f"HTTP/1.1 {status} {_PHRASES.get(status, '')}\r\n{lines}\r\n"
+    return head.encode("latin-1", "replace")
 
 
 def is_token(name: str) -> bool:

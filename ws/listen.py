@@ -9,7 +9,7 @@ import time
 from typing import Any, Callable, Iterator
 
 from . import proxy
-from .client import HEAD, TLS, Connection
+from .client import HEAD, TLS, Client, Connection, PlainClient
 from .loop import Loop, Source
 from .poll import READ
 from .protocol import Event
@@ -86,19 +86,20 @@ def _listen(family: int, address: Any, reuse_port: bool = False) -> socket.socke
 
 
 class Listener(Source):
-    """Accepts connections; admit(sock, address) gets each, warn(message, error) what fails."""
+    """Accepts connections; admit(client, address) gets each, warn(message, error) what fails."""
 
-    __slots__ = ("_admit", "_loop", "_sock", "_warn")
+    __slots__ = ("_admit", "_kind", "_loop", "_sock", "_warn")
 
     def __init__(
         self,
         sock: socket.socket,
         loop: Loop,
-        admit: Callable[[socket.socket, Any], None],
+        admit: Callable[[Client, Any], None],
         warn: Callable[..., None],
     ) -> None:
         super().__init__()
         self._sock, self._loop, self._admit, self._warn = sock, loop, admit, warn
+        self._kind = int(sock.family), int(sock.type), sock.proto  # a client has the same
         sock.setblocking(False)
         loop.poll(self, READ)
 
@@ -108,7 +109,8 @@ class Listener(Source):
     def on_readable(self) -> None:
         for _ in range(ACCEPTS):
             try:
-                sock, address = self._sock.accept()
+                descriptor, address = self._sock._accept()  # type: ignore[attr-defined]
+                client = PlainClient(*self._kind, descriptor)  # accept() would make a socket first
             except (BlockingIOError, ConnectionAbortedError):
                 return
             except OSError as error:  # no descriptors or memory left: wait for better times
@@ -117,9 +119,9 @@ class Listener(Source):
                 self._loop.schedule(self, time.monotonic() + PAUSE)
                 return
             try:
-                self._admit(sock, address)
+                self._admit(client, address)
             except (OSError, ValueError):  # it has gone already
-                sock.close()
+                client.close()
 
     def on_deadline(self, now: float) -> None:
         self._loop.poll(self, READ)

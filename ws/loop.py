@@ -212,7 +212,7 @@ class Loop:
         A source has one deadline, the last that was set. It is never early, and up to a
         sixteenth of a second late. Takes no lock, so even a signal handler may call it.
         """
-        self._timers.changes.append((source, deadline))
+        self._timers.changes[source] = deadline
         self._wake()
 
     def resume(self, source: Source) -> None:

@@ -69,5 +69,6 @@ class EpollPoller(Poller):
 
 
 def _mask(event: int) -> int:
-    """Return READ and WRITE for what epoll reports; an error is for both."""
-    return (READ if event & ~select.EPOLLOUT else 0) | (WRITE if event & ~select.EPOLLIN else 0)
+    """Return READ and WRITE for what epoll reports; an error that can't be read is for both."""
+    read = READ if event & ~select.EPOLLOUT else 0
+    return read if event & select.EPOLLIN and not event & select.EPOLLOUT else read | WRITE

@@ -17,7 +17,7 @@ from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Callable, Iterable, Sequence, Union
 
-from .client import OPEN, Client, Connection, PlainClient, TLSClient
+from .client import OPEN, Client, Connection, TLSClient
 from .deflate import Compression, Outgoing, negotiate
 from .frames import ABNORMAL, BINARY, CLOSE, GOING_AWAY, INTERNAL_ERROR, NORMAL, PING, PONG
 from .frames import Message, close_payload, encode, fragments
@@ -534,12 +534,12 @@ class WSServer:
 
     # Connections; the leader calls these
 
-    def _admit(self, sock: socket.socket, address: Any) -> None:
+    def _admit(self, client: Client, address: Any) -> None:
         """Take a new TCP connection in, unless there are too many."""
         ip, limits = _ip(address), self.limits
         if self._proxy_protocol and ip not in self._proxies:
             self._warn("%s refused; to let it in, pass trusted_proxies=[...]", ip or "unix")
-            sock.close()
+            client.close()
             return
         refusal, excess = self._excess(ip)
         over = len(self._connections) - limits.max_clients
@@ -547,18 +547,15 @@ class WSServer:
             self._warn("max_clients=%d reached, refusing %s", limits.max_clients, ip)
             refusal = HandshakeError(503, "too many connections")
         if max(over, excess) >= REFUSED_SPARE:
-            sock.close()
+            client.close()
             return
-        sock.setblocking(False)
-        if sock.family != getattr(socket, "AF_UNIX", None):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        client: Client
+        client.setblocking(False)
+        if client.family != getattr(socket, "AF_UNIX", None):
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._context:
             client = self._context.wrap_socket(  # type: ignore[assignment]
-                sock, server_side=True, do_handshake_on_connect=False
+                client, server_side=True, do_handshake_on_connect=False
             )
-        else:
-            client = PlainClient(sock.family, sock.type, sock.proto, sock.detach())
         client._address = address
         with self._lock:
             connection = self._connect(client, self._loop, limits, self._dropped)  # may raise

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections import deque
 from typing import Any, Iterator
 
 TICKS = 16
@@ -20,7 +19,7 @@ class Timers:
     def __init__(self) -> None:
         self.due = math.inf
         """The time (time.monotonic) at which to call `expired` next."""
-        self.changes: deque[tuple[Any, float | None]] = deque()
+        self.changes: dict[Any, float | None] = {}
         """What was scheduled since `apply`."""
         self._sources: dict[int, set[Any]] = {}  # by tick
         self._ticks: list[int] = []  # a heap of the keys of _sources
@@ -28,7 +27,7 @@ class Timers:
     def apply(self) -> None:
         """Take over what was scheduled."""
         while self.changes:
-            source, deadline = self.changes.popleft()
+            source, deadline = self.changes.popitem()
             if source.tick is not None:
                 self._sources[source.tick].discard(source)
                 source.tick = None

@@ -56,8 +56,8 @@ ONE_LEADER = ("loop", "if stuck and self._take_lead():", "if False:")
 FIELD_NAME = ("handshake", "if not colon or not is_token(name):", "if not colon:")
 LINE_ENDS = (
     "handshake",
-    r'for line in lines for c in "\r\n\0"):',
-    'for line in lines for c in ""):',
+    r'"".join(lines) for c in "\r\n\0"):',
+    '"".join(lines) for c in ""):',
 )
 NO_SIZE_LIMIT = ("protocol", "if size > self.max_message_size:", "if False:")
 FORGED = "test_opening.py::test_forged_request"
@@ -75,7 +75,7 @@ DEFENCES = [  # test, then the mutations that take its defence out: module, text
         f"{FORGED}[chunks to smuggle]",
         ("handshake", 'if "transfer-encoding" in headers or ', "if False and "),
     ),
-    (f"{FORGED}[two origins]", ("handshake", "in _SINGLETONS and name in headers:", "in ():")),
+    (f"{FORGED}[two origins]", ("handshake", "and name.lower() in _SINGLETONS:", "and False:")),
     (f"{FORGED}[bare newline]", LINE_ENDS),
     (f"{FORGED}[bare return]", LINE_ENDS),
     (f"{FORGED}[NUL]", LINE_ENDS),
@@ -336,7 +336,8 @@ DEFENCES = [  # test, then the mutations that take its defence out: module, text
         "test_faults.py::test_forked_child",
         (
             "client",
-            "has a copy\n                socket.socket.shutdown(self.client, socket.SHUT_RDWR)",
+            "has a copy\n                with suppress(OSError):\n"
+            "                    socket.socket.shutdown(self.client, socket.SHUT_RDWR)",
             "has a copy\n                pass",
         ),
     ),
