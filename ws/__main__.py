@@ -20,10 +20,7 @@ def main() -> int:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     try:
         server = WSServer(
-            arguments.host,
-            arguments.port,
-            arguments.cert,
-            arguments.key,
+            *(arguments.host, arguments.port, arguments.cert, arguments.key),
             origins=arguments.origin,
             compression=arguments.compress,
             max_message_size=64 << 20,

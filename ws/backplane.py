@@ -191,12 +191,9 @@ class RedisBackplane(Backplane):
         dropped: messages; outages: how often Redis went away.
         """
         with self._changed:
-            return {
-                "state": "away" if self._away else "up",
-                "latency": self._latency,
-                "buffered": self._buffered,
-                **self._totals,
-            }
+            state = "away" if self._away else "up"
+            now = {"state": state, "latency": self._latency, "buffered": self._buffered}
+            return {**now, **self._totals}
 
     def stop(self, timeout: float) -> None:
         deadline = time.monotonic() + timeout

@@ -254,9 +254,9 @@ def check_host(request: Request, hosts: Sequence[tuple[str, str]]) -> None:
     host = request.headers.get("host", "")
     name, port = _split_host(host, "443" if request.secure else "80")
     for listed, listed_port in hosts:
-        if listed_port in ("", port):
-            if name == listed or (listed[0] == "*" and name.endswith(listed[1:])):
-                return
+        named = name == listed or (listed[0] == "*" and name.endswith(listed[1:]))
+        if named and listed_port in ("", port):
+            return
     raise HandshakeError(421, f"host {host!a} is not served here")
 
 

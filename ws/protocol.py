@@ -112,7 +112,10 @@ class Protocol:
                         break
                     length = _from_bytes(data[position + 2 : start - 4], "big")
                     if length < (126 if start - position == 8 else 65536) or length >> 63:
-                        raise _length_error(length)
+                        what = (
+                            "with the top bit set" if length >> 63 else "not in its shortest form"
+                        )
+                        raise ProtocolError(PROTOCOL_ERROR, f"length {what}")
                 stop = start + length
                 # A message in one frame, as most are: the rest could do it, but slower.
                 if first in self._whole and stop <= end and 0 <= length <= self._longest_whole:
@@ -180,7 +183,15 @@ class Protocol:
     def _check_first(self, first: int, length: int) -> None:
         """Refuse a frame by its first two bytes; *length* is without the mask's bit."""
         if length < 0 or first not in self._first_bytes:
-            raise _header_error(first, length)
+            if first & 0x70:
+                what = "reserved bit set that no extension gives a meaning"
+            elif FIN | first not in _FIRST_BYTES:
+                what = f"reserved opcode {first & 0x0F:#x}"
+            elif first < FIN and first & 0x08:
+                what = "fragmented control frame"
+            else:
+                what = "frame from a client must be masked"
+            raise ProtocolError(PROTOCOL_ERROR, what)
         if length > MAX_CONTROL_PAYLOAD and first & 0x08:
             raise ProtocolError(PROTOCOL_ERROR, "control frame over 125 bytes")
 
@@ -258,20 +269,3 @@ class Protocol:
         if character[:1] == b"\xed" and character[1:] >= b"\xa0":
             raise UnicodeDecodeError("utf-8", character, 0, len(character), "a surrogate")
         return text
-
-
-def _length_error(length: int) -> ProtocolError:
-    """Say what is wrong with a length in 16 or 64 bits (RFC 6455 §5.2)."""
-    what = "with the top bit set" if length >> 63 else "not in its shortest form"
-    return ProtocolError(PROTOCOL_ERROR, f"length {what}")
-
-
-def _header_error(first: int, length: int) -> ProtocolError:
-    """Say what is wrong with the first two bytes of a frame."""
-    if first & 0x70:
-        return ProtocolError(PROTOCOL_ERROR, "reserved bit set that no extension gives a meaning")
-    if FIN | first not in _FIRST_BYTES:
-        return ProtocolError(PROTOCOL_ERROR, f"reserved opcode {first & 0x0F:#x}")
-    if first < FIN and first & 0x08:
-        return ProtocolError(PROTOCOL_ERROR, "fragmented control frame")
-    return ProtocolError(PROTOCOL_ERROR, "frame from a client must be masked")
