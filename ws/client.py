@@ -110,7 +110,6 @@ class Connection(Source):
     ) -> None:
         super().__init__()
         self.client, self.loop, self.limits, self._dropped = client, loop, limits, dropped
-        client._connection = self
         self._tls = isinstance(client, TLSClient)
         self.stage = TLS if self._tls else HEAD
         self.protocol = Protocol(limits.max_message_size, limits.max_fragments)
@@ -128,8 +127,9 @@ class Connection(Source):
         self._held_size = 0
         self._ping: Any = None  # payload and time of the last ping, until its pong
         self._checkpoint: Any = None  # bytes in and out at the last keepalive ping
+        loop.poll(self, READ)  # if it raises, this connection never was
         loop.schedule(self, time.monotonic() + limits.open_timeout)
-        loop.poll(self, READ)
+        client._connection = self
 
     def __repr__(self) -> str:
         return f"<connection from {self.client.getpeername()}>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import socket
@@ -11,6 +12,9 @@ import sys
 import pytest
 import wsclient
 from wsclient import WSClient, connect, eventually, request
+
+from ws.client import Connection
+from ws.loop import Loop
 
 
 def test_a_message_is_refused_by_its_declared_length(serve):
@@ -94,6 +98,25 @@ def test_far_too_many_connections_are_just_closed(serve, monkeypatch):
     assert len(serving.server._connections) <= 4
     kept.send("x")
     assert kept.recv() == "x"
+
+
+def test_a_connection_that_the_system_will_not_poll_never_was(serve, monkeypatch):
+    serving = serve(max_clients_per_address=1, open_timeout=0.1)
+    poll = Loop.poll
+    refusals = iter((True,))
+
+    def refuse_once(loop, source, *changes, **named):
+        if isinstance(source, Connection) and next(refusals, False):
+            raise OSError(errno.ENOSPC, "no more watches")
+        poll(loop, source, *changes, **named)
+
+    monkeypatch.setattr(Loop, "poll", refuse_once)
+    assert WSClient(serving.port).at_eof()
+    assert WSClient(serving.port).at_eof(), "its deadline is later than the first one's"
+    eventually(lambda: not serving.server._connections)
+    serving.connect()
+    with WSClient(serving.port, request()) as refused:
+        assert refused.status == 429
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX resource limits")
