@@ -115,6 +115,7 @@ class RedisBackplane(Backplane):
         options = self._redis.connection_pool.connection_kwargs
         self._address = str(options.get("path") or f"{options.get('host')}:{options.get('port')}")
         self._node = os.urandom(8)  # what its messages begin with
+        self._own_channel = f"{prefix}:node:{self._node.hex()}".encode()
         self._deliver: Callable[[Messages], Any]
         self._threads: list[threading.Thread] = []
         self._stopping = threading.Event()
@@ -379,18 +380,13 @@ class RedisBackplane(Backplane):
 
     # Names in Redis
 
-    @property
-    def _own_channel(self) -> bytes:
-        return f"{self._prefix}:node:{self._node.hex()}".encode()
-
     def _channel(self, room: str | None) -> bytes:
         name = f"{self._prefix}:all" if room is None else f"{self._prefix}:room:{room}"
         return name.encode(errors="surrogatepass")
 
     def _room(self, channel: bytes) -> str | None:
-        if channel == self._channel(None):
-            return None
-        return channel[len(self._channel("")) :].decode(errors="surrogatepass")
+        room = channel[len(self._channel("")) :].decode(errors="surrogatepass")
+        return None if channel == self._channel(None) else room
 
     def _key(self, room: str | None) -> bytes:
         """Return the name of the hash with each node's clients in the room."""

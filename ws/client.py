@@ -11,6 +11,7 @@ import struct
 import threading
 import time
 from contextlib import suppress
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator
 
 from .deflate import Deflate, Outgoing
@@ -151,8 +152,6 @@ class Connection(Source):
             else:
                 with self.lock:
                     data = self.client.recv(RECORD)
-            if len(data) == RECORD and self.stage != LINGER:
-                data = self._read_on(data)
         except (BlockingIOError, ssl.SSLWantReadError):
             return None
         except (OSError, ValueError):
@@ -160,7 +159,7 @@ class Connection(Source):
         if data:
             self.bytes_in += len(data)
             if OPEN <= self.stage <= CLOSING:
-                return self.protocol.feed(data)
+                return self._read_on(data) if len(data) == RECORD else self.protocol.feed(data)
             return self._read_head(data) if self.stage == HEAD else None
         if OPEN <= self.stage <= CLOSING:
             self.loop.poll(self, remove=READ | WRITE)
@@ -168,13 +167,20 @@ class Connection(Source):
         self.drop(ended=self.stage == LINGER and not self._queue)
         return None
 
-    def _read_on(self, data: bytes) -> bytes:
-        """Return *data* and what more has come: few large pieces are parsed faster."""
+    def _read_on(self, data: bytes) -> Iterator[Event]:
+        """Feed *data* and what more has come: few large pieces are parsed faster."""
         pieces, size = [data], RECORD if self._tls else READ_SIZE
-        with self.lock, suppress(OSError, ValueError):  # the next read finds out
-            while len(pieces[-1]) == RECORD and len(pieces) <= READ_SIZE // RECORD:
-                pieces.append(self.client.recv(size))
-        return b"".join(pieces)
+        try:
+            with self.lock:
+                while len(pieces[-1]) == RECORD and len(pieces) * size <= READ_SIZE:
+                    pieces.append(self.client.recv(size))
+        except (BlockingIOError, ssl.SSLWantReadError):
+            pass
+        except (OSError, ValueError):
+            pieces.append(b"")
+        self.bytes_in += sum(map(len, pieces[1:]))
+        events = self.protocol.feed(b"".join(pieces))
+        return events if pieces[-1] else chain(events, ((GONE, None),))  # TLS ends only once
 
     def _shake_hands(self) -> None:
         """Go on with the TLS handshake."""
@@ -439,7 +445,7 @@ class Connection(Source):
         """
         queue = self._queue
         size, taken = len(queue[0]), 1
-        if self._tls and size > 2 * CHUNK:  # two, or the rest could be tiny
+        if self._tls and size > CHUNK + RECORD:  # or the rest could be tiny
             whole = memoryview(queue[0])
             queue[:1] = whole[:CHUNK], whole[CHUNK:]
         elif self.queued - self._held_size <= CHUNK:

@@ -6,8 +6,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any, Callable, Optional, Sequence, Tuple
 
-from .frames import INVALID_PAYLOAD, RSV1, Buffer, Message, ProtocolError
-from .frames import encode, frame
+from .frames import INVALID_PAYLOAD, RSV1, Buffer, Message, ProtocolError, encode, frame
 
 try:  # the same interface, faster
     from zlib_ng import zlib_ng as zlib  # type: ignore[import-not-found,no-redef,unused-ignore]

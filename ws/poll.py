@@ -48,8 +48,8 @@ class EpollPoller(Poller):
         descriptor = source.fileno()
         events = (select.EPOLLIN if new & READ else 0) | (select.EPOLLOUT if new & WRITE else 0)
         if not old:
+            self._epoll.register(descriptor, events)  # may raise
             self._sources[descriptor] = source
-            self._epoll.register(descriptor, events)
         elif new:
             self._epoll.modify(descriptor, events)
         else:

@@ -21,9 +21,8 @@ from .client import OPEN, Client, Connection, TLSClient
 from .deflate import Compression, Outgoing, negotiate
 from .frames import ABNORMAL, BINARY, CLOSE, GOING_AWAY, INTERNAL_ERROR, NORMAL, PING, PONG
 from .frames import Message, close_payload, encode, fragments
-from .handshake import HandshakeError, Request, Response
-from .handshake import accept, check_host, check_upgrade, choose_subprotocol
-from .handshake import not_an_upgrade, parse_extensions, parse_hosts
+from .handshake import HandshakeError, Request, Response, accept, check_host, check_upgrade
+from .handshake import choose_subprotocol, not_an_upgrade, parse_extensions, parse_hosts
 from .limits import Limits
 from .listen import Listener, ProxiedConnection, bind, bind_unix
 from .loop import DECIDE, GONE, LONGEST_POLL, MANY, OPENED, REQUEST, Loop, Source

@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import select
 import socket
 import struct
 import sys
 
 import pytest
 import wsclient
+from test_tls import certificate
 from wsclient import WSClient, connect, eventually, request
 
 from ws.client import Connection
@@ -101,7 +103,7 @@ def test_far_too_many_connections_are_just_closed(serve, monkeypatch):
 
 
 def test_a_connection_that_the_system_will_not_poll_never_was(serve, monkeypatch):
-    serving = serve(max_clients_per_address=1, open_timeout=0.1)
+    serving = serve(max_clients_per_address=1, open_timeout=0.5)
     poll = Loop.poll
     refusals = iter((True,))
 
@@ -117,6 +119,26 @@ def test_a_connection_that_the_system_will_not_poll_never_was(serve, monkeypatch
     serving.connect()
     with WSClient(serving.port, request()) as refused:
         assert refused.status == 429
+
+
+@pytest.mark.skipif(not hasattr(select, "epoll"), reason="epoll alone runs out of watches")
+def test_its_descriptor_is_closed(serve, tmp_path):
+    cert, key = certificate(tmp_path)
+    serving = serve(cert=cert, key=key)
+    poller = serving.server._loop._poller
+
+    class Full:
+        def register(self, descriptor, events):
+            raise OSError(errno.ENOSPC, "no more watches")
+
+        def __getattr__(self, name):
+            return getattr(epoll, name)
+
+    epoll, poller._epoll = poller._epoll, Full()
+    try:
+        assert WSClient(serving.port).at_eof()
+    finally:
+        poller._epoll = epoll
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX resource limits")

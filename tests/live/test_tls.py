@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import socket
 import ssl
+from contextlib import suppress
 
 import pytest
 import trustme
 import wsclient
-from wsclient import WSClient, connect, eventually, request
+from wsclient import DEADLINE, WSClient, connect, eventually, request
 
 from ws import WSServer
+from ws.client import RECORD
+from ws.frames import BINARY
 
 AUTHORITY = trustme.CA()
 
@@ -82,6 +85,36 @@ def test_closing_is_clean(tls, context):
     assert client.close_code == 1000
     peer.close()
     eventually(lambda: not serving.server._connections)
+
+
+@pytest.mark.parametrize("fault", [False, True], ids=["close_notify", "fault"])
+def test_an_end_that_comes_with_a_full_record_is_noticed(tls, context, fault):
+    serving = tls(ping_interval=None)
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    session = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
+    with socket.create_connection(("127.0.0.1", serving.port), DEADLINE) as sock:
+
+        def converse(operation, *arguments):
+            while True:
+                with suppress(ssl.SSLWantReadError):
+                    return operation(*arguments)
+                sock.sendall(outgoing.read())
+                incoming.write(sock.recv(1 << 16))
+
+        converse(session.do_handshake)
+        session.write(request())
+        assert converse(session.read, 1 << 16).startswith(b"HTTP/1.1 101 ")
+        client = serving.next("open")
+        session.write(wsclient.frame(BINARY, bytes(RECORD - 8)))
+        if fault:
+            outgoing.write(b"\x17\x03\x03\x00\x20" + bytes(32))
+        else:
+            with suppress(ssl.SSLWantReadError):
+                session.unwrap()
+        sock.sendall(outgoing.read())
+        assert serving.next("close") is client
+        assert client.close_code == 1006
+        assert serving.server.stats()["messages_in"] == 1, "what came before it counts"
 
 
 def test_stalled_handshakes_block_nobody_and_end_in_time(tls, context):
