@@ -122,7 +122,7 @@ def test_a_connection_that_the_system_will_not_poll_never_was(serve, monkeypatch
 
 
 @pytest.mark.skipif(not hasattr(select, "epoll"), reason="epoll alone runs out of watches")
-def test_its_descriptor_is_closed(serve, tmp_path):
+def test_a_descriptor_that_epoll_refuses_is_closed(serve, tmp_path):
     cert, key = certificate(tmp_path)
     serving = serve(cert=cert, key=key)
     poller = serving.server._loop._poller
