@@ -1,7 +1,7 @@
 """The project's checks; `nox --list` tells what there is.
 
-`ci/test` sets up all that these need, and runs them; `nox -s unit-3.11 -- tests/test_frames.py`
-runs part of one.
+`ci/test` sets up all that these need, and runs them;
+`nox -s unit-3.11 -- tests/unit/test_frames.py` runs part of one.
 """
 
 from __future__ import annotations
@@ -80,7 +80,8 @@ def types(session: nox.Session) -> None:
 def unit(session: nox.Session) -> None:
     """All tests on each Python, and the coverage of the modules without I/O on one."""
     session.install(*OLD_TEST_TOOLS.get(str(session.python), TEST_TOOLS).split())
-    session.run("python", "-m", "pytest", *(session.posargs or ["--ignore=tests/attacks"]))
+    chosen = session.posargs or ["--ignore=tests/attacks", "--ignore=tests/cluster"]
+    session.run("python", "-m", "pytest", *chosen)
     if session.python == COVERAGE_PYTHON and not session.posargs:
         session.install(COVERAGE, *FAST.split())
         for module in COVERED:
@@ -90,7 +91,7 @@ def unit(session: nox.Session) -> None:
 def _cover(session: nox.Session, module: str) -> None:
     env = {"COVERAGE_FILE": str(Path(session.create_tmp()) / module)}
     only = f"--include=ws/{module}.py"
-    pytest = ("-m", "pytest", "-q", f"tests/test_{module}.py")
+    pytest = ("-m", "pytest", "-q", f"tests/unit/test_{module}.py")
     session.run("coverage", "run", "--branch", only, *pytest, env=env)
     session.run("coverage", "report", "--show-missing", "--fail-under=100", only, env=env)
 
@@ -116,7 +117,7 @@ def _networks() -> tuple[str, ...]:
 def defences(session: nox.Session) -> None:
     """Take each defence out of a copy of ws/, and see its test fail: `-- bomb flood`."""
     session.install(*TEST_TOOLS.split(), *OTHER_PROTOCOLS.split())
-    python = ("python", "tests/attacks/defences.py", *session.posargs)
+    python = ("python", "-m", "tests.attacks.defences", *session.posargs)
     session.run(*_networks(), *python, external=True)
 
 
@@ -126,14 +127,14 @@ def fuzz(session: nox.Session) -> None:
     if sys.platform != "linux" or not (3, 12) <= sys.version_info < (3, 15):
         session.skip("atheris has wheels for Linux and Python 3.12 to 3.14")
     session.install(ATHERIS)
-    session.run("python", "fuzz/run.py", *session.posargs)
+    session.run("python", "-m", "tests.fuzz.run", *session.posargs)
 
 
 @nox.session
 def soak(session: nox.Session) -> None:
     """Mixed traffic with churn: `-- --minutes 30 --picture docs/soak.svg`."""
     session.install(MATPLOTLIB, TRUSTME)
-    session.run("python", "-m", "soak", *session.posargs)
+    session.run("python", "-m", "tests.soak", *session.posargs)
 
 
 @nox.session
@@ -196,12 +197,12 @@ def gate(session: nox.Session) -> None:
 
 
 def _install_peers(session: nox.Session) -> None:
-    session.install("-r", "peers/requirements.txt")
-    done = ROOT / "peers/node_modules/.package-lock.json"
-    lock = ROOT / "peers/package-lock.json"
+    session.install("-r", "bench/peers/requirements.txt")
+    done = ROOT / "bench/peers/node_modules/.package-lock.json"
+    lock = ROOT / "bench/peers/package-lock.json"
     fresh = done.exists() and done.stat().st_mtime >= lock.stat().st_mtime
     if shutil.which("npm") and not fresh:
-        session.run("npm", "ci", "--silent", "--prefix", "peers", external=True)
+        session.run("npm", "ci", "--silent", "--prefix", "bench/peers", external=True)
 
 
 @nox.session
@@ -220,9 +221,9 @@ def cluster(session: nox.Session) -> None:
     if "--measure" in session.posargs:
         session.install(MATPLOTLIB)
         picture = ("--picture", "docs/scale.svg")
-        session.run("ci/cluster", "python", "-m", "cluster.measure", *picture, external=True)
+        session.run("ci/cluster", "python", "-m", "bench.scale.nodes", *picture, external=True)
         return
-    pytest = ("python", "-m", "pytest", "cluster", *session.posargs)
+    pytest = ("python", "-m", "pytest", "tests/cluster", *session.posargs)
     session.run(*_browsers(), "ci/cluster", *pytest, external=True, **PATIENCE)
 
 

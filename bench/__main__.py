@@ -19,8 +19,8 @@ from bench.cells import CELLS, GATE_CELLS, GATE_PEERS, QUICK_CELLS, QUICK_PEERS,
 from bench.compare import compare
 from bench.load import Load
 from bench.measure import Results, Run, about
+from bench.peers import PEERS
 from bench.servers import Running, certificate
-from peers import PEERS
 
 PAGE_RESULTS = ROOT / "docs/performance/results.json"
 OTHER_RESULTS = ROOT / "bench/results.json"

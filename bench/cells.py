@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from peers import PEERS, Peer
+from bench.peers import PEERS, Peer
 
 KIB, MIB = 1 << 10, 1 << 20
 

@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 from bench.cells import BARE, BY_NAME, BYSTANDER_P99, CPU, FAST, OURS, RATE, THREADS, Metric
 from bench.figures import number, ranked
 from bench.measure import Results
-from peers import PEERS
+from bench.peers import PEERS
 
 OUR_COLOUR, FAST_COLOUR, OTHERS, REFERENCE = "#d9480f", "#f08c5a", "#a9b8c6", "#e3e8ed"
 INK, FAINT = "#24292f", "#6e7781"

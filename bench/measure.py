@@ -14,8 +14,8 @@ from typing import Any, Callable, Iterable
 
 from bench.cells import Cell
 from bench.load import Load, LoadError
+from bench.peers import PEERS
 from bench.servers import Server, start
-from peers import PEERS
 
 FLOOR = "floor"
 """The trivial server: what this load generator makes of it is what it can do at all."""

@@ -9,8 +9,8 @@ from bench import ROOT, charts
 from bench.cells import BY_NAME, CELLS, CPU, Cell
 from bench.figures import number, ranked, spread
 from bench.measure import Results
+from bench.peers import PEERS, SLEEPERS
 from bench.targets import TARGETS
-from peers import PEERS, SLEEPERS
 
 TEMPLATE = Path(__file__).with_name("page.md")
 PAGE = ROOT / "docs/performance.md"

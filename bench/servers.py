@@ -15,7 +15,7 @@ import trustme
 
 from bench import ROOT
 from bench.cells import Cell
-from peers import PEERS
+from bench.peers import PEERS
 
 END_SECONDS = 5.0
 CALM_SECONDS = 5.0

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.cells import BARE, BY_NAME, CPU, FAST, OURS, RATE
-from peers import PEERS
+from bench.peers import PEERS
 
 BEST = "the best peer"
 BEST_IN_PYTHON = "the best peer in Python"

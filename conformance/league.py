@@ -19,6 +19,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Iterator, Sequence
 
+from bench.peers import PEERS
 from conformance import report
 from conformance.cases import CASES, section, select
 from conformance.harness import CASE_SECONDS, Run
@@ -27,7 +28,6 @@ from conformance.progress import Progress
 from conformance.results import Outcome, Result
 from conformance.server import ROOT, HarnessError
 from conformance.testees import Testee
-from peers import PEERS
 
 REPORTS = Path(__file__).parent / "reports-league"
 DOCUMENT = ROOT / "docs/league.md"
@@ -156,8 +156,8 @@ def document(standings: list[Standing]) -> str:
         "# League",
         "",
         f"All {len(CASES)} cases of the Autobahn suite ({SUITE.replace('==', ' ')}) against echo",
-        "servers on other libraries, each the smallest honest one (`peers/`), with compression if",
-        "it has it, and all else as it is by default. `nox -s league` writes this page, and",
+        "servers on other libraries, each the smallest honest one (`bench/peers/`), with",
+        "compression if it has it, and all else as it is by default. `nox -s league` writes this page, and",
         "`nox -s league -- aiohttp` runs one anew.",
         "",
         *table(standings),

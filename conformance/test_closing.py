@@ -9,9 +9,9 @@ import struct
 import time
 
 import pytest
-from wsclient import CLOSE, WSClient, connect, frame
 
 from conformance.wire import OPCODES, close, table, text
+from tests.support.wsclient import CLOSE, WSClient, connect, frame
 
 SMALL = "--set max_message_size=1000"
 HASTE = 0.5

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from wsclient import WSClient
-
 from conformance.wire import head, plain, table
+from tests.support.wsclient import WSClient
 
 HOST = "Host: server.example.com"
 TLS_HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"

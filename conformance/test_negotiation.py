@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from wsclient import WSClient, connect, frame
-
 from conformance.wire import GET, head, table
+from tests.support.wsclient import WSClient, connect, frame
 
 DEFAULT = "--compress"
 """No context is kept, unless told so."""

@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-from wsclient import WSClient, frame
-
 from conformance.wire import ACCEPT, EXAMPLE, GET, head, table
+from tests.support.wsclient import WSClient, frame
 
 SERVER = """--set subprotocols=["chat.v2","chat.v1"] origins=["https://example.org"]"""
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from wsclient import frame
+
+from tests.support.wsclient import frame
 
 GET = "GET /chat HTTP/1.1"
 EXAMPLE = {  # of RFC 6455 §1.2

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 
 import pytest
-from victim import Victim
+
+from tests.attacks.victim import Victim
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Take each defence out of a copy of ws/, and see the test fail that is about it.
 
-`python tests/attacks/defences.py [NAME ...]`, for those whose test's name contains one of these.
+`python -m tests.attacks.defences [NAME ...]`, for those whose test's name contains one of these.
 A mutation is text in a module, which must be there once, and what to put in its place. A test
 that can't run on this machine is told as skipped.
 """
@@ -349,7 +349,7 @@ DEFENCES = [  # test, then the mutations that take its defence out: module, text
     ("test_races.py::test_races_without_the_gil", *UNLOCKED),
     ("test_differential.py::test_wsproto", SUSPICIOUS),
     ("test_differential.py::test_websockets", SUSPICIOUS),
-    ("test_model.py::test_any_stream_in_any_pieces", SUSPICIOUS),
+    ("unit/test_model.py::test_any_stream_in_any_pieces", SUSPICIOUS),
 ]
 
 

@@ -1,4 +1,6 @@
-"""Clients that mean well, a program of its own: `python honest_clients.py VERB PID PORT [tls]`.
+"""Clients that mean well, a program of its own.
+
+`python -m tests.attacks.honest_clients VERB PID PORT [tls]` runs it.
 
 Each sends numbered messages and awaits their echoes. The first one also sends numbered broadcasts
 (VERB says to whom: "room" or "all"), which all have to get. It prints a line when everybody is
@@ -13,11 +15,8 @@ import ssl
 import sys
 import threading
 import time
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from wsclient import DEADLINE, TEXT, connect, eventually, frame
+from tests.support.wsclient import DEADLINE, TEXT, connect, eventually, frame
 
 COUNT = 3
 """Clients."""

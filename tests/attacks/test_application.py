@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from wsclient import PING, PONG, eventually, frame
+from tests.support.wsclient import PING, PONG, eventually, frame
 
 
 def test_blocking_callbacks(victim):

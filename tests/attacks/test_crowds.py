@@ -7,8 +7,8 @@ import struct
 import time
 import zlib
 
-from victim import gone
-from wsclient import BINARY, TEXT, WSClient, close_frame, eventually, frame, request
+from tests.attacks.victim import gone
+from tests.support.wsclient import BINARY, TEXT, WSClient, close_frame, eventually, frame, request
 
 RESET = struct.pack("ii", 1, 0)
 COUNT_LOOKS = """

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import assume, given, settings
-from test_model import shown, streams
-from wsclient import BINARY, CLOSE, CONT, TEXT
 
+from tests.support.wsclient import BINARY, CLOSE, CONT, TEXT
+from tests.unit.test_model import shown, streams
 from ws.protocol import FAIL, Protocol
 
 DATA = (TEXT, BINARY)

@@ -12,8 +12,19 @@ import time
 from pathlib import Path
 
 import pytest
-from victim import Victim
-from wsclient import BINARY, PING, TEXT, WSClient, close_frame, connect, eventually, frame, request
+
+from tests.attacks.victim import Victim
+from tests.support.wsclient import (
+    BINARY,
+    PING,
+    TEXT,
+    WSClient,
+    close_frame,
+    connect,
+    eventually,
+    frame,
+    request,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 RESET = struct.pack("ii", 1, 0)

@@ -8,8 +8,19 @@ import time
 import zlib
 
 import pytest
-from victim import gone, push
-from wsclient import BINARY, CLOSE, CONT, PING, PONG, TEXT, close_frame, eventually, frame
+
+from tests.attacks.victim import gone, push
+from tests.support.wsclient import (
+    BINARY,
+    CLOSE,
+    CONT,
+    PING,
+    PONG,
+    TEXT,
+    close_frame,
+    eventually,
+    frame,
+)
 
 MIB = 1 << 20
 DEFLATE = "Sec-WebSocket-Extensions: permessage-deflate"

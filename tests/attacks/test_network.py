@@ -6,9 +6,10 @@ import time
 from contextlib import ExitStack
 
 import pytest
-import wsclient
-from link import THERE, linked
-from wsclient import connect, eventually
+
+from tests.attacks.link import THERE, linked
+from tests.support import wsclient
+from tests.support.wsclient import connect, eventually
 
 MESSAGES = [f"{number}" + "x" * (number * 37 % 2000) for number in range(60)]
 FRAMES = [wsclient.frame(wsclient.TEXT, text.encode()) for text in MESSAGES]

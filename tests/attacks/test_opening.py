@@ -9,8 +9,9 @@ import subprocess
 import time
 
 import pytest
-from victim import gone, push
-from wsclient import WSClient, eventually, request
+
+from tests.attacks.victim import gone, push
+from tests.support.wsclient import WSClient, eventually, request
 
 MIB = 1 << 20
 

@@ -1,7 +1,8 @@
 """Races: every method from many threads and from callbacks at once, switching all the time.
 
 Under an interpreter without the GIL, too, where there is one: python3.14t or python3.13t on PATH,
-or what FREE_THREADED_PYTHON names. `python test_races.py SECONDS SEED` is the stress itself.
+or what FREE_THREADED_PYTHON names. `python -m tests.attacks.test_races SECONDS SEED` is the stress
+itself.
 """
 
 from __future__ import annotations
@@ -14,14 +15,10 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent)]
-
-from wsclient import TEXT, close_frame, connect, eventually, frame  # noqa: E402
-
-from ws import WSServer  # noqa: E402
+from tests.support import ROOT
+from tests.support.wsclient import TEXT, close_frame, connect, eventually, frame
+from ws import WSServer
 
 SECONDS = 4
 PEERS, CALLERS = 8, 4
@@ -196,9 +193,14 @@ class Stress:
 
 def stress(python, seconds=SECONDS):
     """Run the stress in a process of its own; return what it printed."""
-    command = [python, str(HERE / "test_races.py"), str(seconds), "1"]
+    command = [python, "-m", "tests.attacks.test_races", str(seconds), "1"]
     done = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=seconds + 50, check=False
+        command,
+        cwd=str(ROOT),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=seconds + 50,
+        check=False,
     )
     return done.returncode, done.stdout.decode()
 

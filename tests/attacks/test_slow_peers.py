@@ -6,8 +6,8 @@ import os
 import socket
 import time
 
-from victim import gone, push
-from wsclient import TEXT, eventually, frame
+from tests.attacks.victim import gone, push
+from tests.support.wsclient import TEXT, eventually, frame
 
 MIB = 1 << 20
 

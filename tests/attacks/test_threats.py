@@ -6,7 +6,7 @@ import ast
 import re
 from pathlib import Path
 
-import defences
+from tests.attacks import defences
 
 HERE = Path(__file__).resolve().parent
 TESTS = HERE.parent
@@ -18,12 +18,16 @@ def ids_in(path):
     """Return the ids of a file's tests, as the table gives them."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
-    parent = "live/" if path.parent.name == "live" else ""
+    parent = "" if path.parent == HERE else f"{path.parent.name}/"
     return {f"{parent}{path.name}::{name}" for name in names if name.startswith("test_")}
 
 
 def test_each_test_that_is_named_exists():
-    files = [*HERE.glob("test_*.py"), *TESTS.glob("live/test_*.py"), TESTS / "test_model.py"]
+    files = [
+        *HERE.glob("test_*.py"),
+        *TESTS.glob("live/test_*.py"),
+        TESTS / "unit" / "test_model.py",
+    ]
     assert set().union(*map(ids_in, files)) >= NAMED
 
 

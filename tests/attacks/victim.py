@@ -8,12 +8,10 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
-import wsclient
-from wsclient import WSClient, eventually
+from tests.support import ROOT, wsclient
+from tests.support.wsclient import WSClient, eventually
 
-HERE = Path(__file__).parent
 LATENCY = 5.0
 """Seconds that an honest client may wait for an echo, other programs of the machine included."""
 WORK = 0.5
@@ -31,11 +29,12 @@ MIB = 1 << 20
 
 
 def program(name, *arguments):
-    """Start one of the programs in this folder, and return it once it has printed a line."""
+    """Start one of the programs in this package, and return it once it has printed a line."""
     # One arena, and big blocks given back at once: what is resident is what is in use.
     malloc = {f"MALLOC_{name}_": "65536" for name in ("TRIM_THRESHOLD", "MMAP_THRESHOLD")}
     process = subprocess.Popen(
-        [sys.executable, str(HERE / name), *map(str, arguments)],
+        [sys.executable, "-m", f"tests.attacks.{name}", *map(str, arguments)],
+        cwd=str(ROOT),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         universal_newlines=True,
@@ -51,7 +50,7 @@ class Victim:
 
     def __init__(self, **options):
         options = {"threads": THREADS, **options}
-        self.process, line = program("victim_server.py", json.dumps(options))
+        self.process, line = program("victim_server", json.dumps(options))
         self.port = int(line)
         tls = ("tls",) if "cert" in options else ()
         self.for_honest = (self.process.pid, self.port, *tls)
@@ -97,10 +96,10 @@ class Victim:
         more than is said; and soon after all is as it was. Of the honest clients, who are three,
         the first broadcasts, to their "room" or to "all".
         """
-        program("honest_clients.py", "room", *self.for_honest)[0].communicate("")  # warm up
+        program("honest_clients", "room", *self.for_honest)[0].communicate("")  # warm up
         eventually(lambda: not self.report()["connections"])
         before = self.usage()
-        clients, _ = program("honest_clients.py", verb, *self.for_honest)
+        clients, _ = program("honest_clients", verb, *self.for_honest)
         try:
             with self._watch() as peaks:
                 yield

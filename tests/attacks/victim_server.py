@@ -1,4 +1,4 @@
-"""The server under attack, a program of its own: `python victim_server.py OPTIONS`.
+"""The server under attack, a program of its own: `python -m tests.attacks.victim_server OPTIONS`.
 
 OPTIONS are those of `WSServer` in JSON, and "nofile", a limit on descriptors. It prints its port,
 and then takes lines of JSON on its standard input, each a string of Python to run, and answers with
@@ -12,9 +12,6 @@ import json
 import logging
 import sys
 import time
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import ws.loop
 from ws import Response, WSServer

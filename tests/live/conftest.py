@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import wsclient
-from wsclient import DEADLINE
 
+from tests.support import wsclient
+from tests.support.wsclient import DEADLINE
 from ws import WSServer
 
 ROOT = Path(__file__).resolve().parents[2]

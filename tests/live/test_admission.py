@@ -9,10 +9,10 @@ import ssl
 import struct
 
 import pytest
-import wsclient
-from test_tls import AUTHORITY, certificate
-from wsclient import WSClient, eventually, request
 
+from tests.live.test_tls import AUTHORITY, certificate
+from tests.support import wsclient
+from tests.support.wsclient import WSClient, eventually, request
 from ws import Response, WSServer, basic_auth
 from ws.proxy import SIGNATURE
 

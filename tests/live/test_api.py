@@ -9,9 +9,17 @@ import struct
 import threading
 
 import pytest
-import wsclient
-from wsclient import DEADLINE, WSClient, connect, eventually, free_port, listens, request
 
+from tests.support import wsclient
+from tests.support.wsclient import (
+    DEADLINE,
+    WSClient,
+    connect,
+    eventually,
+    free_port,
+    listens,
+    request,
+)
 from ws import Client, Response, WSServer
 
 BASIC_SERVER = """

@@ -11,10 +11,10 @@ import struct
 import sys
 
 import pytest
-import wsclient
-from test_tls import certificate
-from wsclient import WSClient, connect, eventually, request
 
+from tests.live.test_tls import certificate
+from tests.support import wsclient
+from tests.support.wsclient import WSClient, connect, eventually, request
 from ws.client import Connection
 from ws.loop import Loop
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import zlib
 
 import pytest
-import wsclient
-from wsclient import WSClient, request
 
+from tests.support import wsclient
+from tests.support.wsclient import WSClient, request
 from ws import Compression
 
 OFFER = "Sec-WebSocket-Extensions: permessage-deflate"

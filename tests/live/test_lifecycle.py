@@ -12,9 +12,17 @@ import time
 from pathlib import Path
 
 import pytest
-import wsclient
-from wsclient import DEADLINE, WSClient, connect, eventually, free_port, listens, request
 
+from tests.support import wsclient
+from tests.support.wsclient import (
+    DEADLINE,
+    WSClient,
+    connect,
+    eventually,
+    free_port,
+    listens,
+    request,
+)
 from ws import WSServer
 from ws.loop import Loop
 

@@ -9,8 +9,9 @@ import threading
 import time
 
 import pytest
-import wsclient
-from wsclient import DEADLINE, connect, eventually
+
+from tests.support import wsclient
+from tests.support.wsclient import DEADLINE, connect, eventually
 
 MIB = 1 << 20
 

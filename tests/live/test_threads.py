@@ -10,9 +10,9 @@ import threading
 import time
 
 import pytest
-import wsclient
-from wsclient import DEADLINE, connect, eventually
 
+from tests.support import wsclient
+from tests.support.wsclient import DEADLINE, connect, eventually
 from ws import frames
 from ws.client import Connection
 from ws.frames import TEXT

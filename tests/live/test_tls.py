@@ -8,9 +8,9 @@ from contextlib import suppress
 
 import pytest
 import trustme
-import wsclient
-from wsclient import DEADLINE, WSClient, connect, eventually, request
 
+from tests.support import wsclient
+from tests.support.wsclient import DEADLINE, WSClient, connect, eventually, request
 from ws import WSServer
 from ws.client import RECORD
 from ws.frames import BINARY

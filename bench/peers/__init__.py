@@ -1,0 +1,117 @@
+"""Echo servers on other libraries, each the smallest honest one, and on ours.
+
+``python -m bench.peers NAME [PORT]`` prints its URL once it serves, and ends when its standard
+input does. Text is echoed as text, binary as binary; messages may have 64 MiB. All else is as the
+library has it by default.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from dataclasses import dataclass
+from importlib import metadata, util
+from pathlib import Path
+
+MAX_MESSAGE_SIZE = 64 << 20
+SLEEP_SECONDS = 0.2
+"""How long a message that begins with "sleep" blocks, in the mode of that name."""
+SLEEPERS = 64
+"""Threads for what blocks, in servers that run on an event loop: as many as ours has."""
+MODES = {
+    "echo": "a message goes back to its sender",
+    "broadcast": "a message goes to all clients",
+    "sleep": f"an echo, but one that begins with 'sleep' takes {SLEEP_SECONDS} s of blocking",
+}
+FOLDER = Path(__file__).parent
+NODE_MODULES = FOLDER / "node_modules"
+
+
+@dataclass(frozen=True)
+class Peer:
+    """An echo server. What it can't do is False."""
+
+    name: str
+    title: str
+    distribution: str
+    """Its name on PyPI, or on npm; empty for ours."""
+    module: str
+    """In this package: its ``serve(options)`` runs until the process ends."""
+    uvloop: bool = False
+    compression: bool = True
+    tls: bool = True
+    binary: bool = True
+
+    @property
+    def label(self) -> str:
+        """What a version is of."""
+        return self.distribution or "threaded-ws"
+
+    @property
+    def requirement(self) -> str:
+        """The version that is pinned, as pip or npm takes it; empty for ours."""
+        if self.module == "npm_ws":
+            pins = json.loads((FOLDER / "package.json").read_text())["dependencies"]
+            return f"{self.distribution}@{pins[self.distribution]}"
+        pins = (FOLDER / "requirements.txt").read_text().splitlines()
+        return next((pin for pin in pins if pin.startswith(f"{self.distribution}==")), "")
+
+    @property
+    def version(self) -> str:
+        """The version that is installed."""
+        if self.module == "npm_ws":
+            return str(json.loads((NODE_MODULES / "ws/package.json").read_text())["version"])
+        if not self.distribution:
+            import ws  # noqa: PLC0415
+
+            return ws.__version__
+        return metadata.version(self.distribution)
+
+    @property
+    def missing(self) -> str:
+        """What isn't installed but has to be, or an empty string."""
+        if self.module == "npm_ws":
+            return "" if shutil.which("node") and NODE_MODULES.exists() else "Node.js with ws"
+        needs = [self.distribution.replace("-", "_"), *["uvloop"] * self.uvloop]
+        return ", ".join(name for name in needs if name and not util.find_spec(name))
+
+    def command(self, *arguments: str) -> list[str]:
+        """Return the command that starts it, to be run in the folder above this one."""
+        return [sys.executable, "-m", "bench.peers", self.name, *arguments]
+
+
+_PEERS = (
+    Peer("threaded-ws", "threaded-ws", "", "threaded_ws"),
+    Peer("threaded-ws-fast", "threaded-ws [fast]", "", "threaded_ws"),
+    Peer("picows", "picows, uvloop", "picows", "picows_", uvloop=True, compression=False),
+    Peer("picows-compat", "picows.websockets, uvloop", "picows", "websockets_asyncio", uvloop=True),
+    Peer(
+        "websockets-uvloop", "websockets, uvloop", "websockets", "websockets_asyncio", uvloop=True
+    ),
+    Peer("websockets-asyncio", "websockets, asyncio", "websockets", "websockets_asyncio"),
+    Peer("websockets-sync", "websockets, threads", "websockets", "websockets_sync"),
+    Peer("aiohttp", "aiohttp", "aiohttp", "aiohttp_"),
+    Peer("tornado", "tornado", "tornado", "tornado_"),
+    Peer("simple-websocket", "simple-websocket", "simple-websocket", "simple_websocket_"),
+    Peer(
+        "websocket-server",
+        "websocket-server",
+        "websocket-server",
+        "websocket_server_",
+        compression=False,
+        tls=False,
+        binary=False,
+    ),
+    Peer("npm-ws", "ws, Node.js", "ws", "npm_ws"),
+    Peer(
+        "bare",
+        "no checks, in Python",
+        "",
+        "bare",
+        compression=False,
+        tls=False,
+        binary=False,
+    ),
+)
+PEERS = {peer.name: peer for peer in _PEERS}

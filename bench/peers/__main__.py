@@ -1,0 +1,47 @@
+"""Serve one peer: see the package."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+
+from bench.peers import MODES, PEERS
+from bench.peers.options import Options
+
+
+def main() -> None:
+    """Serve until the standard input ends."""
+    parser = argparse.ArgumentParser(prog="python -m bench.peers", description="An echo server.")
+    parser.add_argument("name", choices=PEERS)
+    parser.add_argument("port", type=int, nargs="?", default=0)
+    parser.add_argument("--compress", action="store_true", help="agree on permessage-deflate")
+    parser.add_argument("--tls", nargs=2, metavar=("CERT", "KEY"), help="PEM files, for wss://")
+    parser.add_argument("--no-ping", action="store_true", help="switch the keepalive off")
+    for mode, about in MODES.items():
+        if mode != "echo":
+            parser.add_argument(
+                f"--{mode}", dest="mode", action="store_const", const=mode, help=about
+            )
+    arguments = parser.parse_args()
+    peer = PEERS[arguments.name]
+    if arguments.tls and not peer.tls:
+        sys.exit(f"{peer.name} has no TLS")
+    if arguments.compress and not peer.compression:
+        sys.exit(f"{peer.name} has no compression")
+    options = Options(
+        peer=peer,
+        port=arguments.port,
+        compress=arguments.compress,
+        tls=arguments.tls,
+        ping=not arguments.no_ping,
+        mode=arguments.mode or "echo",
+    )
+    importlib.import_module(f"peers.{peer.module}").serve(options)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        pass

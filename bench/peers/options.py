@@ -1,0 +1,80 @@
+"""What a peer is asked for, and what all of them need."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Coroutine
+
+from bench.peers import SLEEP_SECONDS, SLEEPERS, Peer
+
+
+@dataclass(frozen=True)
+class Options:
+    """The command line."""
+
+    peer: Peer
+    port: int
+    compress: bool
+    tls: tuple[str, str] | None
+    ping: bool
+    """Whether pings are sent as the library does by default; False: none."""
+    mode: str
+
+    @property
+    def broadcast(self) -> bool:
+        return self.mode == "broadcast"
+
+    @property
+    def context(self) -> ssl.SSLContext | None:
+        """A new TLS context, or None for a plain server."""
+        if not self.tls:
+            return None
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*self.tls)
+        return context
+
+    def ready(self, port: int) -> None:
+        """Print the URL, and end the process when the standard input does."""
+        threading.Thread(target=_exit_with_stdin, daemon=True).start()
+        print(f"{'wss' if self.tls else 'ws'}://127.0.0.1:{port}/", flush=True)
+
+    def sleep(self, message: str | bytes) -> None:
+        """Block, if that is what this message is for."""
+        if self._blocks(message):
+            time.sleep(SLEEP_SECONDS)
+
+    async def asleep(self, message: str | bytes) -> None:
+        """Block in a thread, for servers that run on an event loop."""
+        if self._blocks(message):
+            await asyncio.get_running_loop().run_in_executor(None, time.sleep, SLEEP_SECONDS)
+
+    def _blocks(self, message: str | bytes) -> bool:
+        start = message[:5]
+        return self.mode == "sleep" and start in ("sleep", b"sleep")
+
+    def run(self, main: Coroutine[Any, Any, None]) -> None:
+        """Run an asyncio program, on uvloop where the peer asks for that."""
+
+        async def with_threads() -> None:
+            asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(SLEEPERS))
+            await main
+
+        if self.peer.uvloop:
+            import uvloop  # noqa: PLC0415
+
+            uvloop.run(with_threads())
+        else:
+            asyncio.run(with_threads())
+
+
+def _exit_with_stdin() -> None:
+    while sys.stdin.buffer.read(1):
+        pass
+    os._exit(0)  # whatever its threads are at

@@ -1,0 +1,50 @@
+"""Our own: ``threaded-ws`` with nothing beside it, ``threaded-ws-fast`` with the extra ``fast``."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import Any
+
+from bench.peers import MAX_MESSAGE_SIZE, SLEEPERS
+from bench.peers.options import Options
+
+EXTRAS = ("numpy", "zlib_ng", "isal")
+"""Packages that ``ws`` uses where it finds them."""
+
+
+def serve(options: Options) -> None:
+    if options.peer.name == "threaded-ws":
+        sys.modules.update(dict.fromkeys(EXTRAS))  # to import one is an ImportError now
+    from ws import WSServer  # noqa: PLC0415
+
+    limits: dict[str, Any] = {
+        "max_message_size": MAX_MESSAGE_SIZE,
+        "max_queue_size": MAX_MESSAGE_SIZE,
+        "max_fragments": 1 << 18,
+        "max_clients_per_address": 10_000,
+        "threads": SLEEPERS,
+    }
+    if not options.ping:
+        limits["ping_interval"] = None
+    server = WSServer(
+        "127.0.0.1",
+        options.port,
+        ssl_context=options.context,
+        compression=options.compress,
+        **limits,
+    )
+    if options.broadcast:
+        server.onmessage(lambda client, message: server.sendall(message))
+    elif options.mode == "sleep":
+
+        @server.onmessage
+        def echo(client: Any, message: str | bytes) -> None:
+            options.sleep(message)
+            server.send(client, message)
+    else:
+        server.onmessage(server.send)
+
+    server.start()
+    options.ready(server.port)
+    threading.Event().wait()

@@ -1,0 +1,41 @@
+"""websockets, on asyncio or uvloop, and picows's layer that does what websockets does."""
+
+from __future__ import annotations
+
+import asyncio
+from importlib import import_module
+from typing import Any
+
+from bench.peers import MAX_MESSAGE_SIZE
+from bench.peers.options import Options
+
+
+def serve(options: Options) -> None:
+    options.run(_serve(options))
+
+
+async def _serve(options: Options) -> None:
+    picows = options.peer.distribution == "picows"
+    library = import_module("picows.websockets" if picows else "websockets.asyncio.server")
+
+    async def echo(client: Any) -> None:
+        async for message in client:
+            await options.asleep(message)
+            await client.send(message)
+
+    async def broadcast(client: Any) -> None:
+        async for message in client:
+            library.broadcast(server.connections, message)
+
+    settings: dict[str, Any] = {} if options.ping else {"ping_interval": None}
+    server = await library.serve(
+        broadcast if options.broadcast else echo,
+        "127.0.0.1",
+        options.port,
+        ssl=options.context,
+        compression="deflate" if options.compress else None,
+        max_size=MAX_MESSAGE_SIZE,
+        **settings,
+    )
+    options.ready(server.sockets[0].getsockname()[1])
+    await asyncio.Event().wait()

@@ -1,0 +1,74 @@
+"""The README: its examples compile, the first one runs, its tables tell the truth."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from tests.support import wsclient
+from ws import Limits, WSServer
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+EXAMPLES = dict(
+    re.findall(r"^###? ([^\n]+)\n(?:(?!^##).)*?^```python\n(.*?)^```", README, re.M | re.S)
+)
+"""By the heading above each."""
+UNITS = {"": 1, "s": 1, "frames": 1, "KiB": 1 << 10, "MiB": 1 << 20}
+
+
+def test_every_python_block_is_an_example():
+    assert len(EXAMPLES) == README.count("```python\n") > 5
+
+
+@pytest.mark.parametrize("title", EXAMPLES)
+def test_examples_compile(title):
+    compile(EXAMPLES[title], title, "exec")
+
+
+def test_the_basic_server_runs_as_a_program_of_its_own(tmp_path):
+    port = wsclient.free_port()
+    program = EXAMPLES["Basic server"].replace("port=8000", f"port={port}")
+    assert str(port) in program
+    path = tmp_path / "basic.py"
+    path.write_text(program, encoding="utf-8")
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen([sys.executable, str(path)], env=env, cwd=str(tmp_path))
+    try:
+        wsclient.eventually(lambda: process.poll() is not None or wsclient.listens(port))
+        with wsclient.connect(port) as one, wsclient.connect(port) as other:
+            one.send("hello, wörld")
+            assert one.recv() == other.recv() == "hello, wörld"
+        if os.name == "posix":
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(wsclient.DEADLINE) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_the_limits_are_those_of_the_library():
+    section = README.partition("\n## Limits\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \| `?'?(\w+)'? ?(\w*)`? \|", section, re.M)
+    told = {
+        name: int(value) * UNITS[unit] if value.isdigit() else value for name, value, unit in rows
+    }
+    assert told == {field.name: field.default for field in fields(Limits)}
+
+
+def test_the_api_tables_name_what_there_is():
+    section = README.partition("\n## API\n")[2].partition("\n## ")[0]
+    cells = re.findall(r"^\| (`.*?) \|", section, re.M)
+    told = {name for cell in cells for name in re.findall(r"`(\w+)", cell)} - {"with"}
+    assert told == {name for name in dir(WSServer(port=0)) if name[0] != "_"} - UNTOLD
+
+
+UNTOLD = {"host", "origins", "subprotocols"}
+"""Attributes that just repeat an option."""

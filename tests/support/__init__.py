@@ -1,0 +1,6 @@
+"""What tests share: each thing once."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The repository's folder; programs that tests start run in it, so that imports find it."""
