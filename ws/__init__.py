@@ -1,4 +1,4 @@
-"""A strict, compact, threaded WebSocket server: callbacks may block, nothing to install.
+"""A strict, compact, threaded WebSocket server without dependencies, whose callbacks may block.
 
 from ws import WSServer
 
@@ -11,11 +11,12 @@ def echo(client, message):
 server.run()
 """
 
-from .client import Client
-from .deflate import Compression
-from .handshake import Headers, Request, Response, basic_auth
-from .limits import Limits
+from .auth import basic_auth
+from .engine.limits import Limits
+from .engine.sockets import Client
 from .server import WSServer
+from .wire.deflate import Compression
+from .wire.http11 import Headers, Request, Response
 
 __all__ = [
     "Client",

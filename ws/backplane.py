@@ -1,73 +1,45 @@
-"""Many servers that behave as one: what is for all, or for a room, goes to the other nodes too.
-
-`RedisBackplane` needs the package redis: ``pip install threaded-ws[redis]``.
-"""
+"""The contract between a server and what joins it with others, and the envelope of messages."""
 
 from __future__ import annotations
 
-import logging
-import os
-import random
 import struct
-import threading
-import time
 from abc import ABC, abstractmethod
-from collections import OrderedDict, deque
-from typing import Any, Callable, Iterable, List, Optional, Tuple
+from typing import Any, Callable, List, Optional, Tuple
 
-import redis  # type: ignore[import-not-found,unused-ignore]
-from redis.backoff import NoBackoff  # type: ignore[import-not-found,unused-ignore]
-from redis.retry import Retry  # type: ignore[import-not-found,unused-ignore]
-
-HEARTBEAT = 5.0
-"""Seconds between two signs of life; a node that gives none in three of these isn't counted."""
-FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
-"""Seconds between two tries to reach Redis: doubled each time, half of each left to chance."""
-BATCH = 256 << 10
-"""Bytes that are published in one round trip, the last message excepted."""
-AT_ONCE = 64
-"""Messages that are delivered together, if so many have come."""
-MAX_NODES = 1024
-"""Nodes of which it is known what came last."""
-PRESENCE = """
-local clients, total = redis.call('HGETALL', KEYS[1]), 0
-for i = 1, #clients, 2 do
-    if redis.call('EXISTS', ARGV[1] .. clients[i]) == 0 then
-        redis.call('HDEL', KEYS[1], clients[i])
-    elseif clients[i] ~= ARGV[2] then
-        total = total + clients[i + 1]
-    end
-end
-return total
-"""
-"""Adds up the clients of the other nodes, and forgets nodes that are gone."""
-
-logger = logging.getLogger("ws")
+from .wire.message import PreparedMessage
 
 Messages = List[Tuple[Optional[str], bytes]]
+"""Pairs (room, message). The room None is all clients."""
+
+_ENVELOPE = struct.Struct("!bI")  # compress, -1 for None; length of the excluded room's name
 
 
 class Backplane(ABC):
-    """What `WSServer` asks of a backplane. A room is a string; None stands for all clients."""
+    """Joins servers, so that a message reaches the clients of all of them.
+
+    A room is a string. None stands for all clients. `redis.RedisBackplane` is one.
+    """
 
     @abstractmethod
     def start(self, deliver: Callable[[Messages], Any]) -> None:
-        """Begin; call ``deliver([(room, message), ...])`` with what other nodes publish.
+        """Begin. Must not block.
 
-        It doesn't block. One call has ended when the next comes.
+        Args:
+            deliver: To be called with the messages that other servers publish. One call must
+                have returned before the next one.
         """
 
     @abstractmethod
     def publish(self, room: str | None, message: bytes) -> None:
-        """Send a message to all other nodes with clients in the room; never blocks or raises."""
+        """Send a message to all other servers with clients in the room. Never blocks or raises."""
 
     @abstractmethod
     def count(self, room: str | None, clients: int) -> None:
-        """Take note that this node has so many clients in the room now; never blocks or raises."""
+        """Note how many clients this server has in the room. Never blocks or raises."""
 
     @abstractmethod
     def presence(self, room: str | None) -> int:
-        """Return how many clients all nodes have in the room."""
+        """Return how many clients all servers together have in the room."""
 
     @abstractmethod
     def stats(self) -> dict[str, Any]:
@@ -75,320 +47,24 @@ class Backplane(ABC):
 
     @abstractmethod
     def stop(self, timeout: float) -> None:
-        """Publish what waits, and end; within *timeout* seconds."""
+        """Publish what waits, and end within *timeout* seconds."""
 
 
-class RedisBackplane(Backplane):
-    """Joins all servers that use the same Redis or Valkey (6.0 or newer) and the same *prefix*.
+def seal(frame: bytes, compress: bool | None, exclude: str) -> bytes:
+    """Put a message into its envelope.
 
-    url: redis://[user:password@]host:port/db; rediss:// for TLS, where ?ssl_ca_certs=PATH names the
-        authorities to trust; unix://PATH for a socket. Whoever can write there can send to
-        all clients.
-    prefix: begins the names of all channels and keys.
-    buffer: bytes that wait for Redis at most; beyond, the oldest message is dropped.
-    timeout: seconds in which Redis must take a message, and answer; then it counts as away.
-
-    A message reaches clients of other nodes **at most once**, over pub/sub: `sendall` doesn't learn
-    what a client that vanishes has read, so a stream that could be resumed would promise no more,
-    at a higher price (docs/scale.md). What one thread sends reaches each client in order. A node
-    hears of a room from about a millisecond after its first client has joined.
-
-    While Redis is away, each node's own clients go on. What a node publishes meanwhile waits in its
-    buffer, and leaves LONGEST_PAUSE after Redis is back, when the others should be, too; a node
-    that isn't, or was cut off alone, misses what is published. Clients that need everything need
-    a history to ask for the rest, as in chat/.
+    Args:
+        frame: The message, as one frame without compression.
+        compress: As for `WSServer.send`.
+        exclude: A room whose clients don't get it, or "".
     """
+    room = exclude.encode(errors="surrogatepass")
+    return _ENVELOPE.pack(-1 if compress is None else compress, len(room)) + room + frame
 
-    def __init__(
-        self, url: str, *, prefix: str = "ws", buffer: int = 8 << 20, timeout: float = 3.0
-    ) -> None:
-        if buffer <= 0 or timeout <= 0:
-            raise ValueError("buffer and timeout must be over 0")
-        self._prefix, self._buffer, self._timeout = prefix, buffer, timeout
-        self._redis: Any = redis.Redis.from_url(
-            url,
-            socket_timeout=timeout,
-            socket_connect_timeout=timeout,
-            # Once more where this is no longer the primary; else it would block for seconds.
-            retry=Retry(NoBackoff(), 1, (redis.ReadOnlyError,)),
-        )
-        options = self._redis.connection_pool.connection_kwargs
-        self._address = str(options.get("path") or f"{options.get('host')}:{options.get('port')}")
-        self._node = os.urandom(8)  # what its messages begin with
-        self._own_channel = f"{prefix}:node:{self._node.hex()}".encode()
-        self._deliver: Callable[[Messages], Any]
-        self._threads: list[threading.Thread] = []
-        self._stopping = threading.Event()
 
-        # `_changed` guards what follows, for a few operations at a time
-        self._changed = threading.Condition()
-        self._queue: deque[tuple[bytes, bytes]] = deque()  # to publish: channel, message
-        self._batch: list[tuple[bytes, bytes]] = []  # out of the queue, but perhaps not published
-        self._buffered = self._sequence = 0
-        self._counts: dict[str | None, int] = {}  # of this node's clients, by room
-        self._uncounted: set[str | None] = set()  # where Redis doesn't have that count yet
-        self._alias = ""  # under which it has them
-        self._moved: set[str | None] = set()  # rooms that got their first client, or lost the last
-        self._unknown = False  # whether the reader has to be told of these
-        self._away = {"reader", "writer"}  # the threads without a connection
-        self._away_since: float | None = None  # since that has been logged
-        self._refusal = ""  # what Redis said last to a command that it refused
-        self._latency: float | None = None
-        self._totals = dict.fromkeys(("published", "received", "dropped", "outages"), 0)
-        self._last: OrderedDict[bytes, int] = OrderedDict()  # by node, its last message; reader's
-
-    # What the server calls
-
-    def start(self, deliver: Callable[[Messages], Any]) -> None:
-        self._deliver = deliver
-        for role, work in (("reader", self._read), ("writer", self._write)):
-            thread = threading.Thread(target=self._keep, args=(role, work), daemon=True)
-            thread.name = f"ws-backplane-{role}"
-            self._threads.append(thread)
-            thread.start()
-
-    def publish(self, room: str | None, message: bytes) -> None:
-        with self._changed:
-            self._sequence += 1
-            head = self._node + struct.pack("!Q", self._sequence)
-            self._queue.append((self._channel(room), head + message))
-            self._buffered += len(head) + len(message)
-            while self._buffered > self._buffer and len(self._queue) > 1:
-                self._buffered -= len(self._queue.popleft()[1])
-                self._totals["dropped"] += 1
-            self._changed.notify()
-
-    def count(self, room: str | None, clients: int) -> None:
-        with self._changed:
-            moved = bool(clients) != (room in self._counts)
-            if clients:
-                self._counts[room] = clients
-            else:
-                self._counts.pop(room, None)
-            if moved and "reader" not in self._away:  # else it will look at all of them
-                self._moved.add(room)
-                self._unknown = True
-            if "writer" not in self._away:  # the same
-                self._uncounted.add(room)
-                self._changed.notify()
-
-    def presence(self, room: str | None) -> int:
-        with self._changed:
-            own, away, alias = self._counts.get(room, 0), self._away, self._alias
-        if away:
-            return own
-        try:
-            names = (self._key(room), f"{self._prefix}:alive:", alias)
-            return own + int(self._redis.eval(PRESENCE, 1, *names))
-        except (redis.RedisError, OSError) as error:
-            if isinstance(error, redis.ResponseError):  # else the threads notice it, too
-                self._complain(error)
-            return own
-
-    def stats(self) -> dict[str, Any]:
-        """Return the state, "up" or "away", and more.
-
-        latency: seconds to Redis and back at the last look; buffered: bytes; published, received,
-        dropped: messages; outages: how often Redis went away.
-        """
-        with self._changed:
-            state = "away" if self._away else "up"
-            now = {"state": state, "latency": self._latency, "buffered": self._buffered}
-            return {**now, **self._totals}
-
-    def stop(self, timeout: float) -> None:
-        deadline = time.monotonic() + timeout
-        self._stopping.set()
-        with self._changed:
-            self._changed.notify()
-        for thread in reversed(self._threads):
-            thread.join(max(0.0, deadline - time.monotonic()))
-        self._redis.close()
-
-    # Two threads, each with a connection
-
-    def _keep(self, role: str, work: Callable[[], None]) -> None:
-        """Do a thread's work, again and again as Redis goes and comes back."""
-        pause = FIRST_PAUSE
-        while not self._stopping.is_set():
-            began = time.monotonic()
-            try:
-                work()
-            except Exception as error:  # redis-py raises others, too
-                self._lost(role, error)
-                self._redis.connection_pool.disconnect(inuse_connections=False)
-                lasted = time.monotonic() - began > 10 * LONGEST_PAUSE
-                pause = FIRST_PAUSE if lasted else min(2 * pause, LONGEST_PAUSE)
-                self._stopping.wait(pause * random.uniform(0.5, 1))
-
-    def _lost(self, role: str, error: Exception) -> None:
-        with self._changed:
-            if self._stopping.is_set():
-                return
-            self._away.add(role)
-            first, self._away_since = self._away_since is None, self._away_since or time.monotonic()
-            self._totals["outages"] += first
-        if first:
-            message = "backplane: no Redis at %s (%s): this node's clients are on their own"
-            logger.warning(message, self._address, error)
-
-    def _found(self, role: str) -> None:
-        with self._changed:
-            self._away.discard(role)
-            if self._away or self._away_since is None:
-                return
-            seconds, self._away_since = time.monotonic() - self._away_since, None
-        logger.warning("backplane: Redis at %s is back after %.1f s", self._address, seconds)
-
-    def _complain(self, error: object) -> None:
-        """Log what Redis refuses, once as long as it is the same."""
-        if str(error) != self._refusal:
-            self._refusal = str(error)
-            logger.error("backplane: Redis at %s refuses: %s", self._address, error)
-
-    def _write(self) -> None:
-        """Publish what waits, and counts; give signs of life."""
-        self._register()
-        late = self._away_since is not None
-        self._found("writer")
-        due = time.monotonic() + HEARTBEAT
-        while True:
-            with self._changed:
-                while not (self._batch or self._queue or self._uncounted or self._unknown):
-                    wait = due - time.monotonic()
-                    if wait <= 0 or self._stopping.is_set():
-                        break
-                    self._changed.wait(wait)
-                size = sum(len(message) for _, message in self._batch)
-                while self._queue and size < BATCH:
-                    self._batch.append(self._queue.popleft())
-                    size += len(self._batch[-1][1])
-                counts = [(room, self._counts.get(room, 0)) for room in self._uncounted]
-                self._uncounted.clear()
-                moved, self._unknown = self._unknown, False
-            if late or self._away_since is not None:  # let the others come back as well
-                late = self._stopping.wait(LONGEST_PAUSE)
-            refused = self._execute(("PUBLISH", *one) for one in self._batch)
-            with self._changed:
-                self._buffered -= size
-                self._totals["dropped"] += refused
-                self._totals["published"] += len(self._batch) - refused
-                self._batch.clear()
-                idle = not (self._queue or self._uncounted)
-            self._execute(
-                ("HSET", self._key(room), self._alias, clients)
-                if clients
-                else ("HDEL", self._key(room), self._alias)
-                for room, clients in counts
-            )
-            if self._stopping.is_set() and idle:
-                self._execute([("DEL", f"{self._prefix}:alive:{self._alias}"), self._wake()])
-                return
-            if moved or time.monotonic() >= due:
-                due = time.monotonic() + HEARTBEAT
-                if self._execute([self._wake(), self._sign_of_life("XX")]):
-                    self._register()  # too late: by now others may have forgotten us
-
-    def _register(self) -> None:
-        """Be alive under a new name, which has no counts in Redis yet."""
-        with self._changed:
-            self._alias = os.urandom(8).hex()
-            self._uncounted = {None, *self._counts}
-        self._execute([self._sign_of_life()])
-
-    def _sign_of_life(self, *condition: str) -> tuple[Any, ...]:
-        seconds = int(3 * HEARTBEAT)
-        return ("SET", f"{self._prefix}:alive:{self._alias}", "1", "EX", seconds, *condition)
-
-    def _wake(self) -> tuple[Any, ...]:
-        """Return the command by which the reader hears from us, and learns how long that takes."""
-        return "PUBLISH", self._own_channel, struct.pack("!d", time.monotonic())
-
-    def _execute(self, commands: Iterable[tuple[Any, ...]]) -> int:
-        """Run commands in one round trip; return how many were refused, or found nothing to do."""
-        pipeline = self._redis.pipeline(transaction=False)
-        for command in commands:
-            pipeline.execute_command(*command)
-        refused = 0
-        for result in pipeline.execute(raise_on_error=False):
-            if isinstance(result, (redis.ConnectionError, redis.ReadOnlyError)):
-                raise result  # it is loading its data, or no longer the primary
-            if isinstance(result, Exception):
-                self._complain(result)
-            refused += result is None or isinstance(result, Exception)
-        return refused
-
-    def _read(self) -> None:
-        """Subscribe to the rooms of this node's clients, and deliver what comes."""
-        subscribed: set[bytes] = set()
-        arrived: Messages = []
-        pubsub = self._redis.pubsub()
-        try:
-            pubsub.subscribe(self._own_channel)
-            with self._changed:
-                self._moved = {None, *self._counts}
-            while not self._stopping.is_set():
-                if len(arrived) == AT_ONCE or (arrived and not pubsub.connection.can_read(0)):
-                    self._pass_on(arrived)
-                # Never 0: redis-py drops the connection where a message has come in part.
-                message = pubsub.get_message(timeout=HEARTBEAT + self._timeout)
-                if message is None:
-                    raise redis.TimeoutError("it is silent")
-                channel, data = message["channel"], message["data"]
-                if message["type"] == "message" and channel != self._own_channel:
-                    if self._is_new(data):
-                        arrived.append((self._room(channel), data[16:]))
-                    continue
-                if message["type"] == "message":
-                    self._latency = time.monotonic() - struct.unpack("!d", data)[0]
-                elif message["type"] != "subscribe" or channel != self._own_channel:
-                    continue
-                self._found("reader")
-                with self._changed:
-                    moved, self._moved = self._moved, set()
-                    wanted = {room for room in moved if room is None or room in self._counts}
-                new = {self._channel(room) for room in wanted} - subscribed
-                old = {self._channel(room) for room in moved - wanted} & subscribed
-                if new:
-                    pubsub.subscribe(*new)
-                if old:
-                    pubsub.unsubscribe(*old)
-                subscribed = (subscribed | new) - old
-        finally:
-            if arrived:
-                self._pass_on(arrived)
-            pubsub.close()
-
-    def _is_new(self, data: bytes) -> bool:
-        """Say no to our own, and to what was published again since it wasn't clear that it was."""
-        node, number = data[:8], int.from_bytes(data[8:16], "big")
-        if node == self._node or number <= self._last.get(node, 0):
-            return False
-        self._last[node] = number
-        self._last.move_to_end(node)
-        if len(self._last) > MAX_NODES:
-            self._last.popitem(last=False)
-        return True
-
-    def _pass_on(self, arrived: Messages) -> None:
-        self._totals["received"] += len(arrived)
-        try:
-            self._deliver(arrived)
-        except Exception:
-            logger.exception("backplane: what came can't be delivered")
-        arrived.clear()
-
-    # Names in Redis
-
-    def _channel(self, room: str | None) -> bytes:
-        name = f"{self._prefix}:all" if room is None else f"{self._prefix}:room:{room}"
-        return name.encode(errors="surrogatepass")
-
-    def _room(self, channel: bytes) -> str | None:
-        room = channel[len(self._channel("")) :].decode(errors="surrogatepass")
-        return None if channel == self._channel(None) else room
-
-    def _key(self, room: str | None) -> bytes:
-        """Return the name of the hash with each node's clients in the room."""
-        name = f"{self._prefix}:clients" + ("" if room is None else f":{room}")
-        return name.encode(errors="surrogatepass")
+def unseal(message: bytes) -> tuple[PreparedMessage, str]:
+    """Take a message out of its envelope. Return it and the room that doesn't get it."""
+    compress, length = _ENVELOPE.unpack_from(message)
+    start = _ENVELOPE.size + length
+    exclude = message[_ENVELOPE.size : start].decode(errors="surrogatepass")
+    return PreparedMessage(message[start:], None if compress < 0 else bool(compress)), exclude

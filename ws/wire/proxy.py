@@ -1,4 +1,4 @@
-"""What reverse proxies tell of a client: X-Forwarded-For, and the header of the PROXY protocol."""
+"""A client's address, as reverse proxies tell it: X-Forwarded-For and the PROXY protocol."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import ipaddress
 from typing import Sequence, Union
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
-"""How a header of version 2 begins; one of version 1 begins with "PROXY "."""
-SHORTEST = 15
-"""Bytes of "PROXY UNKNOWN\\r\\n"; no header is shorter."""
-LONGEST_LINE = 107
-"""Most bytes in a header of version 1."""
-LONGEST_BLOCK = 4096
-"""Most bytes in a header of version 2, which may hold more than addresses."""
+"""The beginning of a header of version 2. One of version 1 begins with "PROXY "."""
+SHORTEST_BYTES = 15
+"""The length of "PROXY UNKNOWN\\r\\n". No header is shorter."""
+LONGEST_LINE_BYTES = 107
+"""The longest header of version 1."""
+LONGEST_BLOCK_BYTES = 4096
+"""The longest header of version 2 that is accepted. It may hold more than addresses."""
 
 IP = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
@@ -22,9 +22,16 @@ _NO_IP = (0x00, 0x31, 0x32)  # unspecified, or a Unix socket
 
 
 class Proxies:
-    """The proxies to trust: addresses, networks, or "unix" for the peers of a Unix socket.
+    """The reverse proxies to trust.
 
-    ``ip in proxies`` says whether one is that has this IP address, '' for a Unix socket's peer.
+    ``ip in proxies`` says whether the peer with this IP address is one of them. A peer of a Unix
+    socket has the address "".
+
+    Args:
+        proxies: Addresses, networks, or "unix" for all peers of a Unix socket.
+
+    Raises:
+        ValueError: One of them is neither.
     """
 
     def __init__(self, proxies: Sequence[str]) -> None:
@@ -38,10 +45,15 @@ class Proxies:
         return any(address in network for network in self._networks)
 
     def origin(self, ip: str, forwarded_for: Sequence[str]) -> str:
-        """Return the client's IP address, when *ip* has sent these members of X-Forwarded-For.
+        """Return the client's IP address.
 
-        Each proxy has added the address of its own peer on the right: so from there, it is the
-        first one that is not a trusted proxy's. Anybody can have made up those further left.
+        Each proxy adds the address of its own peer on the right. So the client's address is the
+        first one, from the right, that is not a trusted proxy's. Anybody may have made up those
+        further left.
+
+        Args:
+            ip: The address of the peer that sent the request.
+            forwarded_for: The members of its X-Forwarded-For.
         """
         for member in reversed(forwarded_for):
             address = _parse(member) if ip in self else None
@@ -52,7 +64,7 @@ class Proxies:
 
 
 def _parse(text: str) -> IP | None:
-    """Return an IP address, given as "1.2.3.4", "1.2.3.4:80", "::1", "[::1]:80" or "fe80::1%3"."""
+    """Return the IP address in "1.2.3.4", "1.2.3.4:80", "::1", "[::1]:80" or "fe80::1%3"."""
     if text[:1] == "[":
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:
@@ -64,37 +76,40 @@ def _parse(text: str) -> IP | None:
 
 
 def _unmapped(address: IP) -> IP:
-    """Return the IPv4 address that one of IPv6 stands for, if it does."""
+    """Return the IPv4 address that an IPv6 address stands for, if it stands for one."""
     return getattr(address, "ipv4_mapped", None) or address
 
 
 def missing(header: bytes) -> int:
-    """Return how many bytes at least must follow the beginning of a header, 0 if it is complete.
+    """Return how many bytes a header lacks at least, or 0 if it is complete.
 
-    Raises ValueError as soon as no header begins like this.
+    Raises:
+        ValueError: No header begins like this.
     """
     binary = SIGNATURE.startswith(header[: len(SIGNATURE)])
     if not binary and not b"PROXY ".startswith(header[:6]):
         raise ValueError("it sent no PROXY protocol header")
-    if len(header) < SHORTEST:
-        return SHORTEST - len(header)
+    if len(header) < SHORTEST_BYTES:
+        return SHORTEST_BYTES - len(header)
     if binary:
         size = 16 + int.from_bytes(header[14:16], "big") * (len(header) > 15)
-        if size > LONGEST_BLOCK:
-            raise ValueError(f"its PROXY protocol header is of over {LONGEST_BLOCK} bytes")
+        if size > LONGEST_BLOCK_BYTES:
+            raise ValueError(f"its PROXY protocol header is of over {LONGEST_BLOCK_BYTES} bytes")
         return size - len(header)
     if header.endswith(b"\n"):
         return 0
-    if len(header) >= LONGEST_LINE:
-        raise ValueError(f"its PROXY protocol header is of over {LONGEST_LINE} bytes")
+    if len(header) >= LONGEST_LINE_BYTES:
+        raise ValueError(f"its PROXY protocol header is of over {LONGEST_LINE_BYTES} bytes")
     return 1
 
 
 def parse(header: bytes) -> tuple[str, int] | None:
-    """Return the client's address in a complete header, None if it tells none.
+    """Return the client's address in a complete header, or None if it has none.
 
-    Raises ValueError for a malformed one. For both versions see
-    https://www.haproxy.org/download/2.8/doc/proxy-protocol.txt.
+    https://www.haproxy.org/download/2.8/doc/proxy-protocol.txt describes both versions.
+
+    Raises:
+        ValueError: The header is malformed.
     """
     try:
         address = (_parse_block if header.startswith(SIGNATURE) else _parse_line)(header)

@@ -1,12 +1,11 @@
-"""permessage-deflate, RFC 7692: negotiate, inflate with a cap, deflate."""
+"""permessage-deflate (RFC 7692): negotiation, inflating up to a limit, deflating."""
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass, field
-from typing import Any, Callable, Optional, Sequence, Tuple
+from typing import Any, Optional, Sequence, Tuple
 
-from .frames import INVALID_PAYLOAD, RSV1, Buffer, Message, ProtocolError, encode, frame
+from .frames import Buffer, CloseCode, ProtocolError
 
 try:  # the same interface, faster
     from zlib_ng import zlib_ng as zlib  # type: ignore[import-not-found,no-redef,unused-ignore]
@@ -18,34 +17,41 @@ Offer = Tuple[str, Params]
 
 NAME = "permessage-deflate"
 _TAIL = b"\x00\x00\xff\xff"
-"""What ends a flushed block, and is left out of messages (RFC 7692 §7.2.1)."""
-_BEHIND_FINAL_BLOCK = (b"", _TAIL, b"\x00", b"\x00" + _TAIL)
+"""The end of a flushed block, which messages leave out (RFC 7692 §7.2.1)."""
+_AFTER_FINAL_BLOCK = (b"", _TAIL, b"\x00", b"\x00" + _TAIL)
 """What may follow a block with the BFINAL bit (RFC 7692 §7.2.3.4)."""
 _BITS = {str(bits): bits for bits in range(8, 16)}
 
 
 @dataclass(frozen=True)
 class Compression:
-    """How to compress, for clients that offer to (RFC 7692).
+    """How to compress, for clients that offer it (RFC 7692).
 
-    Without context takeover, the default, no memory is kept for a client between messages, and
-    a broadcast is deflated once for all. With it, similar messages shrink further, at up to
-    `(1 << window_bits + 2) + (1 << memory_level + 9)` bytes for what is sent to a client and
-    `1 << window_bits` for what it sends. Raises ValueError for what zlib can't do.
+    Without context takeover, the default, the server keeps no memory for a client between
+    messages, and compresses a broadcast once for all clients. With context takeover, similar
+    messages become smaller still. It costs up to
+    `(1 << window_bits + 2) + (1 << memory_level + 9)` bytes a client for messages to it, and
+    `1 << window_bits` bytes for messages from it.
+
+    Raises:
+        ValueError: zlib can't do this.
     """
 
     level: int = 2
-    """From 1, fast, to 9, small; 6 makes JSON a tenth smaller than 2, in 2.5 times the time."""
+    """From 1, the fastest, to 9, the smallest. Level 6 makes JSON a tenth smaller than level 2,
+    and takes 2.5 times as long."""
     memory_level: int = 8
-    """From 1 to 9; more makes compressing faster."""
+    """From 1 to 9. A higher one compresses faster and takes more memory."""
     threshold: int = 1024
-    """Messages with fewer bytes are not compressed, unless `send` is told to."""
+    """Bytes. A shorter message is compressed only if `send` is told to."""
     server_max_window_bits: int = 15
-    """From 9 to 15; for what the server sends."""
+    """From 9 to 15, for messages to clients (RFC 7692 §7.1.2.1)."""
     client_max_window_bits: int = 15
-    """From 8 to 15; for what clients send, if they let themselves be told."""
+    """From 8 to 15, for messages from clients that accept the parameter (RFC 7692 §7.1.2.2)."""
     server_context_takeover: bool = False
+    """Whether a message to a client may refer to earlier ones (RFC 7692 §7.1.1.1)."""
     client_context_takeover: bool = False
+    """Whether a message from a client may refer to earlier ones (RFC 7692 §7.1.1.2)."""
     # Compressors that no thread is using, by window bits
     _idle: dict[int, list[Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -65,36 +71,34 @@ class Compression:
         return zlib.compressobj(self.level, zlib.DEFLATED, -bits, self.memory_level)
 
     def deflate(self, payload: bytes, bits: int) -> bytes:
-        """Compress a message without a context; what it was compressed with is kept and shared."""
+        """Compress a message without a context. From any thread; compressors are shared."""
         idle = self._idle.setdefault(bits, [])
         try:
             compressor = idle.pop()
         except IndexError:
             compressor = self.compressor(bits)
-        # A full flush leaves nothing behind that a later message could refer to.
+        # After a full flush, the next message can't refer to this one.
         data = _deflate(compressor, payload, zlib.Z_FULL_FLUSH)
         idle.append(compressor)
         return data
 
 
 class Deflate:
-    """The extension as agreed on with one client; zlib's objects are made when first needed.
+    """The extension as agreed on with one client. zlib's objects are made when first needed.
 
-    Inflating is for the thread that reads. Deflating is for any, one at a time.
+    Only the thread that reads inflates. With context takeover, one thread at a time deflates.
     """
 
     __slots__ = (
-        "_compressor _inflater client_bits client_takeover lock server_bits server_takeover "
-        "settings"
+        "_compressor _inflater client_bits client_takeover server_bits server_takeover settings"
     ).split()
 
     def __init__(self, settings: Compression) -> None:
         self.settings = settings
         self.server_bits = settings.server_max_window_bits
         self.server_takeover = settings.server_context_takeover
-        self.client_bits = 15  # unless the client says that it can be told
+        self.client_bits = 15  # unless the client accepts client_max_window_bits
         self.client_takeover = settings.client_context_takeover
-        self.lock = threading.Lock()
         self._compressor: Any = None
         self._inflater: Any = None
 
@@ -111,9 +115,15 @@ class Deflate:
         return "; ".join(filter(None, parts))
 
     def inflate(self, data: Buffer, room: int, final: bool) -> bytes:
-        """Return what the next part of a message inflates to, or the first *room* + 1 bytes of it.
+        """Inflate the next part of a message.
 
-        Raises ProtocolError (1007) if it can't be inflated.
+        Args:
+            data: The part, as it came.
+            room: How many bytes the message may still have. Inflating stops one byte later.
+            final: Whether this is the message's last part.
+
+        Raises:
+            ProtocolError: The data can't be inflated (1007).
         """
         if self._inflater is None:
             self._inflater = zlib.decompressobj(-self.client_bits)
@@ -121,59 +131,25 @@ class Deflate:
             data = bytes(data) + _TAIL if final else data
             inflated: bytes = self._inflater.decompress(data, room + 1)
         except zlib.error:
-            raise ProtocolError(INVALID_PAYLOAD, "message can't be inflated")
-        if self._inflater.eof and self._inflater.unused_data not in _BEHIND_FINAL_BLOCK:
-            raise ProtocolError(INVALID_PAYLOAD, "data behind the end of the deflate stream")
+            raise ProtocolError(CloseCode.INVALID_PAYLOAD, "message can't be inflated")
+        if self._inflater.eof and self._inflater.unused_data not in _AFTER_FINAL_BLOCK:
+            reason = "data after the end of the deflate stream"
+            raise ProtocolError(CloseCode.INVALID_PAYLOAD, reason)
         if final and (self._inflater.eof or not self.client_takeover):
             self._inflater = None
         return inflated
 
     def deflate(self, payload: bytes) -> bytes:
-        """Compress a message with this client's context; for the holder of `lock`."""
+        """Compress a message, with this client's context if that is agreed on."""
+        if not self.server_takeover:
+            return self.settings.deflate(payload, self.server_bits)
         if self._compressor is None:
             self._compressor = self.settings.compressor(self.server_bits)
         return _deflate(self._compressor, payload, zlib.Z_SYNC_FLUSH)
 
     def forget(self) -> None:
-        """Begin anew, since what was deflated last has not been sent."""
+        """Start with an empty context, because the last message was compressed but not sent."""
         self._compressor = None
-
-
-class Outgoing:
-    """A message on its way to any number of clients: deflated when first needed, then shared."""
-
-    __slots__ = ("_deflated", "_wanted", "plain")
-
-    def __init__(self, message: Message, compress: bool | None) -> None:
-        self.plain = encode(message)
-        """The frame for clients without compression."""
-        self._wanted = compress
-        self._deflated: dict[int, bytes] = {}  # by window bits
-
-    def send(self, deflate: Deflate, send: Callable[[bytes], bool]) -> bool:
-        """Pass the frame for a client with compression to *send*; return its answer."""
-        settings, bits = deflate.settings, deflate.server_bits
-        if not deflate.server_takeover and bits in self._deflated:
-            return send(self._deflated[bits])
-        first, length = self.plain[:2]
-        payload = self.plain[2 if length < 126 else 4 if length == 126 else 10 :]
-        wanted = len(payload) >= settings.threshold if self._wanted is None else self._wanted
-        if not payload or not wanted:
-            return send(self.plain)
-        if not deflate.server_takeover:
-            self._deflated[bits] = frame(first & 0x0F | RSV1, settings.deflate(payload, bits))
-            return send(self._deflated[bits])
-        # If another thread is just sending to this client, go ahead of it, uncompressed: its
-        # turn may take `send_timeout`, and the order of the two is anybody's guess.
-        if not deflate.lock.acquire(False):
-            return send(self.plain)
-        try:
-            accepted = send(frame(first & 0x0F | RSV1, deflate.deflate(payload)))
-            if not accepted:
-                deflate.forget()
-            return accepted
-        finally:
-            deflate.lock.release()
 
 
 def _deflate(compressor: Any, payload: bytes, flush: int) -> bytes:
@@ -184,8 +160,11 @@ def _deflate(compressor: Any, payload: bytes, flush: int) -> bytes:
 def negotiate(offers: Sequence[Offer], settings: Compression) -> tuple[Deflate | None, str]:
     """Accept the first offer that can be honoured (RFC 7692 §5.1, §7.1).
 
-    offers: names of extensions with their parameters, see `handshake.parse_extensions`.
-    Returns what was agreed on and the header that says so; (None, '') for nothing.
+    Args:
+        offers: Names of extensions with their parameters, from `handshake.parse_extensions`.
+
+    Returns:
+        The agreed extension and the header that says so, or (None, "").
     """
     for name, params in offers:
         deflate = _accept(params, settings) if name.lower() == NAME else None
@@ -195,7 +174,7 @@ def negotiate(offers: Sequence[Offer], settings: Compression) -> tuple[Deflate |
 
 
 def _accept(params: Params, settings: Compression) -> Deflate | None:
-    """Return what is agreed on for one offer, or None to decline it (RFC 7692 §7.1)."""
+    """Return the extension as one offer allows it, or None to decline the offer (RFC 7692 §7.1)."""
     deflate = Deflate(settings)
     offered = dict(params)
     if len(offered) < len(params):
@@ -213,4 +192,4 @@ def _accept(params: Params, settings: Compression) -> Deflate | None:
         if offered.get(f"{side}_no_context_takeover", "") is None:
             del offered[f"{side}_no_context_takeover"]
             setattr(deflate, f"{side}_takeover", False)
-    return None if offered else deflate  # what is left is unknown, or has a value it may not have
+    return None if offered else deflate  # the rest is unknown, or has a value it may not have

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import Iterable, Iterator, Union
+from typing import Union
 
 try:
     import numpy  # type: ignore[import-not-found,unused-ignore]
@@ -18,17 +18,13 @@ RSV1, RSV2, RSV3 = 0x40, 0x20, 0x10
 MAX_CONTROL_PAYLOAD = 125
 """Longest payload of a control frame, in bytes (RFC 6455 §5.5)."""
 
-# Close codes that the library itself speaks of, RFC 6455 §7.4.1
-NORMAL, GOING_AWAY, PROTOCOL_ERROR, NO_STATUS, ABNORMAL = 1000, 1001, 1002, 1005, 1006
-INVALID_PAYLOAD, POLICY_VIOLATION, TOO_BIG, INTERNAL_ERROR = 1007, 1008, 1009, 1011
-
 Buffer = Union[bytes, bytearray, memoryview]
-Message = Union[str, Buffer]
 
-_SHORT_HEADERS = {
+SHORT_HEADERS = {
     opcode: tuple(bytes((FIN | opcode, length)) for length in range(126))
     for opcode in (CONT, TEXT, BINARY, CLOSE, PING, PONG, RSV1 | TEXT, RSV1 | BINARY)
 }
+"""The two header bytes of each final, unmasked frame of under 126 bytes: by opcode, then length."""
 _IDENTITY = int.from_bytes(bytes(range(256)), "little")
 _XOR_TABLES = tuple(
     (_IDENTITY ^ int.from_bytes(bytes((key,)) * 256, "little")).to_bytes(256, "little")
@@ -39,8 +35,26 @@ _from_bytes = int.from_bytes
 _pack_16, _pack_64 = struct.Struct("!BBH").pack, struct.Struct("!BBQ").pack
 
 
+class CloseCode:
+    """The close codes that the library itself uses (RFC 6455 §7.4.1)."""
+
+    NORMAL = 1000
+    GOING_AWAY = 1001
+    PROTOCOL_ERROR = 1002
+    NO_STATUS = 1005
+    """The peer's close frame had no code. Never sent."""
+    ABNORMAL = 1006
+    """TCP ended without a closing handshake. Never sent."""
+    INVALID_PAYLOAD = 1007
+    TOO_BIG = 1009
+    INTERNAL_ERROR = 1011
+
+
 class ProtocolError(Exception):
-    """The peer broke the protocol: close the connection with *code* and *reason* (§7.1.7)."""
+    """The peer broke the protocol: close the connection with `code` and `reason`.
+
+    RFC 6455 §7.1.7 calls this "Fail the WebSocket Connection".
+    """
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(code, reason)
@@ -65,47 +79,17 @@ def unmask(payload: Buffer, key: bytes) -> bytes | bytearray:
     return data
 
 
-def encode(message: Message) -> bytes:
-    """Return a message as one frame: str as text, bytes-like as binary; else raise TypeError."""
-    if isinstance(message, str):
-        opcode, payload = TEXT, message.encode()
-    elif isinstance(message, (bytes, bytearray, memoryview)):
-        opcode, payload = BINARY, bytes(message)
-    else:
-        raise TypeError(f"a message is str or bytes, not {type(message).__name__}")
-    if len(payload) < 126:
-        return _SHORT_HEADERS[opcode][len(payload)] + payload
-    return frame(opcode, payload)
-
-
-def fragments(chunks: Iterable[Message]) -> Iterator[bytes]:
-    """Yield the frames of one message, one for each chunk and an empty last one (§5.4).
-
-    Raises TypeError if the chunks are not all str or all bytes-like.
-    """
-    text: bool | None = None
-    for chunk in chunks:
-        if isinstance(chunk, str):
-            payload = chunk.encode()
-        elif isinstance(chunk, (bytes, bytearray, memoryview)):
-            payload = bytes(chunk)
-        else:
-            raise TypeError(f"a fragment is str or bytes, not {type(chunk).__name__}")
-        if text is None:
-            text = isinstance(chunk, str)
-            yield frame(TEXT if text else BINARY, payload, fin=False)
-        elif text is isinstance(chunk, str):
-            yield frame(CONT, payload, fin=False)
-        else:
-            raise TypeError("the fragments of a message must be all str or all bytes")
-    yield frame(TEXT if text is None else CONT, b"")
-
-
 def frame(opcode: int, payload: bytes, fin: bool = True) -> bytes:
-    """Return one unmasked frame, as a server sends it; *opcode* may have RSV1 (RFC 6455 §5.2)."""
+    """Return one unmasked frame, as a server sends it (RFC 6455 §5.2).
+
+    Args:
+        opcode: One of the opcodes above, with RSV1 where the payload is compressed.
+        payload: Of any length.
+        fin: Whether this is the last frame of its message.
+    """
     length = len(payload)
     if length < 126 and fin:
-        return _SHORT_HEADERS[opcode][length] + payload
+        return SHORT_HEADERS[opcode][length] + payload
     first = opcode | FIN if fin else opcode
     if length < 126:
         return bytes((first, length)) + payload
@@ -122,9 +106,10 @@ def valid_close_code(code: int) -> bool:
 def close_payload(code: int, reason: str = "") -> bytes:
     """Return the payload of a close frame; empty for 1005, "no status" (RFC 6455 §5.5.1).
 
-    Raises ValueError for a code that may not be sent or a reason over 123 bytes of UTF-8.
+    Raises:
+        ValueError: The code may not be sent, or the reason has over 123 bytes in UTF-8.
     """
-    if code == NO_STATUS:
+    if code == CloseCode.NO_STATUS:
         return b""
     if not valid_close_code(code):
         raise ValueError(f"close code {code} may not be sent: use 1000 or 3000 to 4999")
@@ -135,15 +120,22 @@ def close_payload(code: int, reason: str = "") -> bytes:
 
 
 def parse_close(payload: bytes) -> tuple[int, str]:
-    """Return code and reason of a received close frame; (1005, '') for an empty one."""
+    """Return the code and the reason in the payload of a received close frame.
+
+    Returns:
+        (1005, "") for an empty payload (RFC 6455 §7.1.5).
+
+    Raises:
+        ProtocolError: The payload is malformed.
+    """
     if not payload:
-        return NO_STATUS, ""
+        return CloseCode.NO_STATUS, ""
     if len(payload) == 1:
-        raise ProtocolError(PROTOCOL_ERROR, "close payload of one byte")
+        raise ProtocolError(CloseCode.PROTOCOL_ERROR, "close payload of one byte")
     code = payload[0] << 8 | payload[1]
     if not valid_close_code(code):
-        raise ProtocolError(PROTOCOL_ERROR, f"invalid close code {code}")
+        raise ProtocolError(CloseCode.PROTOCOL_ERROR, f"invalid close code {code}")
     try:
         return code, payload[2:].decode()
     except UnicodeDecodeError:
-        raise ProtocolError(INVALID_PAYLOAD, "close reason is not UTF-8") from None
+        raise ProtocolError(CloseCode.INVALID_PAYLOAD, "close reason is not UTF-8") from None

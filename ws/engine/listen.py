@@ -1,4 +1,4 @@
-"""Listening sockets: made here, and accepted from; and what a proxy says ahead of its client."""
+"""Listening sockets, and connections that begin with a header of the PROXY protocol."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ import socket
 import time
 from typing import Any, Callable, Iterator
 
-from . import proxy
-from .client import HEAD, TLS, Client, Connection, PlainClient
+from ..wire import proxy
+from ..wire.events import Event
+from .connection import AWAITING_REQUEST, TLS_HANDSHAKE, Connection
 from .loop import Loop, Source
 from .poll import READ
-from .protocol import Event
+from .sockets import Client, PlainClient
 
 ACCEPTS = 64
-"""Connections accepted between two looks at the clients."""
-PAUSE = 0.25
-"""Seconds without accepting after that failed."""
+"""Connections that are accepted before the clients have their turn."""
+RETRY_SECONDS = 0.25
+"""Time without accepting after that failed."""
 BACKLOG = 1024
 """Connections that the system may hold until they are accepted."""
 
@@ -25,9 +26,19 @@ BACKLOG = 1024
 def bind(
     host: str, port: int, reuse_port: bool = False, attempts: int = 10
 ) -> tuple[list[socket.socket], int]:
-    """Listen on all addresses of *host*, '' for any, on one port; return the sockets and the port.
+    """Listen on all addresses of a host, on one port.
 
-    Raises OSError that says where it can't listen, and why.
+    Args:
+        host: A name or an address. "" is all of IPv4 and IPv6.
+        port: 0 for a free one.
+        reuse_port: Whether other processes may listen on the same port.
+        attempts: How often to try again if a free port of one family is taken in the other.
+
+    Returns:
+        The sockets and the port.
+
+    Raises:
+        OSError: It says where it can't listen, and why.
     """
     flags, kind = socket.AI_PASSIVE, socket.SOCK_STREAM
     try:
@@ -44,19 +55,19 @@ def bind(
         except OSError as error:
             failure = error
             if error.errno == errno.EADDRINUSE:
-                break  # any other may mean that this machine lacks IPv6, or IPv4
+                break  # other errors may mean that this machine lacks IPv6, or IPv4
     else:
         if sockets:
             return sockets, chosen
     for sock in sockets:
         sock.close()
-    if sockets and not port and attempts:  # what was free for one family wasn't for the other
+    if sockets and not port and attempts:  # a free port of one family is taken in the other
         return bind(host, port, reuse_port, attempts - 1)
     raise failure
 
 
 def bind_unix(path: str) -> socket.socket:
-    """Listen on a Unix socket, in place of one that a server left behind."""
+    """Listen on a Unix socket. Replace one that an earlier server has left."""
     try:
         with socket.socket(socket.AF_UNIX) as probe:
             probe.connect(path)
@@ -86,7 +97,14 @@ def _listen(family: int, address: Any, reuse_port: bool = False) -> socket.socke
 
 
 class Listener(Source):
-    """Accepts connections; admit(client, address) gets each, warn(message, error) what fails."""
+    """Accepts connections.
+
+    Args:
+        sock: A listening socket.
+        loop: The loop that watches it.
+        admit: Called with each client and its address.
+        warn: Called with a message and an error when accepting fails.
+    """
 
     __slots__ = ("_admit", "_kind", "_loop", "_sock", "_warn")
 
@@ -101,7 +119,7 @@ class Listener(Source):
         self._sock, self._loop, self._admit, self._warn = sock, loop, admit, warn
         self._kind = int(sock.family), int(sock.type), sock.proto  # a client has the same
         sock.setblocking(False)
-        loop.poll(self, READ)
+        loop.watch(self, READ)
 
     def fileno(self) -> int:
         return self._sock.fileno()
@@ -113,18 +131,18 @@ class Listener(Source):
                 client = PlainClient(*self._kind, descriptor)  # accept() would make a socket first
             except (BlockingIOError, ConnectionAbortedError):
                 return
-            except OSError as error:  # no descriptors or memory left: wait for better times
+            except OSError as error:  # no descriptors or no memory left
                 self._warn("can't accept connections, will try again: %s", error)
-                self._loop.poll(self, remove=READ)
-                self._loop.schedule(self, time.monotonic() + PAUSE)
+                self._loop.watch(self, remove=READ)
+                self._loop.schedule(self, time.monotonic() + RETRY_SECONDS)
                 return
             try:
                 self._admit(client, address)
-            except (OSError, ValueError):  # it has gone already
+            except (OSError, ValueError):  # it has left already, or can't be watched
                 client.close()
 
     def on_deadline(self, now: float) -> None:
-        self._loop.poll(self, READ)
+        self._loop.watch(self, READ)
 
     def close(self) -> None:
         """Stop listening."""
@@ -133,27 +151,28 @@ class Listener(Source):
 
 
 class ProxiedConnection(Connection):
-    """A connection that begins with a PROXY protocol header, ahead of TLS.
+    """A connection that begins with a header of the PROXY protocol, before TLS.
 
-    told(connection, address) gets the client's address, if there is one in the header;
-    warn(message, peer, error) what is wrong with it.
+    Args:
+        rename: Called with the connection and the client's address, if the header has one.
+        warn: Called with a message, the proxy's address and an error if the header is wrong.
     """
 
-    __slots__ = ("_header", "_told", "_warn")
+    __slots__ = ("_header", "_rename", "_warn")
 
     def __init__(
-        self, *args: Any, told: Callable[[Connection, Any], None], warn: Callable[..., None]
+        self, *args: Any, rename: Callable[[Connection, Any], None], warn: Callable[..., None]
     ) -> None:
         super().__init__(*args)
-        self._told, self._warn = told, warn
+        self._rename, self._warn = rename, warn
         self._header: bytes | None = b""
-        self.stage = TLS  # so far it can't be answered in HTTP
+        self.stage = TLS_HANDSHAKE  # an HTTP response would come too early
 
     def on_readable(self) -> Iterator[Event] | None:
         if self._header is None:
             return super().on_readable()
         try:
-            while proxy.missing(self._header):  # and no more than that: the rest is for TLS
+            while proxy.missing(self._header):  # no more than that: the rest may be TLS
                 data = socket.socket.recv(self.client, proxy.missing(self._header))
                 if not data:
                     raise ConnectionResetError
@@ -164,10 +183,10 @@ class ProxiedConnection(Connection):
         except (OSError, ValueError) as error:
             if isinstance(error, ValueError):
                 self._warn("proxy %s refused: %s", self.client.getpeername(), error)
-            self.drop()
+            self.dispose()
             return None
         self._header = None
-        self.stage = TLS if self._tls else HEAD
+        self.stage = TLS_HANDSHAKE if self._tls else AWAITING_REQUEST
         if address:
-            self._told(self, address)
+            self._rename(self, address)
         return None

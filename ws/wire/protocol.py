@@ -1,31 +1,24 @@
-"""One connection's state machine: bytes in, events out. No sockets, clocks, threads or logging."""
+"""The state machine of one connection: bytes in, events out."""
 
 from __future__ import annotations
 
 from codecs import utf_8_decode
-from typing import Any, Iterator, Tuple
+from typing import Any, Iterator
 
+from . import events
 from .deflate import Deflate
-from .frames import BINARY, CLOSE, CONT, FIN, INVALID_PAYLOAD, MAX_CONTROL_PAYLOAD, PING, PONG
-from .frames import PROTOCOL_ERROR, RSV1, TEXT, TOO_BIG, Buffer, ProtocolError
-from .frames import close_payload, frame, parse_close, unmask
+from .events import INLINE, YIELD_TURN, Event
+from .frames import BINARY, CLOSE, CONT, FIN, MAX_CONTROL_PAYLOAD, PING, PONG, RSV1, TEXT
+from .frames import Buffer, CloseCode, ProtocolError, close_payload, frame, parse_close, unmask
 
-_NOT_UTF8 = INVALID_PAYLOAD, "text is not UTF-8"
-FAIL = 0x10
-"""Kind of the event that reports a ProtocolError; above the four bits of an opcode."""
-PAUSE = 0x11
-"""Kind of an event that means nothing, but that much was done: others should have a turn."""
-PAUSE_WORK = 1 << 20
-"""Bytes, inflated and unmasked, between two of these; a millisecond or two."""
-FRAGMENT_WORK = 1 << 10
-"""Bytes that a fragment counts for, even if it is empty."""
+TURN_BYTES = 1 << 20
+"""Bytes that are unmasked and inflated between two YIELD_TURN events; a millisecond or two."""
+FRAGMENT_BYTES = 1 << 10
+"""Bytes that a fragment counts for beside its payload, so that empty ones count, too."""
 MAX_PARTS = 256
-"""Parts of a message that are kept apart: each takes some 60 bytes more than it says."""
+"""Parts of an unfinished message that are kept apart. Each takes some 60 bytes more than it has."""
 
-Event = Tuple[int, Any]
-"""(opcode, payload): str for TEXT, bytes for BINARY, PING and PONG, (code, reason) for CLOSE
-and FAIL, either of which is the last event of a connection, and '' for PAUSE."""
-
+_NOT_UTF8 = CloseCode.INVALID_PAYLOAD, "text is not UTF-8"
 _TEXT_MESSAGE, _BINARY_MESSAGE = FIN | TEXT, FIN | BINARY  # first bytes of whole messages
 _WHOLE = frozenset((_TEXT_MESSAGE, _BINARY_MESSAGE))
 _FIRST_BYTES = frozenset(
@@ -39,9 +32,11 @@ _from_bytes = int.from_bytes
 class Protocol:
     """The receiving half of RFC 6455 §5 and the closing handshake of §7, for a server.
 
-    max_message_size: bytes of payload that one message may have, all its fragments together.
-        A frame whose *declared* length goes over it fails with 1009 before any of it is kept.
-    max_fragments: frames that one message may consist of, empty ones included; 1009 beyond.
+    Args:
+        max_message_size: Bytes of payload that one message may have, all its fragments together.
+            A frame whose *declared* length exceeds it fails with 1009 before any of it is kept.
+        max_fragments: Frames that one message may consist of, empty ones included. One more
+            fails with 1009.
     """
 
     __slots__ = (
@@ -55,19 +50,19 @@ class Protocol:
         self.max_fragments = max_fragments
         # Payload of a message that may come whole; -1 inside another one, and when closing.
         self._longest_whole = max_message_size
-        self._first_bytes = _FIRST_BYTES  # those that a frame may begin with
-        self._whole = _WHOLE  # and those of a message in one frame
+        self._first_bytes = _FIRST_BYTES  # with which a frame may begin
+        self._whole = _WHOLE  # with which a message in one frame begins
         self._deflate: Deflate | None = None
         self.more = False
         """Whether bytes that came with the last event are still to be parsed."""
         self.close_sent = False
         self.done = False
-        """Whether the last event was given; what comes after it is ignored (RFC 6455 §1.4)."""
+        """Whether the last event was given. Bytes after it are ignored (RFC 6455 §1.4)."""
         self._pending = b""  # an incomplete header, or an incomplete control frame
-        self._message: list[Any] | None = None  # a message of which not all has come, in parts
+        self._message: list[Any] | None = None  # the parts of an unfinished message
         self._size = 0  # its bytes so far
-        self._work = 0  # see PAUSE_WORK
-        self._character = b""  # what has come of its next character, if it is text
+        self._work = 0  # bytes since the last YIELD_TURN
+        self._character = b""  # its last character as far as it has come, if it is text
         self._opcode = 0  # the message's opcode
         self._compressed = False  # whether its payload is to be inflated
         self._fragments = 0  # its frames so far
@@ -76,7 +71,7 @@ class Protocol:
         self._fin = True
 
     def use(self, deflate: Deflate) -> None:
-        """Let messages be compressed, as was agreed on (RFC 7692 §6)."""
+        """Accept compressed messages, because that was agreed on (RFC 7692 §6)."""
         self._deflate = deflate
         self._first_bytes = _FIRST_BYTES | _COMPRESSED_FIRST_BYTES
         self._whole = _WHOLE | _COMPRESSED_WHOLE
@@ -84,9 +79,9 @@ class Protocol:
     def feed(self, data: bytes) -> Iterator[Event]:
         """Parse *data* and yield its events, each as soon as it is known.
 
-        Parsing goes on only when the next event is asked for, so a reply to a message can
-        leave before a fault in the very next frame is found. Iterate to the end before
-        feeding again. After `close` was called, messages are no longer reported.
+        Parsing continues only when the next event is asked for. So a reply to a message can
+        leave before a fault in the very next frame is found. Iterate to the end before feeding
+        again. After `close` was called, messages are no longer reported.
         """
         if self.done:
             return
@@ -115,9 +110,9 @@ class Protocol:
                         what = (
                             "with the top bit set" if length >> 63 else "not in its shortest form"
                         )
-                        raise ProtocolError(PROTOCOL_ERROR, f"length {what}")
+                        raise ProtocolError(CloseCode.PROTOCOL_ERROR, f"length {what}")
                 stop = start + length
-                # A message in one frame, as most are: the rest could do it, but slower.
+                # Most messages come in one frame. The other branch is for all, but slower.
                 if first in self._whole and stop <= end and 0 <= length <= self._longest_whole:
                     payload = unmask(data[start:stop], data[start - 4 : start])
                     position = stop
@@ -143,35 +138,36 @@ class Protocol:
                         payload = bytes(unmask(data[start:stop], data[start - 4 : start]))
                         self.done = first == FIN | CLOSE
                         if self.done:
-                            yield CLOSE, parse_close(payload)
+                            yield events.CLOSE, parse_close(payload)
                             return
-                        yield first & 0x0F, payload
+                        yield INLINE | first & 0x0F, payload
                         continue
                     self._begin(first, length, data[start - 4 : start])
                     event = self._append(memoryview(data)[start:stop])
                     if event and not self.close_sent:
                         yield event
-                if self._work >= PAUSE_WORK:
+                if self._work >= TURN_BYTES:
                     self._work = 0
-                    yield PAUSE, ""
+                    yield YIELD_TURN, ""
             if position < end:
                 self._pending = data[position:]
             self.more = False
         except (ProtocolError, UnicodeDecodeError) as error:
             self.done, self.more = True, False
             fault = error.args if isinstance(error, ProtocolError) else _NOT_UTF8
-            yield FAIL, fault
+            yield events.PROTOCOL_ERROR, fault
 
     def end(self) -> None:
-        """Let go of what was kept; nothing that comes is parsed any more."""
+        """Release what is kept, and parse nothing more."""
         self.done, self.more = True, False
         self._message = self._deflate = None
         self._pending = b""
 
     def close(self, code: int, reason: str = "") -> bytes:
-        """Return the close frame to send, or b'' if one was sent already (RFC 6455 §5.5.1).
+        """Return the close frame to send, or b"" if one was sent already (RFC 6455 §5.5.1).
 
-        Raises ValueError for a code or reason that may not be sent.
+        Raises:
+            ValueError: The code or the reason may not be sent.
         """
         if self.close_sent:
             return b""
@@ -181,7 +177,7 @@ class Protocol:
         return closing
 
     def _check_first(self, first: int, length: int) -> None:
-        """Refuse a frame by its first two bytes; *length* is without the mask's bit."""
+        """Refuse a frame by its first two bytes. *length* is negative without the mask bit."""
         if length < 0 or first not in self._first_bytes:
             if first & 0x70:
                 what = "reserved bit set that no extension gives a meaning"
@@ -191,26 +187,27 @@ class Protocol:
                 what = "fragmented control frame"
             else:
                 what = "frame from a client must be masked"
-            raise ProtocolError(PROTOCOL_ERROR, what)
+            raise ProtocolError(CloseCode.PROTOCOL_ERROR, what)
         if length > MAX_CONTROL_PAYLOAD and first & 0x08:
-            raise ProtocolError(PROTOCOL_ERROR, "control frame over 125 bytes")
+            raise ProtocolError(CloseCode.PROTOCOL_ERROR, "control frame over 125 bytes")
 
     def _check_frame(self, first: int, length: int) -> None:
-        """Refuse a data frame that comes out of turn or whose declared length is too much."""
+        """Refuse a data frame that comes out of turn, or whose declared length is too large."""
         first_frame = self._message is None
         if first_frame is (first & 0x0F == CONT):
             what = "continuation of no" if first_frame else "another message inside a fragmented"
-            raise ProtocolError(PROTOCOL_ERROR, f"{what} message")
+            raise ProtocolError(CloseCode.PROTOCOL_ERROR, f"{what} message")
         if not first_frame and self._fragments >= self.max_fragments:
-            raise ProtocolError(TOO_BIG, f"message of over {self.max_fragments} fragments")
+            reason = f"message of over {self.max_fragments} fragments"
+            raise ProtocolError(CloseCode.TOO_BIG, reason)
         size = length if first_frame else length + self._size
-        if first & RSV1 if first_frame else self._compressed:  # noise grows a little by deflating
+        if first & RSV1 if first_frame else self._compressed:  # deflating makes noise longer
             size -= (size >> 8) + 64
         if size > self.max_message_size:
-            raise ProtocolError(TOO_BIG, f"message of over {self.max_message_size} bytes")
+            raise ProtocolError(CloseCode.TOO_BIG, f"message of over {self.max_message_size} bytes")
 
     def _begin(self, first: int, length: int, key: bytes) -> None:
-        """Start a frame whose payload can't be handed on at once."""
+        """Start a frame of a fragmented message, or one that has come only in part."""
         if self._message is None:
             self._message = []
             self._opcode = first & 0x0F
@@ -224,7 +221,7 @@ class Protocol:
         self._key = key
 
     def _append(self, masked: memoryview) -> Event | None:
-        """Add the next part of the frame's payload; return the message if it is complete."""
+        """Add the next part of the frame's payload. Return the message if it is complete."""
         parts = self._message
         assert parts is not None
         self._remaining -= len(masked)
@@ -233,7 +230,7 @@ class Protocol:
         if self._compressed:
             payload = self._inflate(payload, self.max_message_size - self._size, complete)
         else:
-            self._work += len(payload) + FRAGMENT_WORK
+            self._work += len(payload) + FRAGMENT_BYTES
         self._size += len(payload)
         if self._opcode == TEXT:
             payload = self._decode(payload, complete)
@@ -251,16 +248,16 @@ class Protocol:
         return None
 
     def _inflate(self, payload: Buffer, room: int, complete: bool) -> bytes:
-        """Inflate the next part of a message, which may have *room* bytes more."""
+        """Inflate the next part of a message, which may have up to *room* more bytes."""
         assert self._deflate
         inflated = self._deflate.inflate(payload, room, complete)
         if len(inflated) > room:
-            raise ProtocolError(TOO_BIG, f"message of over {self.max_message_size} bytes")
-        self._work += len(inflated) + FRAGMENT_WORK
+            raise ProtocolError(CloseCode.TOO_BIG, f"message of over {self.max_message_size} bytes")
+        self._work += len(inflated) + FRAGMENT_BYTES
         return inflated
 
     def _decode(self, payload: Buffer, final: bool) -> str:
-        """Return the next part of a text, but for a character of which not all has come."""
+        """Decode the next part of a text, up to its last complete character (RFC 6455 §8.1)."""
         if self._character:
             payload = self._character + payload
         text, used = utf_8_decode(payload, "strict", final)

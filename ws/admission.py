@@ -1,0 +1,170 @@
+"""Who may come in: connections counted in all and by address, and the checks of a request."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from typing import Any, Callable, Sequence
+
+from .engine.connection import Connection
+from .engine.limits import Limits
+from .wire.handshake import check_host, check_upgrade, parse_hosts
+from .wire.http11 import HandshakeError, Request
+from .wire.proxy import Proxies
+
+REFUSED_SPARE = 100
+"""How many connections over a bound still get an HTTP response. Others are only closed."""
+
+
+class TooMany(Exception):
+    """So many connections are over a bound that one more gets no response."""
+
+
+class Admission:
+    """Counts the connections, and refuses those that may not come in.
+
+    Any thread may call any method.
+
+    Args:
+        limits: `max_clients` and `max_clients_per_address`.
+        origins: See `WSServer`.
+        hosts: See `WSServer`.
+        proxies: The trusted proxies.
+        proxy_protocol: Whether these send a header of the PROXY protocol.
+        warn: Called with a message and its arguments when somebody is refused.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        *,
+        origins: Sequence[str],
+        hosts: Sequence[str] | None,
+        proxies: Proxies,
+        proxy_protocol: bool,
+        warn: Callable[..., None],
+    ) -> None:
+        self._limits, self._warn = limits, warn
+        self._origins = origins
+        self._hosts = None if hosts is None else parse_hosts(hosts)
+        self._proxies, self._proxy_protocol = proxies, proxy_protocol
+        self._lock = threading.Lock()  # guards what follows, for a few operations at a time
+        self._connections: dict[Connection, str] = {}  # each with its IP address
+        self._addresses: Counter[str] = Counter()  # how many of them each IP address has
+
+    def __len__(self) -> int:
+        """How many connections there are, with those in a handshake and those that are closing."""
+        return len(self._connections)
+
+    @property
+    def connections(self) -> list[Connection]:
+        """All connections. The list is a copy."""
+        with self._lock:
+            return list(self._connections)
+
+    def check_peer(self, address: Any) -> HandshakeError | None:
+        """Decide on one more connection from a peer, before its request is known.
+
+        Args:
+            address: The peer's, as accept() returned it.
+
+        Returns:
+            None to let it in, or the answer to its request.
+
+        Raises:
+            TooMany: It is to be closed without an answer.
+        """
+        ip = ip_of(address)
+        if self._proxy_protocol and ip not in self._proxies:
+            self._warn("%s refused; to let it in, pass trusted_proxies=[...]", ip or "unix")
+            raise TooMany
+        refusal = self._check_address(ip)
+        over = len(self._connections) - self._limits.max_clients
+        if over >= REFUSED_SPARE:
+            raise TooMany
+        if over >= 0:
+            self._warn("max_clients=%d reached, refusing %s", self._limits.max_clients, ip)
+            refusal = HandshakeError(503, "too many connections")
+        return refusal
+
+    def _check_address(self, ip: str) -> HandshakeError | None:
+        """Decide on one more connection from an IP address.
+
+        A trusted proxy is exempt: its clients count, by the addresses that it tells.
+        """
+        limit = self._limits.max_clients_per_address
+        over = self._addresses[ip] - limit
+        if over < 0 or not ip or ip in self._proxies:
+            return None
+        self._warn("max_clients_per_address=%d reached by %s", limit, ip)
+        if over >= REFUSED_SPARE:
+            raise TooMany
+        return HandshakeError(429, "too many connections from your address")
+
+    def enter(self, connection: Connection, address: Any) -> None:
+        """Count a connection."""
+        ip = ip_of(address)
+        with self._lock:
+            self._connections[connection] = ip
+            self._addresses[ip] += 1
+
+    def leave(self, connection: Connection) -> None:
+        """Count a connection no more."""
+        with self._lock:
+            ip = self._connections.pop(connection, None)
+            if ip is not None:
+                self._uncount(ip)
+
+    def rename(self, connection: Connection, address: Any) -> None:
+        """Count a connection for the client that a trusted proxy tells, instead of the proxy."""
+        ip = ip_of(address)
+        try:
+            refusal = self._check_address(ip)
+        except TooMany:
+            connection.dispose()
+            return
+        with self._lock:
+            if connection in self._connections:
+                self._uncount(self._connections[connection])
+                self._connections[connection] = ip
+                self._addresses[ip] += 1
+        connection.client.attach(address, connection.cut)
+        connection.refusal = connection.refusal or refusal
+
+    def _uncount(self, ip: str) -> None:
+        self._addresses[ip] -= 1
+        if not self._addresses[ip]:
+            del self._addresses[ip]
+
+    def check_request(self, connection: Connection, request: Request) -> None:
+        """Check a request, after what a trusted proxy tells of it was taken over.
+
+        Raises:
+            HandshakeError: The request is refused.
+        """
+        ip, tokens = ip_of(connection.client.getpeername()), request.headers.tokens
+        if ip in self._proxies and not self._proxy_protocol:
+            origin = self._proxies.origin(ip, tokens("x-forwarded-for"))
+            if origin != ip:
+                self.rename(connection, (origin, 0))
+            for scheme in tokens("x-forwarded-proto")[-1:]:
+                request.secure = scheme.lower() in ("https", "wss")
+        request.address = connection.client.getpeername()
+        if connection.refusal:
+            raise connection.refusal
+        try:
+            if self._hosts is not None:
+                check_host(request, self._hosts)
+            if request.is_upgrade:
+                check_upgrade(request, self._origins)
+        except HandshakeError as error:
+            option = {403: "origins", 421: "hosts"}.get(error.response.status)
+            if option:
+                value = request.headers.get(option[:-1])
+                self._warn(f"{option[:-1]} %a refused; to let it in, pass {option}=[...]", value)
+            raise
+
+
+def ip_of(address: Any) -> str:
+    """Return the IP address in a peer's address, or "" for a Unix socket's."""
+    return address[0] if isinstance(address, tuple) else ""

@@ -1,0 +1,1 @@
+"""Threads and sockets: who does what, and when."""

@@ -1,0 +1,412 @@
+"""One connection's life: bytes in, events handled, deadlines, and how it ends.
+
+Ways to end a connection, and what the peer sees:
+
+    close    the closing handshake begins    a close frame, after what is queued     any thread
+    answer   it is refused, or gets a page   an HTTP response, then the end of TCP   any thread
+    linger   the closing handshake is over   the end of TCP, after what is queued    any thread
+    cut      it is lost                      a reset of TCP, at once                 any thread
+    abandon  as `cut`, and what has come is not parsed any more                      leader
+    dispose  the descriptor is closed        nothing that it doesn't know already    leader
+
+`close` and `linger` have a deadline. When it passes, `cut` and `dispose` follow. After `cut` the
+leader reads the end of TCP, which is the event CONNECTION_LOST. `dispose` is always the last one.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import ssl
+import struct
+import time
+from abc import ABC, abstractmethod
+from contextlib import suppress
+from itertools import chain
+from typing import Any, Callable, Iterable, Iterator
+
+from ..wire import events
+from ..wire.deflate import Deflate
+from ..wire.events import LAST_MESSAGE, Event
+from ..wire.frames import PING, PONG, CloseCode, frame
+from ..wire.http11 import HandshakeError, Request, RequestReader, Response
+from ..wire.protocol import Protocol
+from .cork import WriteBatch
+from .limits import Limits
+from .log import logger
+from .loop import Loop, Source
+from .outbox import CHUNK_BYTES, TLS_RECORD_BYTES, Outbox
+from .poll import READ, WRITE
+from .sockets import Client, TLSClient
+
+READ_BYTES = 1 << 14
+"""How much one system call reads. TLS gives no more."""
+READ_ON_BYTES = 1 << 18
+"""How much is read at most before it is parsed, if the first read was full."""
+
+# The stages of a connection, in order
+TLS_HANDSHAKE = 0
+AWAITING_REQUEST = 1  # or deciding on it
+OPEN = 2  # accepted as a WebSocket
+CLOSING = 3  # the close frame was sent, and nothing may follow it (RFC 6455 §5.5.1)
+LINGERING = 4  # all is sent, and the peer is to end TCP (RFC 6455 §7.1.1)
+CLOSED = 5  # the descriptor is closed
+
+
+class Owner(ABC):
+    """What a connection belongs to: it decides on requests, and calls the callbacks."""
+
+    message: Callable[[Client, Any], Any]
+    """Called with each message. May block. An attribute, so that a callback is called directly."""
+
+    @abstractmethod
+    def request(self, connection: Connection, request: Request) -> None:
+        """Check a request. It is refused by `connection.answer`. Must not block."""
+
+    @abstractmethod
+    def decide(self, connection: Connection, request: Request) -> None:
+        """Accept a request by `connection.open`, or refuse it by `answer`. May block."""
+
+    @abstractmethod
+    def opened(self, connection: Connection) -> None:
+        """The WebSocket is open. May block."""
+
+    @abstractmethod
+    def left(self, connection: Connection, code: int, reason: str) -> None:
+        """The WebSocket has ended. Called once for each that was accepted. Must not block."""
+
+    @abstractmethod
+    def closed(self, connection: Connection) -> None:
+        """Called after `left`, once TCP is being ended. May block."""
+
+    @abstractmethod
+    def failed(self, connection: Connection, error: BaseException) -> None:
+        """Another method raised *error*. Must not raise."""
+
+    @abstractmethod
+    def disposed(self, connection: Connection) -> None:
+        """The descriptor is closed. Must not block."""
+
+
+class Connection(Source):
+    """A client's socket, with its protocol and its outbox.
+
+    Only the leader reads. Any thread may write.
+
+    Args:
+        client: A non-blocking socket.
+        loop: The loop that watches it.
+        batch: The cork of the leader's writes.
+        limits: Sizes and times.
+        owner: What it belongs to.
+    """
+
+    __slots__ = (
+        "_checkpoint _limits _loop _ping _reader _left _tls bytes_in client messages_in opened "
+        "outbox owner protocol reason refusal stage"
+    ).split()
+
+    def __init__(
+        self, client: Client, loop: Loop, batch: WriteBatch, limits: Limits, owner: Owner
+    ) -> None:
+        super().__init__()
+        self.client, self.owner = client, owner
+        self._loop, self._limits = loop, limits
+        self._tls = isinstance(client, TLSClient)
+        self.stage = TLS_HANDSHAKE if self._tls else AWAITING_REQUEST
+        self.protocol = Protocol(limits.max_message_size, limits.max_fragments)
+        self.outbox = Outbox(client, self, loop, batch, limits.max_queue_size, self.cut)
+        self.bytes_in = self.messages_in = 0
+        self.opened = False
+        """Whether the owner was told that the WebSocket is open."""
+        self.reason = ""
+        """Why it was cut, if it was."""
+        self.refusal: HandshakeError | None = None
+        """The answer to its request, if that was decided on before."""
+        self._left = False  # whether the owner was told that the WebSocket has ended
+        self._reader: RequestReader | None = RequestReader(limits.max_head_size)
+        self._ping: Any = None  # payload and time of the last ping, until its pong
+        self._checkpoint: Any = None  # bytes in and out at the last ping; whether it was sent
+        loop.watch(self, READ)  # if it raises, this connection never was
+        loop.schedule(self, time.monotonic() + limits.open_timeout)
+
+    def __repr__(self) -> str:
+        return f"<connection from {self.client.getpeername()}>"
+
+    def fileno(self) -> int:
+        return self.client.fileno()
+
+    # Reading: the leader
+
+    def on_readable(self) -> Iterator[Event] | None:
+        try:
+            if not self._tls:
+                data = self.client.recv(READ_BYTES)
+            elif self.stage == TLS_HANDSHAKE:
+                self._shake_hands()
+                return None
+            elif self.stage == LINGERING:  # past OpenSSL, which takes more data for an attack now
+                data = socket.socket.recv(self.client, CHUNK_BYTES)
+            else:
+                data = self._read_tls()
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return None
+        except (OSError, ValueError):
+            data = b""
+        if data:
+            self.bytes_in += len(data)
+            if OPEN <= self.stage <= CLOSING:
+                return self._read_on(data) if len(data) == READ_BYTES else self.protocol.feed(data)
+            return self._read_head(data) if self.stage == AWAITING_REQUEST else None
+        if OPEN <= self.stage <= CLOSING:
+            self._loop.watch(self, remove=READ | WRITE)
+            return iter(((events.CONNECTION_LOST, None),))
+        self.dispose(ended=self.stage == LINGERING and not self.outbox.queued)
+        return None
+
+    def _read_tls(self) -> bytes:
+        with self.outbox.lock:  # OpenSSL may not read and write at the same time
+            try:
+                return self.client.recv(READ_BYTES)
+            finally:
+                if self.outbox.wants_read:
+                    self.outbox.flush()
+
+    def _read_on(self, data: bytes) -> Iterator[Event]:
+        """Parse *data* together with what more has come: fewer, larger pieces are faster."""
+        pieces, size = [data], TLS_RECORD_BYTES if self._tls else READ_ON_BYTES
+        try:
+            with self.outbox.lock:
+                while len(pieces[-1]) == READ_BYTES and len(pieces) * size <= READ_ON_BYTES:
+                    pieces.append(self.client.recv(size))
+        except (BlockingIOError, ssl.SSLWantReadError):
+            pass
+        except (OSError, ValueError):
+            pieces.append(b"")
+        self.bytes_in += sum(map(len, pieces[1:]))
+        parsed = self.protocol.feed(b"".join(pieces))
+        if pieces[-1]:
+            return parsed
+        return chain(parsed, ((events.CONNECTION_LOST, None),))  # TLS tells of its end only once
+
+    def _shake_hands(self) -> None:
+        """Continue the TLS handshake."""
+        self._loop.watch(self, remove=WRITE)
+        try:
+            self.client.do_handshake()  # type: ignore[attr-defined]
+            self.stage = AWAITING_REQUEST
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLWantWriteError:
+            self._loop.watch(self, add=WRITE)
+        except (OSError, ValueError) as error:
+            logger.info("%s: TLS handshake failed: %s", self.client.getpeername(), error)
+            self.dispose()
+
+    def _read_head(self, data: bytes) -> Iterator[Event]:
+        """Yield the request when it is complete. If it is accepted, yield what came after it."""
+        try:
+            complete = self._reader.feed(data) if self._reader else None
+        except HandshakeError as error:
+            logger.info("%s: %s", self.client.getpeername(), error)
+            self.answer(error.response)
+            return
+        if complete is None:
+            return
+        self._reader = None
+        self.client.request, rest = complete
+        self.client.request.secure = self._tls
+        self._loop.schedule(self, None)
+        yield events.REQUEST, self.client.request
+        if self.stage == AWAITING_REQUEST:
+            yield events.ASK_ONREQUEST, self.client.request
+        if OPEN <= self.stage <= CLOSING:
+            yield events.OPENED, None
+            yield from self.protocol.feed(rest)
+
+    # Events: any thread, one at a time
+
+    def handle(self, event: Event) -> None:
+        kind, payload = event
+        try:
+            if kind <= LAST_MESSAGE:
+                self.messages_in += 1
+                if self.stage == OPEN:
+                    self.owner.message(self.client, payload)
+            elif kind == events.PING:
+                self.outbox.put_control(frame(PONG, payload))
+            elif kind == events.PONG:
+                self._take_pong(payload)
+            elif kind == events.REQUEST:
+                self.owner.request(self, payload)
+            elif kind == events.ASK_ONREQUEST:
+                self.owner.decide(self, payload)
+            elif kind == events.OPENED:
+                self.opened = True
+                self.owner.opened(self)
+            elif kind == events.CONNECTION_LOST:
+                self._leave(CloseCode.ABNORMAL, self.reason)
+            else:  # CLOSE or PROTOCOL_ERROR
+                self.close(*payload)
+                self._leave(*payload)
+        except BaseException as error:  # a callback's sys.exit() must not end the thread either
+            self.owner.failed(self, error)
+
+    def _leave(self, code: int, reason: str) -> None:
+        """Tell the owner, once, that the WebSocket has ended."""
+        if self._left:  # a cut during a shutdown may follow a closing handshake
+            return
+        self._left = True
+        self.owner.left(self, code, reason)
+        try:
+            self.linger()
+        finally:
+            try:
+                self.owner.closed(self)
+            finally:
+                if code == CloseCode.ABNORMAL:
+                    self.dispose()
+
+    # Accepting and sending: any thread
+
+    def open(self, response: bytes, deflate: Deflate | None) -> bool:
+        """Accept with a 101 response. Return False if the connection has ended already."""
+        with self.outbox.lock:
+            if self.stage != AWAITING_REQUEST:
+                return False
+            if deflate:
+                self.protocol.use(deflate)
+            self.stage = OPEN
+            self.outbox.open(response, deflate)
+        interval = self._limits.ping_interval
+        if interval:  # spread, so that clients who came together are not pinged together
+            self._loop.schedule(self, time.monotonic() + interval * random.uniform(0.5, 1))
+        return True
+
+    def put_fragments(self, frames: Iterable[bytes], timeout: float) -> bool:
+        """Do as `Outbox.put_fragments`. If *frames* raises, close: half a message was sent."""
+        try:
+            return self.outbox.put_fragments(frames, timeout)
+        except BaseException:
+            if not self.outbox.accepting:
+                self.close(CloseCode.INTERNAL_ERROR, "message broken off")
+            raise
+
+    def ping(self) -> bool:
+        """Send a ping, whose pong sets `client.latency`. Return whether it was sent."""
+        payload = os.urandom(4)
+        self._ping = payload, time.monotonic()
+        return self.outbox.put_control(frame(PING, payload))
+
+    def _take_pong(self, payload: bytes) -> None:
+        if self._ping and self._ping[0] == payload:
+            self.client.latency = time.monotonic() - self._ping[1]
+            self._ping = None
+
+    # Endings
+
+    def close(self, code: int, reason: str) -> bool:
+        """Begin the closing handshake. Return False if it is too late (RFC 6455 §7.1.2)."""
+        with self.outbox.lock:
+            if self.stage != OPEN:
+                return False
+            self.stage = CLOSING
+            self.outbox.close(self.protocol.close(code, reason))
+        self._loop.schedule(self, time.monotonic() + self._limits.close_timeout)
+        return True
+
+    def answer(self, response: Response, method: str = "GET") -> None:
+        """Send an HTTP response, then end TCP. Nothing is sent in the TLS handshake."""
+        if self.stage == TLS_HANDSHAKE:
+            self.dispose()
+            return
+        with self.outbox.lock:
+            if self.stage == AWAITING_REQUEST:
+                self.outbox.write(response.encode(method))
+        self.linger()
+
+    def linger(self) -> None:
+        """End the sending direction when all is written, and wait for the peer to end TCP."""
+        with self.outbox.lock:
+            if self.stage == CLOSED:
+                return
+            self.stage = LINGERING
+            self.outbox.end()
+        self._loop.schedule(self, time.monotonic() + self._limits.close_timeout)
+
+    def cut(self, reason: str) -> None:
+        """End TCP at once, by a reset. Takes no lock."""
+        self.reason = self.reason or reason
+        with suppress(OSError):  # it may have ended already
+            self.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            socket.socket.shutdown(self.client, socket.SHUT_RDWR)
+
+    def abandon(self, reason: str) -> None:
+        """Cut, and make CONNECTION_LOST the next event even if nothing is read at the moment."""
+        self.cut(reason)
+        if OPEN <= self.stage <= CLOSING and not self.interest & READ:
+            self.events = iter(((events.CONNECTION_LOST, None),))
+            self._loop.resume(self)
+
+    def dispose(self, ended: bool = False) -> None:
+        """Close the descriptor, and TCP unless it has *ended*. Nothing reads any more."""
+        with self.outbox.lock:
+            if self.stage == CLOSED:
+                return
+            self.stage = CLOSED
+            self.outbox.dispose()
+            self.protocol.end()
+            self.events = self._reader = None
+            self._loop.forget(self)
+            if not ended:  # closing doesn't end TCP while a forked child has a copy
+                with suppress(OSError):
+                    socket.socket.shutdown(self.client, socket.SHUT_RDWR)
+            self.client.dispose()
+        self.owner.disposed(self)
+
+    def on_fault(self) -> None:
+        if OPEN <= self.stage <= CLOSING:
+            self.abandon("internal error")
+        else:
+            self.dispose()
+
+    def on_writable(self) -> None:
+        if self.stage == TLS_HANDSHAKE:
+            self._shake_hands()
+            return
+        with self.outbox.lock:
+            self.outbox.flush()
+
+    # Deadlines: the leader
+
+    def on_deadline(self, now: float) -> None:
+        if not OPEN <= self.stage <= CLOSING:
+            self.dispose()
+        elif self.stage == CLOSING:
+            self.cut("close frame not answered in time")
+        elif self._checkpoint is None:
+            self._begin_keepalive(now)
+        else:
+            self._end_keepalive(now)
+
+    def _begin_keepalive(self, now: float) -> None:
+        """Ping. Something must come and go within `ping_timeout` (RFC 6455 §5.5.2)."""
+        sent = self.ping()
+        self._checkpoint = self.bytes_in, self.outbox.bytes_out, sent
+        self._loop.schedule(self, now + self._limits.ping_timeout)
+
+    def _end_keepalive(self, now: float) -> None:
+        bytes_in, bytes_out, pinged = self._checkpoint
+        self._checkpoint = None
+        heard = self.bytes_in > bytes_in or not self.interest & READ
+        queued = self.outbox.queued
+        if queued and self.outbox.bytes_out == bytes_out:
+            self.cut("nothing could be written to it in time")
+        elif not heard and not queued and not pinged:  # too much was queued for a ping
+            self._begin_keepalive(now)
+        elif not heard and not queued:
+            self.cut("keepalive ping not answered in time")
+        else:
+            interval = self._limits.ping_interval or 0
+            self._loop.schedule(self, now + max(0, interval - self._limits.ping_timeout))

@@ -1,0 +1,373 @@
+"""What waits to be written to a client: frames in a queue, up to a high-water mark."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+import time
+from contextlib import suppress
+from typing import Callable, Iterable
+
+from ..wire.deflate import Deflate
+from ..wire.frames import FIN, Buffer
+from ..wire.message import PreparedMessage, PreparedMessages
+from .cork import WriteBatch
+from .loop import LONGEST_POLL_SECONDS, Loop, Source
+from .poll import READ, WRITE
+from .sockets import Client, TLSClient
+
+CHUNK_BYTES = 1 << 16
+"""How much one system call writes, out of several frames."""
+TLS_RECORD_BYTES = 1 << 14
+"""The most that a TLS record carries (RFC 8446 §5.1)."""
+
+
+class Outbox:
+    """The frames on their way to one client. Any thread may call any method.
+
+    Args:
+        client: The socket to write to.
+        source: What the loop watches when the socket takes no more.
+        cut: Called with a reason when the client is too slow, or gone. Takes no lock.
+    """
+
+    __slots__ = (
+        "_batch _blocked _client _closing _context_lock _cut _held _held_size _loop _queue _source "
+        "_space _tls accepting bytes_out deflate ending limit lock messages_out queued"
+    ).split()
+
+    def __init__(
+        self,
+        client: Client,
+        source: Source,
+        loop: Loop,
+        batch: WriteBatch,
+        limit: int,
+        cut: Callable[[str], None],
+    ) -> None:
+        self._client, self._source, self._loop, self._batch = client, source, loop, batch
+        self._cut = cut
+        self._tls = isinstance(client, TLSClient)
+        self.limit = limit
+        """The high-water mark: bytes that may wait."""
+        self.lock = threading.RLock()  # reentrant, because it knows its owner: `Lifecycle.wait`
+        """Held only for system calls that don't block, so a thread that needs it gets it."""
+        self.accepting = False
+        """Whether messages are accepted: from the 101 to the close frame."""
+        self.ending = False
+        """Whether the sending direction ends when the queue is empty."""
+        self.queued = 0
+        """Bytes that wait, with those held back for a fragmented message."""
+        self.bytes_out = self.messages_out = 0
+        self.deflate: Deflate | None = None
+        """The extension for compression, if it was agreed on."""
+        self._context_lock: threading.Lock | None = None  # for compressing with a context
+        self._queue: list[Buffer] = []
+        self._blocked = 0  # the readiness that the socket needs before it takes more
+        self._space: threading.Condition | None = None  # made when a thread has to wait for room
+        self._held: list[bytes] | None = None  # messages that wait for a fragmented one to end
+        self._held_size = 0
+        self._closing = b""  # the close frame, if it waits for the same
+
+    # Messages
+
+    def open(self, response: bytes, deflate: Deflate | None) -> None:
+        """Write the 101 response, and accept messages from now on. The caller holds `lock`."""
+        if deflate:
+            self.deflate = deflate
+            self._context_lock = threading.Lock() if deflate.server_takeover else None
+        self.accepting = True
+        self.write(response)
+
+    def put(self, frames: bytes, timeout: float = 0, messages: int = 1) -> bool:
+        """Queue whole messages, and write what the socket takes.
+
+        Args:
+            frames: The messages.
+            timeout: Seconds to wait for room if `limit` is reached.
+            messages: How many these are.
+
+        Returns:
+            Whether they were accepted. After False, `overflow` cuts a client that is too slow.
+        """
+        size = len(frames)
+        with self.lock:
+            if not self.accepting:
+                return False
+            if self.queued + size > self.limit and not self._wait_for_room(size, timeout):
+                return False
+            self.messages_out += messages
+            if self._held is not None:
+                self._held.append(frames)
+                self._held_size += size
+                self.queued += size
+            elif self._queue:  # the batch or the loop is about to write it
+                self._queue.append(frames)
+                self.queued += size
+                if self.queued >= CHUNK_BYTES and not self._blocked:
+                    self.flush()
+            else:
+                self.write(frames)
+            return True
+
+    def put_prepared(
+        self, message: PreparedMessage | PreparedMessages, timeout: float = 0
+    ) -> bool:
+        """Do as `put` for messages that may have to be compressed for this client."""
+        if self.deflate is None:
+            return self.put(message.plain, timeout, message.count)
+        accepted = True
+        for one in message.messages:
+            accepted = self._put_deflated(one, self.deflate, timeout) and accepted
+        return accepted
+
+    def _put_deflated(self, message: PreparedMessage, deflate: Deflate, timeout: float) -> bool:
+        if not message.is_compressed_for(deflate):
+            return self.put(message.plain, timeout)
+        if self._context_lock is None:
+            return self.put(message.deflated(deflate), timeout)
+        # If another thread is sending to this client, go ahead of it, uncompressed. Its turn may
+        # take long, and nobody can tell which of the two came first.
+        if not self._context_lock.acquire(False):
+            return self.put(message.plain, timeout)
+        try:
+            accepted = self.put(message.deflated(deflate), timeout)
+            if not accepted:
+                deflate.forget()
+            return accepted
+        finally:
+            self._context_lock.release()
+
+    def put_fragments(self, frames: Iterable[bytes], timeout: float) -> bool:
+        """Send the frames of one message as they come. Other messages wait until its end.
+
+        If another thread is sending a fragmented message, this one is joined and waits, too.
+
+        Args:
+            frames: The frames. Taking the next one may block. If it raises when a part of the
+                message has been sent, no more messages are accepted.
+            timeout: Seconds to wait for room for each frame. After that, the client is cut.
+        """
+        with self.lock:
+            first = self._held is None
+            if first:
+                self._held = []
+        if not first:
+            return self.put(b"".join(frames), timeout)
+        accepted = broken = False
+        try:
+            for data in frames:
+                accepted = self._put_fragment(data, timeout)
+                if not accepted:
+                    break
+            return accepted
+        except BaseException:
+            broken = accepted
+            raise
+        finally:
+            self._end_fragments(broken)
+
+    def _put_fragment(self, data: bytes, timeout: float) -> bool:
+        with self.lock:
+            if not (self.accepting or self._closing):
+                return False
+            if not self._wait_for_room(len(data), timeout, fragment=True):
+                self._cut_slow()
+                return False
+            self.messages_out += data[0] >= FIN
+            self.write(data)
+            return True
+
+    def _end_fragments(self, broken: bool) -> None:
+        """Send what waited for the end of a fragmented message, unless half of it was sent."""
+        with self.lock:
+            held, self._held = self._held or [], None
+            self.queued -= self._held_size
+            self._held_size = 0
+            if broken:
+                self.accepting = False
+            elif self.accepting or self._closing:
+                for data in held:
+                    self.write(data)
+            if self._closing:
+                self.write(self._closing)
+                self._closing = b""
+
+    def overflow(self) -> bool:
+        """Cut a client that had no room for a message. Return False, as `put` did."""
+        with self.lock:
+            if self.accepting and not self._held:
+                self._cut_slow()
+        return False
+
+    def _cut_slow(self) -> None:
+        self._cut(f"took too long to read: {self.queued} bytes were waiting for it")
+
+    # Frames of other kinds
+
+    def put_control(self, data: bytes) -> bool:
+        """Write a ping or a pong, unless much is queued. Never waits (RFC 6455 §5.5)."""
+        with self.lock:
+            if not self.accepting or self.queued > CHUNK_BYTES:  # §5.5.3: not each needs a pong
+                return False
+            self.write(data)
+            return True
+
+    def close(self, data: bytes) -> None:
+        """Send the close frame after all messages that were accepted. The caller holds `lock`."""
+        self.accepting = False
+        if self._held is not None:
+            self._closing = data
+        else:
+            self.write(data)
+        if self._space:
+            self._space.notify_all()
+
+    def end(self) -> None:
+        """End the sending direction when the queue is empty. The caller holds `lock`."""
+        self.accepting, self.ending = False, True
+        if self._closing:  # the peer reads no more of a fragmented message
+            self.write(self._closing)
+            self._closing = b""
+        self.flush()
+
+    def dispose(self) -> None:
+        """Forget what waits: the descriptor is being closed. The caller holds `lock`."""
+        self.accepting = False
+        self._closing = b""
+        self._queue.clear()
+        if self._space:
+            self._space.notify_all()
+
+    # Writing; the caller holds `lock`
+
+    def write(self, data: Buffer) -> None:
+        """Write data, or queue it if the socket takes no more or the batch is open."""
+        queue, batch = self._queue, self._batch
+        if not (queue or batch.open or len(data) > CHUNK_BYTES):
+            try:
+                sent = self._client.send(data)
+            except (OSError, ValueError):  # it is full, or gone: `flush` finds out
+                sent = 0
+            self.bytes_out += sent
+            if sent == len(data):
+                return
+            data = memoryview(data)[sent:]
+        queue.append(data)
+        self.queued += len(data)
+        if batch.open and self.queued < CHUNK_BYTES:
+            if len(queue) > 1 or batch.add(self._source):  # the batch writes it
+                return
+        if not self._blocked:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what the socket takes, and have the loop watch it for the rest."""
+        queue, blocked = self._queue, 0
+        try:
+            while queue:
+                chunk = queue[0]
+                if len(queue) > 1 or len(chunk) > CHUNK_BYTES:
+                    chunk = self._gather()
+                sent = self._client.send(chunk)
+                self.bytes_out += sent
+                self.queued -= sent
+                if sent == len(chunk):
+                    del queue[0]
+                else:
+                    queue[0] = memoryview(chunk)[sent:]
+                    blocked = WRITE
+                    break
+        except (BlockingIOError, ssl.SSLWantWriteError):
+            blocked = WRITE
+        except ssl.SSLWantReadError:  # a renegotiation of TLS 1.2 waits for the peer
+            blocked = READ
+        except (OSError, ValueError):
+            queue.clear()
+            self.queued = self._held_size
+            self._cut("connection lost")
+        if blocked != self._blocked:
+            was, self._blocked = self._blocked, blocked
+            self._loop.watch(self._source, add=blocked & WRITE, remove=was & WRITE)
+        if self._space:
+            self._space.notify_all()
+        if self.ending and not queue:
+            self._half_close()
+
+    @property
+    def wants_read(self) -> bool:
+        """Whether writing can continue only after a read."""
+        return self._blocked == READ
+
+    def _gather(self) -> Buffer:
+        """Join small frames at the front of the queue for one system call, and return them.
+
+        TLS gets no large ones: it reports no partial progress.
+        """
+        queue = self._queue
+        size, taken = len(queue[0]), 1
+        if self._tls and size > CHUNK_BYTES + TLS_RECORD_BYTES:  # or the rest could be tiny
+            whole = memoryview(queue[0])
+            queue[:1] = whole[:CHUNK_BYTES], whole[CHUNK_BYTES:]
+        elif self.queued - self._held_size <= CHUNK_BYTES:
+            queue[:] = [b"".join(queue)]
+        else:
+            while taken < len(queue) and size + len(queue[taken]) <= CHUNK_BYTES:
+                size += len(queue[taken])
+                taken += 1
+            if taken > 1:
+                queue[:taken] = [b"".join(queue[:taken])]
+        return queue[0]
+
+    def _half_close(self) -> None:
+        if self._tls:
+            with suppress(OSError, ValueError):  # the close_notify leaves all the same
+                self._client.unwrap()  # type: ignore[attr-defined]
+        with suppress(OSError):
+            socket.socket.shutdown(self._client, socket.SHUT_WR)
+
+    def _wait_for_room(self, size: int, timeout: float, fragment: bool = False) -> bool:
+        """Wait until *size* bytes may be queued. Return whether they may.
+
+        One message of any size may always wait. A fragment doesn't wait for what waits for it.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            waiting = self.queued - (self._held_size if fragment else 0)
+            if not waiting or waiting + size <= self.limit:
+                return True
+            if not self._blocked and self._queue:
+                self.flush()
+                continue
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                return False
+            if self._space is None:
+                self._space = threading.Condition(self.lock)
+            self._space.wait(min(remaining, LONGEST_POLL_SECONDS))
+            if not (self.accepting or (fragment and self._closing)):
+                return False
+
+
+def put_to_all(
+    outboxes: Iterable[Outbox], message: PreparedMessage | PreparedMessages, slow_client: str
+) -> int:
+    """Send a message to many clients without waiting. Return how many accepted it.
+
+    Args:
+        outboxes: The clients' outboxes.
+        message: The message.
+        slow_client: "close" cuts a client without room. "skip" leaves the message out for it.
+    """
+    plain, count, accepted = message.plain, message.count, 0
+    for outbox in outboxes:
+        if outbox.deflate is None:
+            fits = outbox.put(plain, 0, count)
+        else:
+            fits = outbox.put_prepared(message)
+        if fits:
+            accepted += 1
+        elif slow_client == "close":
+            outbox.overflow()
+    return accepted

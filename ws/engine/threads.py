@@ -1,0 +1,403 @@
+"""Who works next: the Leader/Followers pattern, with threads on demand.
+
+At any time, each thread is one of
+
+    leader     polls, reads, parses, keeps deadlines, and runs quick callbacks (`_lead`)
+    worker     handles the events of one source, out of its inbox (`_work`)
+    follower   waits to become either (`_next_job`)
+
+Beside them, one *monitor* looks every few milliseconds whether the leader is stuck (`_watch`).
+It runs no callbacks.
+
+The right to lead is a baton. Around a callback the leader puts it down, in a list, and takes it
+up again afterwards. If the callback lasts, the monitor takes the baton and gives the lead to a
+follower. Both sides call pop(), and only one call succeeds, so exactly one thread leads. The
+leader that was stuck finds the list empty, and continues as a worker. Each leader has a list of
+its own, or it could pop its successor's baton.
+
+    leader:    append(event)   callback ............................. pop() fails -> `_work`
+    monitor:                   pop(), inbox = deque(), lead vacant -> a follower leads
+
+After that, the leader leaves callbacks to workers for a while. So a source has one reader, the
+leader, and at most one thread that runs its callbacks. They meet in the inbox. Whoever sends
+writes. Only callbacks block.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from collections import deque
+from typing import Any, Callable, Iterator
+
+from ..wire.events import BARRIER, INLINE, YIELD_TURN, Event
+from .cork import WriteBatch
+from .log import logger
+from .loop import RESUME, Loop, Source
+from .poll import READ, WRITE
+
+MONITOR_SECONDS = 0.005
+"""Time between two looks of the monitor."""
+IDLE_LOOKS = 20
+"""After this many looks at an idle leader, the monitor sleeps until the next callback."""
+BLOCKING_SOURCES = 5
+"""If fewer sources were served than this between two looks at the same batch, the monitor assumes
+that a callback is blocking."""
+INLINE_AFTER = 64
+"""After this many quick callbacks in workers, the leader runs callbacks itself again."""
+QUICK_SECONDS = 0.002
+"""A callback that blocks for longer than this, and for longer than it computes, is not quick."""
+LONG_SECONDS = 0.05
+"""A callback that lasts longer than this is not quick, whatever it does. A broadcast that lasts
+longer loses the lead."""
+TURN_EVENTS = 64
+"""After this many events of one source, the others have their turn."""
+READ_AHEAD = 16
+"""Events that may wait for their callback. With more, their source is not read."""
+READ_AHEAD_SIZE = 4096
+"""Characters or bytes. After a larger message, nothing is read until its callback has returned."""
+FOLLOWER_SECONDS = 10.0
+"""A thread that finds nothing to do for this long ends."""
+
+
+class Threads:
+    """Serves a loop's sources with a leader, a monitor, and up to *limit* threads in callbacks.
+
+    Args:
+        loop: The loop to serve.
+        limit: How many callbacks may block at the same time. Others wait.
+    """
+
+    def __init__(self, loop: Loop, limit: int) -> None:
+        self._loop, self._limit = loop, limit
+        self.batch = WriteBatch(self._write)
+        """The cork of the leader's writes."""
+        self._stopped = False
+        self._batons: list[Event] = []  # the leader's; not empty while it is in a callback
+        self._served = 0  # sources that were served with callbacks so far
+        self._serving: tuple[Any, Any] = (None, None)  # the leader's source and its events
+        self._turn_is_long = False  # the leader's turn takes long already, as by inflating
+        self._broadcasting = False  # a callback in this round has sent to many clients
+        self._asleep = False  # the monitor sleeps
+        self._alarm = threading.Event()  # set to wake the monitor
+
+        self._lock = threading.Lock()  # guards inboxes and what follows
+        self._idents: set[int] = set()  # of the threads, the monitor excepted
+        self._count = 0  # threads, from their start until they decide to end
+        self._followers: list[threading.Lock] = []  # one for each; released to wake it
+        self._vacant = False  # nobody leads: the next thread that asks for work does
+        self._short_of_threads = False  # a thread could not be started
+        self._runnable: deque[Any] = deque()  # sources whose inbox waits for a worker
+        self._workers = 0
+        self._turns_for_workers = 0  # quick callbacks in workers before the leader runs some again
+        self._inline = True  # whether the leader runs callbacks itself
+
+    def start(self) -> None:
+        """Start the monitor and the first leader.
+
+        Raises:
+            RuntimeError: The system can't start a thread.
+        """
+        try:
+            _Thread(self._watch, "ws-monitor").start()
+            with self._lock:
+                self._vacant = True
+                self._start_thread()
+        except RuntimeError:
+            self.stop()
+            self._loop.close()
+            raise
+
+    def stop(self) -> None:
+        """Make all threads end, each when its callback has returned. Takes no lock."""
+        self._stopped = True
+        self._alarm.set()
+        self._loop.wake()
+
+    @property
+    def count(self) -> int:
+        """How many threads there are now, the monitor included."""
+        return len(self._idents) + 1
+
+    def inside(self) -> bool:
+        """Say whether the calling thread is one of these, and so inside a callback."""
+        return threading.get_ident() in self._idents
+
+    def keep_lead(self) -> None:
+        """Say that the running callback is sending to many clients, and so isn't blocking.
+
+        A broadcast is quicker in the leader, whose writes are batched.
+        """
+        self._broadcasting = True
+
+    # The leader
+
+    def _lead(self) -> Any:
+        """Poll and serve until `stop`, or return the source with which the lead was lost."""
+        self._batons = batons = []  # type: list[Event]
+        loop = self._loop
+        while not self._stopped:
+            ready = loop.poll()
+            self._broadcasting = False
+            for source, mask in ready:
+                if self._serve(source, mask, batons):
+                    return source
+        return None
+
+    def _serve(self, source: Any, mask: int, batons: list[Event]) -> bool:
+        """Serve one source. Return whether the lead was lost meanwhile."""
+        try:
+            if mask & WRITE:
+                source.on_writable()
+            events = None
+            if mask & RESUME:
+                del self._loop.resumed[source]
+                events, source.events = source.events, None
+            elif mask & READ and source.events is None:  # else there are earlier bytes to parse
+                events = source.on_readable()
+            if events is not None:
+                return self._dispatch(source, events, batons)
+        except Exception:
+            logger.exception("error in serving %r", source)
+            source.on_fault()
+        return False
+
+    def _dispatch(self, source: Any, events: Iterator[Event], batons: list[Event]) -> bool:
+        """Handle *events*, here or in a worker. Return whether the lead was lost meanwhile."""
+        self._serving = source, events
+        handle, put_down, take_up = source.handle, batons.append, batons.pop
+        protocol, batch = source.protocol, self.batch
+        counted = False
+        turn = TURN_EVENTS
+        for event in events:
+            batch.open = protocol.more
+            kind = event[0]
+            if kind & INLINE:
+                if kind == YIELD_TURN:
+                    turn = 1
+                else:
+                    handle(event)
+            elif self._inline and source.inbox is None:
+                if not counted:
+                    counted = True
+                    self._served += 1
+                    if self._asleep:
+                        self._alarm.set()
+                put_down(event)
+                handle(event)
+                try:
+                    take_up()
+                except IndexError:
+                    return True
+            elif not self._enqueue(source, event, events):
+                self._loop.watch(source, remove=READ)
+                break
+            turn -= 1
+            if not turn or self._turn_is_long:
+                self._turn_is_long = False
+                source.events = events
+                self._loop.resumed[source] = None
+                break
+        else:
+            if not source.interest & READ:
+                self._loop.watch(source, add=READ)
+        batch.open = False
+        if batch.waiting:
+            batch.close()
+        return False
+
+    def _write(self, source: Source) -> None:
+        """Write what has waited for the end of a read."""
+        try:
+            source.on_writable()
+        except Exception:
+            logger.exception("error in serving %r", source)
+            source.on_fault()
+
+    def _enqueue(self, source: Any, event: Event, events: Iterator[Event]) -> bool:
+        """Leave *event* to a worker. Return False if *events* must wait until it is handled."""
+        with self._lock:
+            if source.inbox is None:
+                source.inbox = deque()
+                self._runnable.append(source)
+                if self._workers + len(self._runnable) <= self._limit:
+                    self._start_thread()
+            source.inbox.append(event)
+            if (
+                not event[0] & BARRIER
+                and len(source.inbox) < READ_AHEAD
+                and len(event[1] or ()) <= READ_AHEAD_SIZE
+            ):
+                return True
+            source.events = events  # under the lock, so that a quick worker resumes it
+            return False
+
+    # The monitor
+
+    def _watch(self) -> None:
+        rounds = served = idle_looks = 0
+        since = 0.0  # the first look at this round
+        while not self._stopped:
+            if idle_looks >= IDLE_LOOKS:
+                self._asleep = True
+                if served == self._served:  # there was no callback before that was set
+                    self._alarm.wait()
+                self._alarm.clear()
+                self._asleep = False
+            time.sleep(MONITOR_SECONDS)
+            lasting = rounds == self._loop.rounds and not self._loop.polling
+            now = time.monotonic()
+            since = since if lasting else now
+            stuck = lasting and self._served - served < BLOCKING_SOURCES
+            if self._broadcasting and now - since < LONG_SECONDS:
+                stuck = False
+            self._turn_is_long = lasting
+            busy = lasting or served != self._served or self._short_of_threads
+            idle_looks = 0 if busy else idle_looks + 1
+            rounds, served = self._loop.rounds, self._served
+            if stuck and self._take_baton():
+                self.batch.close()
+            if self._short_of_threads:
+                with self._lock:
+                    self._start_thread()
+
+    def _take_baton(self) -> bool:
+        """Take the lead from a leader inside a callback, whose thread is a worker from now on."""
+        with self._lock:
+            try:
+                event = self._batons.pop()
+            except IndexError:  # the leader isn't in a callback
+                return False
+            source, events = self._serving
+            source.events = events
+            source.inbox = deque()
+            if event[0] & BARRIER:  # `_work` resumes it when that is handled
+                self._loop.watch(source, remove=READ)
+            else:
+                self._loop.resumed[source] = None
+            self._workers += 1
+            self._leave_to_workers(INLINE_AFTER)
+            self._vacant = True
+            self._start_thread()
+            return True
+
+    def _leave_to_workers(self, turns: int) -> None:
+        """Have workers run the callbacks until *turns* of these were quick; while any may."""
+        self._turns_for_workers = turns
+        self._inline = not turns and self._workers < self._limit
+
+    # Threads
+
+    def _start_thread(self) -> None:
+        """Wake or start a thread, if the lead is vacant or a source needs a worker."""
+        self._short_of_threads = False
+        if not self._vacant and not self._runnable:
+            return
+        if self._followers:
+            self._followers.pop().release()
+            return
+        if self._count > self._limit and not self._vacant:  # one of them is about to ask for work
+            return
+        try:
+            _Thread(self._run, "ws-thread").start()
+            self._count += 1
+        except RuntimeError:  # there can't be more threads now: the monitor tries again
+            if not self._idents:
+                raise
+            self._short_of_threads = True
+            self._alarm.set()
+
+    def _run(self) -> None:
+        ident = threading.get_ident()
+        self._idents.add(ident)
+        for job in iter(self._next_job, None):
+            job()
+        self._idents.discard(ident)
+
+    def _next_job(self) -> Callable[[], None] | None:
+        """Wait for something to do. Return None if there was nothing for long, or after `stop`."""
+        while True:
+            with self._lock:
+                if self._vacant:
+                    self._vacant = False
+                    return self._lead_then_work
+                if self._runnable and self._workers < self._limit:
+                    self._workers += 1
+                    self._leave_to_workers(self._turns_for_workers)
+                    return functools.partial(self._work, self._runnable.popleft())
+                if self._stopped:
+                    self._count -= 1
+                    return None
+                follower = threading.Lock()
+                follower.acquire()
+                self._followers.append(follower)
+            if not follower.acquire(timeout=FOLLOWER_SECONDS):
+                with self._lock:
+                    if follower in self._followers:
+                        self._followers.remove(follower)
+                        self._count -= 1
+                        return None
+
+    def _lead_then_work(self) -> None:
+        try:
+            source = self._lead()
+        except Exception:
+            logger.exception("error in the loop, which continues")
+            time.sleep(MONITOR_SECONDS)
+            with self._lock:
+                self._vacant = True
+            return
+        if source is not None:
+            self._work(source)
+            return
+        with self._lock:
+            while self._followers:
+                self._followers.pop().release()
+        self._loop.close()
+
+    def _work(self, source: Any) -> None:
+        """Handle the events in a source's inbox, as one of `_workers`."""
+        was_quick: bool | None = None  # whether the last callback was; None before the first
+        while True:
+            with self._lock:
+                if was_quick is not None:
+                    turns = max(0, self._turns_for_workers - 1) if was_quick else INLINE_AFTER
+                    self._leave_to_workers(turns)
+                if not source.inbox or (was_quick is not None and self._runnable):
+                    if source.inbox:  # others have waited longer
+                        self._runnable.append(source)
+                    else:
+                        source.inbox = None
+                        if source.events is not None:
+                            self._loop.resume(source)  # under the lock, so that it can't be stale
+                    self._workers -= 1
+                    self._leave_to_workers(self._turns_for_workers)
+                    return
+                event = source.inbox.popleft()
+            started, cpu_started = time.monotonic(), time.thread_time()
+            source.handle(event)
+            lasted, computed = time.monotonic() - started, time.thread_time() - cpu_started
+            blocked = lasted - computed > max(QUICK_SECONDS, computed)
+            was_quick = not blocked and lasted <= LONG_SECONDS
+
+
+class _Thread(threading.Thread):
+    """A daemon thread, whose callbacks' own threads are not daemons.
+
+    The interpreter ends daemon threads without notice, and a thread inherits that property from
+    the thread that starts it. A callback's threads must not inherit it from ours.
+    """
+
+    def __init__(self, target: Callable[[], None], name: str) -> None:
+        super().__init__(target=target, name=name, daemon=True)
+        self._running = False
+
+    def run(self) -> None:
+        self._running = True
+        super().run()
+
+    @property
+    def daemon(self) -> bool:
+        """False for the thread itself: for the threads that it starts. True for all others."""
+        return not (self._running and self.ident == threading.get_ident())

@@ -1,0 +1,167 @@
+"""A server's life, as one state machine: it starts, serves, drains, and has ended.
+
+    NEW -> STARTING -> RUNNING -> STOPPING -> STOPPED
+             |                       (`stop` was called: the leader takes the steps)
+             +-> NEW, if starting fails
+
+A stop that is asked for while the server starts begins as soon as it runs.
+"""
+
+from __future__ import annotations
+
+import enum
+import threading
+import time
+from abc import ABC, abstractmethod
+from typing import Any, Iterable
+
+from .engine.log import logger
+from .engine.loop import LONGEST_POLL_SECONDS, Loop, Source
+
+CUT_SECONDS = 0.2
+"""Before the deadline of a shutdown, clients that are still here have this long to end after they
+were cut."""
+
+
+class State(enum.Enum):
+    """Where a server is in its life."""
+
+    NEW = "new"
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+
+
+class Draining(ABC):
+    """The steps of a shutdown. The leader takes them; none may block."""
+
+    @abstractmethod
+    def refuse_newcomers(self) -> None:
+        """Stop listening. Called more than once."""
+
+    @abstractmethod
+    def is_empty(self) -> bool:
+        """Say whether all connections have ended and all onclose callbacks have returned."""
+
+    @abstractmethod
+    def say_goodbye(self) -> None:
+        """Begin the closing handshake with everybody. Called more than once."""
+
+    @abstractmethod
+    def cut_everybody(self) -> None:
+        """Cut those who haven't left. Called more than once."""
+
+    @abstractmethod
+    def release(self, timeout: float) -> None:
+        """Release what the server holds. May take up to *timeout* seconds."""
+
+    @abstractmethod
+    def locks(self) -> Iterable[Any]:
+        """Return the reentrant locks that the steps wait for."""
+
+
+def is_mine(lock: Any) -> bool:
+    """Say whether the calling thread holds a reentrant lock. `threading.Condition` asks so, too."""
+    owned: bool = lock._is_owned()
+    return owned
+
+
+class Lifecycle(Source):
+    """The state of a server, and the deadline of its shutdown.
+
+    Args:
+        draining: The steps of a shutdown.
+    """
+
+    __slots__ = ("_cut_by", "_deadline", "_draining", "_ended", "_loop", "state")
+
+    def __init__(self, draining: Draining) -> None:
+        super().__init__()
+        self.state = State.NEW
+        self._draining = draining
+        self._loop: Loop  # its leader takes the steps
+        self._deadline: float | None = None  # of the shutdown
+        self._cut_by: float | None = None  # when those that were cut have had their time
+        self._ended = threading.Lock()  # held from the start to the end
+        self._ended.acquire()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether a stop was asked for, at any time."""
+        return self._deadline is not None
+
+    @property
+    def clean(self) -> bool:
+        """Whether the server has ended, or never ran, and nobody was cut at the deadline."""
+        return self.state in (State.NEW, State.STOPPED) and self._cut_by is None
+
+    def begin(self) -> None:
+        """Note that starting begins.
+
+        Raises:
+            RuntimeError: The server was started or stopped before.
+        """
+        if self.state is not State.NEW or self.stopping:
+            raise RuntimeError("a server runs once: make a new WSServer")
+        self.state = State.STARTING
+
+    def abort(self) -> None:
+        """Note that starting has failed, and that nothing is left of it."""
+        self.state = State.NEW
+
+    def run(self, loop: Loop) -> None:
+        """Note that the server runs, on this loop."""
+        self._loop = loop
+        self.state = State.RUNNING
+        if self.stopping:
+            self._loop.schedule(self, 0)
+
+    def stop(self, timeout: float) -> None:
+        """Ask for a shutdown within *timeout* seconds, an hour at most. Takes no lock."""
+        deadline = time.monotonic() + min(max(timeout, 0), LONGEST_POLL_SECONDS)
+        self._deadline = deadline if self._deadline is None else min(deadline, self._deadline)
+        self.check()
+
+    def check(self) -> None:
+        """Take the next step of a shutdown, if there is one: something has ended."""
+        if self.stopping and self.state in (State.RUNNING, State.STOPPING):
+            self._loop.schedule(self, 0)
+
+    def wait(self, timeout: float = -1) -> None:
+        """Wait for the end, for up to *timeout* seconds; -1 is without limit.
+
+        Return at once in a signal handler that has interrupted a call of this library, if that
+        call holds a lock: the leader needs the lock for the shutdown.
+        """
+        if self.state is State.STOPPED or any(map(is_mine, self._draining.locks())):
+            return
+        if self._ended.acquire(timeout=timeout):  # a bare lock: signal handlers may wait, too
+            self._ended.release()
+
+    def on_deadline(self, now: float) -> None:
+        """Take the steps that are due."""
+        if self._deadline is None or self.state is State.STOPPED:
+            return
+        self.state = State.STOPPING
+        self._draining.refuse_newcomers()
+        time_is_up = self._cut_by is not None and now >= self._cut_by
+        if time_is_up or self._draining.is_empty():
+            self._end(now)
+            return
+        self._draining.say_goodbye()
+        last_call = self._deadline - CUT_SECONDS
+        if now >= last_call:
+            self._cut_by = self._cut_by or now + CUT_SECONDS
+            self._draining.cut_everybody()
+        again = 0 if self._draining.is_empty() else self._cut_by or last_call
+        self._loop.schedule(self, again)
+
+    def _end(self, now: float) -> None:
+        assert self._deadline is not None
+        try:
+            self._draining.release(max(CUT_SECONDS, self._deadline - now))
+        except Exception:
+            logger.exception("error at the end of a shutdown, which is complete all the same")
+        self.state = State.STOPPED
+        self._ended.release()

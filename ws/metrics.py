@@ -1,0 +1,80 @@
+"""Counters of a server: totals since the start, and what there is now."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from typing import Any
+
+from .admission import Admission
+from .engine.connection import Connection
+from .engine.sockets import Client
+
+
+class Metrics:
+    """Totals of all connections since the start. Any thread may call any method.
+
+    Args:
+        admission: Has the connections that there are now.
+    """
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        self._lock = threading.Lock()  # a connection counts either as ended or as active
+        self._accepted = 0
+        self._ended: Counter[str] = Counter()  # the counters of connections that have ended
+
+    def began(self) -> None:
+        """Count a connection."""
+        with self._lock:
+            self._accepted += 1
+
+    def ended(self, connection: Connection) -> None:
+        """Count a connection as ended, which is the end of its admission, too."""
+        with self._lock:
+            self._ended.update(_counters(connection))
+            self._admission.leave(connection)
+
+    def snapshot(self, clients: dict[Client, Connection], threads: int) -> dict[str, Any]:
+        """Return what `WSServer.stats` returns.
+
+        Args:
+            clients: The clients with their connections.
+            threads: How many threads there are.
+        """
+        with self._lock:
+            totals, accepted = Counter(self._ended), self._accepted
+            connections = self._admission.connections
+        queued = 0
+        for connection in connections:
+            queued += connection.outbox.queued
+            totals.update(_counters(connection))
+        details = [
+            {
+                "address": client.getpeername(),
+                "queued": connection.outbox.queued,
+                "latency": client.latency,
+                **_counters(connection),
+            }
+            for client, connection in clients.items()
+        ]
+        return {
+            "connections": accepted,
+            "active_connections": len(connections),
+            "bytes_in": totals["bytes_in"],
+            "bytes_out": totals["bytes_out"],
+            "messages_in": totals["messages_in"],
+            "messages_out": totals["messages_out"],
+            "queued": queued,
+            "threads": threads,
+            "clients": details,
+        }
+
+
+def _counters(connection: Connection) -> dict[str, int]:
+    return {
+        "bytes_in": connection.bytes_in,
+        "bytes_out": connection.outbox.bytes_out,
+        "messages_in": connection.messages_in,
+        "messages_out": connection.outbox.messages_out,
+    }

@@ -1,0 +1,232 @@
+"""What a server does with its connections: it takes them in, decides, and calls the callbacks."""
+
+from __future__ import annotations
+
+import functools
+import socket
+import ssl
+import threading
+from contextlib import suppress
+from typing import Any, Callable, Sequence
+
+from .admission import Admission, TooMany
+from .engine.connection import OPEN, Connection, Owner
+from .engine.limits import Limits
+from .engine.listen import Listener, ProxiedConnection
+from .engine.log import Warnings, logger
+from .engine.loop import Loop
+from .engine.sockets import Client
+from .engine.threads import Threads
+from .lifecycle import Draining, Lifecycle
+from .metrics import Metrics
+from .rooms import Rooms
+from .wire.deflate import Compression, negotiate
+from .wire.frames import CloseCode
+from .wire.handshake import accept, choose_subprotocol, not_an_upgrade, parse_extensions
+from .wire.http11 import HandshakeError, Request, Response
+
+REASON = "server is shutting down"
+
+
+class Service(Owner, Draining):
+    """The owner of a server's connections, and the steps of its shutdown.
+
+    Args:
+        limits: Sizes, times and numbers.
+        context: For TLS, or None.
+        subprotocols: Names to agree on, the best first.
+        compression: Its settings, or None.
+        proxy_protocol: Whether connections begin with a header of the PROXY protocol.
+        admission: Who may come in.
+        rooms: Who is here.
+        warnings: Where to warn of peers.
+        release: Called with a time-out at the end of the shutdown.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        *,
+        context: ssl.SSLContext | None,
+        subprotocols: Sequence[str],
+        compression: Compression | None,
+        proxy_protocol: bool,
+        admission: Admission,
+        rooms: Rooms,
+        warnings: Warnings,
+        release: Callable[[float], None],
+    ) -> None:
+        # The callbacks; each may be replaced at any time
+        self.onopen: Callable[[Client], Any] = _ignore
+        self.message = _ignore
+        self.onclose: Callable[[Client], Any] = _ignore
+        self.onerror: Callable[[Client, BaseException], Any] = _ignore
+        self.onrequest: Callable[[Request], Response | None] | None = None
+
+        self._limits, self._context = limits, context
+        self._subprotocols, self._compression = subprotocols, compression
+        self._admission, self._rooms, self._warn = admission, rooms, warnings.warn
+        self._release = release
+        self._make_connection: Callable[..., Connection] = Connection
+        if proxy_protocol:
+            self._make_connection = functools.partial(
+                ProxiedConnection, rename=admission.rename, warn=warnings.warn
+            )
+        self.metrics = Metrics(admission)
+        self.lifecycle = Lifecycle(self)
+        self.threads: Threads
+        self._loop: Loop
+        self._listeners: list[Listener] = []
+        self._lock = threading.Lock()
+        self._finishing = 0  # onclose callbacks that are due or running; guarded by the lock
+
+    def start(self, sockets: Sequence[socket.socket]) -> None:
+        """Serve what connects to these listening sockets, on threads of its own.
+
+        Raises:
+            RuntimeError: The system can't start a thread. Nothing is left running.
+        """
+        self._loop = Loop()
+        self.threads = Threads(self._loop, self._limits.threads)
+        self._listeners = [Listener(sock, self._loop, self._admit, self._warn) for sock in sockets]
+        try:
+            self.threads.start()
+        except RuntimeError:
+            self.refuse_newcomers()
+            raise
+        self.lifecycle.run(self._loop)
+
+    def _admit(self, client: Client, address: Any) -> None:
+        """Take a new TCP connection in, unless there are too many."""
+        try:
+            refusal = self._admission.check_peer(address)
+        except TooMany:
+            client.close()
+            return
+        client.setblocking(False)
+        if client.family != getattr(socket, "AF_UNIX", None):
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._context:
+            client = self._context.wrap_socket(  # type: ignore[assignment]
+                client, server_side=True, do_handshake_on_connect=False
+            )
+        try:
+            connection = self._make_connection(
+                client, self._loop, self.threads.batch, self._limits, self
+            )
+        except OSError:  # the system can't watch it
+            client.close()
+            raise
+        client.attach(address, connection.cut)
+        connection.refusal = refusal
+        self._admission.enter(connection, address)
+        self.metrics.began()
+
+    # What a connection asks of its owner
+
+    def request(self, connection: Connection, request: Request) -> None:
+        try:
+            self._admission.check_request(connection, request)
+        except HandshakeError as error:
+            self._refuse(connection, request, error.response)
+        else:
+            if self.onrequest is None:
+                self._answer(connection, request, None)
+
+    def decide(self, connection: Connection, request: Request) -> None:
+        response = self.onrequest(request) if self.onrequest is not None else None
+        self._answer(connection, request, response)
+
+    def _answer(self, connection: Connection, request: Request, response: Response | None) -> None:
+        """Do as onrequest said: accept, or send its response."""
+        if response is not None and response.status != 101:
+            self._refuse(connection, request, response)
+        elif not request.is_upgrade:
+            self._refuse(connection, request, not_an_upgrade(request).response)
+        else:
+            self._accept(connection, request, response)
+
+    def _accept(self, connection: Connection, request: Request, response: Response | None) -> None:
+        client = connection.client
+        client.subprotocol = choose_subprotocol(request, self._subprotocols)
+        deflate, extension = None, ""
+        if self._compression:
+            offers = parse_extensions(request.headers.get("sec-websocket-extensions", ""))
+            deflate, extension = negotiate(offers, self._compression)
+        headers = response.headers if response is not None else {}
+        switching = accept(request, client.subprotocol, headers, extension)
+        self._rooms.enter(client, connection)
+        if not connection.open(switching, deflate):
+            self._rooms.remove(client)
+
+    def _refuse(self, connection: Connection, request: Request, response: Response) -> None:
+        logger.info("%s: %r: %d", connection.client.getpeername(), request, response.status)
+        connection.answer(response, request.method)
+
+    def opened(self, connection: Connection) -> None:
+        self.onopen(connection.client)
+
+    def left(self, connection: Connection, code: int, reason: str) -> None:
+        client = connection.client
+        client.close_code, client.close_reason = code, reason
+        with self._lock:
+            self._finishing += 1
+        self._rooms.remove(client)
+
+    def closed(self, connection: Connection) -> None:
+        try:
+            if connection.opened:
+                self.onclose(connection.client)
+        finally:
+            with self._lock:
+                self._finishing -= 1
+            self.lifecycle.check()
+
+    def failed(self, connection: Connection, error: BaseException) -> None:
+        client = connection.client
+        try:
+            logger.error("callback for %s raised", client.getpeername(), exc_info=error)
+            if connection.stage < OPEN:  # it was onrequest
+                connection.answer(Response(500, "internal error\n"))
+            connection.close(CloseCode.INTERNAL_ERROR, "internal error")
+            self.onerror(client, error)
+        except BaseException:
+            with suppress(BaseException):  # there is no memory left to complain with
+                logger.exception("onerror raised")
+
+    def disposed(self, connection: Connection) -> None:
+        self.metrics.ended(connection)
+        self.lifecycle.check()
+
+    # The steps of a shutdown
+
+    def refuse_newcomers(self) -> None:
+        for listener in self._listeners:
+            listener.close()
+
+    def is_empty(self) -> bool:
+        return not len(self._admission) and not self._finishing
+
+    def say_goodbye(self) -> None:
+        for connection in self._admission.connections:
+            if connection.stage < OPEN:
+                connection.answer(Response(503, f"{REASON}\n"))
+            connection.close(CloseCode.GOING_AWAY, REASON)
+
+    def cut_everybody(self) -> None:
+        for connection in self._admission.connections:
+            connection.abandon("server shut down")
+
+    def release(self, timeout: float) -> None:
+        try:
+            self._release(timeout)
+        finally:
+            self.threads.stop()
+
+    def locks(self) -> list[Any]:
+        connections = self._rooms.clients.copy().values()
+        return [self._rooms.lock, *[connection.outbox.lock for connection in connections]]
+
+
+def _ignore(*arguments: Any) -> None:
+    """Stand in for a callback."""

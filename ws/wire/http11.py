@@ -1,0 +1,273 @@
+"""HTTP/1.1 as far as a handshake needs it: request heads in, responses out (RFC 9112)."""
+
+from __future__ import annotations
+
+import http
+from types import MappingProxyType
+from typing import Any, Iterator, Mapping, Sequence
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+MAX_TARGET_BYTES = 8192
+"""Longest request target. A longer one is answered with 414."""
+MAX_FIELDS = 100
+"""Most header fields in one request. One more is answered with 431."""
+DIGITS = "0123456789"
+TOKEN_CHARACTERS = (
+    "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+)
+"""RFC 9110 §5.6.2."""
+HOST_CHARACTERS = TOKEN_CHARACTERS + "(),;=[]:"
+"""Characters of a host and its port, percent-encoded or not (RFC 3986 §3.2.2)."""
+
+_HIGHER_VERSIONS = {f"{major}.{minor}" for major in range(1, 10) for minor in range(10)}
+_SINGLETONS = frozenset(
+    "host origin authorization content-length sec-websocket-key sec-websocket-version".split()
+)
+_RESERVED = frozenset("connection content-length transfer-encoding sec-websocket-accept".split())
+_RESERVED_101 = _RESERVED | {"upgrade", "sec-websocket-extensions", "sec-websocket-protocol"}
+_PHRASES = {int(status): status.phrase for status in http.HTTPStatus}
+_WITHOUT_BODY = (101, 204, 205, 304)  # RFC 9110 §8.6, §15
+
+
+class Headers(Mapping[str, str]):
+    """Header fields by name, whatever its case. Repeated fields are joined by commas."""
+
+    __slots__ = ("_fields",)
+
+    def __init__(self) -> None:
+        self._fields: dict[str, str] = {}
+
+    def add(self, name: str, value: str) -> None:
+        """Add one field line (RFC 9110 §5.3)."""
+        name = name.lower()
+        if name in self._fields:
+            value = self._fields[name] + ("; " if name == "cookie" else ", ") + value
+        self._fields[name] = value
+
+    def __getitem__(self, name: str) -> str:
+        return self._fields[name.lower()]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self._fields.get(name.lower(), default)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    def tokens(self, name: str) -> Sequence[str]:
+        """Return the members of a comma-separated field, with their case kept."""
+        return [token.strip(" \t") for token in self.get(name, "").split(",") if token.strip(" \t")]
+
+    def has_token(self, name: str, token: str) -> bool:
+        """Say whether *token* is a member of a field, whatever its case."""
+        return token in (member.lower() for member in self.tokens(name))
+
+
+class Response:
+    """An HTTP response: to a plain request, or to refuse a handshake.
+
+    Args:
+        status: From 200 to 599. `onrequest` may also return 101, to accept with more *headers*.
+        body: A str is sent as UTF-8.
+        headers: Fields to send.
+        content_type: The Content-Type, unless *headers* has one.
+
+    Raises:
+        ValueError: The status is another one, a header would break out of its line, or only
+            the server may set it.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        body: str | bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        content_type: str = "text/plain; charset=utf-8",
+    ) -> None:
+        if status != 101 and not 200 <= status <= 599:
+            raise ValueError(f"status must be 101 or from 200 to 599, not {status}")
+        fields = dict(headers or {})
+        if status not in _WITHOUT_BODY and "content-type" not in map(str.lower, fields):
+            fields = {"Content-Type": content_type, **fields}
+        for name, value in fields.items():
+            if not is_token(name) or any(c in value for c in "\r\n\0"):
+                raise ValueError(f"not a header field: {name!r}: {value!r}")
+            if name.lower() in (_RESERVED_101 if status == 101 else _RESERVED):
+                raise ValueError(f"{name} is for the server to set")
+        self.status = status
+        self.body = body.encode() if isinstance(body, str) else body
+        self.headers: Mapping[str, str] = MappingProxyType(fields)  # stays as checked
+
+    def encode(self, method: str = "GET") -> bytes:
+        """Return the bytes to send. There is no body if *method* or the status allows none."""
+        fields = dict(self.headers)
+        upgrade = "upgrade" in map(str.lower, fields)
+        bodiless = self.status in _WITHOUT_BODY
+        if not bodiless:
+            fields["Content-Length"] = str(len(self.body))
+        fields["Connection"] = "close, Upgrade" if upgrade else "close"  # RFC 9110 §7.8
+        body = b"" if bodiless or method == "HEAD" else self.body
+        return encode_head(self.status, fields) + body
+
+
+class HandshakeError(Exception):
+    """The request can't be accepted. Answer with `response`, then close."""
+
+    def __init__(self, status: int, reason: str, headers: Mapping[str, str] | None = None):
+        super().__init__(status, reason)
+        self.response = Response(status, reason + "\n", headers)
+
+
+class Request:
+    """A client's HTTP request.
+
+    Attributes:
+        method: As sent.
+        target: As sent: the path with the query.
+        version: "HTTP/1.1" or "HTTP/1.0".
+        headers: A mapping that ignores the case of names.
+        address: The client's address, as `client.getpeername()` returns it.
+        secure: Whether it came over TLS.
+        user: The name that `basic_auth` has checked, or None.
+        data: A dict for your own use. `client.data` is the same dict.
+    """
+
+    __slots__ = ("address", "data", "headers", "method", "secure", "target", "user", "version")
+
+    def __init__(self, method: str, target: str, version: str, headers: Headers) -> None:
+        self.method, self.target, self.version, self.headers = method, target, version, headers
+        self.address: Any = None
+        self.secure = False
+        self.user: str | None = None
+        self.data: dict[Any, Any] = {}
+
+    @property
+    def path(self) -> str:
+        """The path, percent-decoded, without the query."""
+        path = self.target.partition("?")[0]
+        return unquote(path if path[0] in "/*" else urlsplit(path).path or "/")
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The query's parameters by name. The last one counts if a name is repeated."""
+        return dict(parse_qsl(self.target.partition("?")[2], keep_blank_values=True))
+
+    @property
+    def cookies(self) -> dict[str, str]:
+        """Cookies by name (RFC 6265 §4.2)."""
+        pairs = (pair.partition("=") for pair in self.headers.get("cookie", "").split(";"))
+        return {name.strip(): value.strip().strip('"') for name, equals, value in pairs if equals}
+
+    @property
+    def is_upgrade(self) -> bool:
+        """Whether this asks for a WebSocket rather than for a page (RFC 9110 §7.8)."""
+        return self.version == "HTTP/1.1" and self.headers.has_token("upgrade", "websocket")
+
+    def __repr__(self) -> str:
+        return f"<Request {self.method} {self.target}>"
+
+
+class RequestReader:
+    """Collects a request head up to its empty line.
+
+    Args:
+        limit: Bytes that the head may have.
+    """
+
+    __slots__ = ("_buffer", "_limit")
+
+    def __init__(self, limit: int) -> None:
+        self._buffer = bytearray()
+        self._limit = limit
+
+    def feed(self, data: bytes) -> tuple[Request, bytes] | None:
+        """Add bytes. Return the request and the bytes after it once it is complete, else None.
+
+        Raises:
+            HandshakeError: The head is malformed or too long, or can only become so.
+        """
+        searched = max(0, len(self._buffer) - 3)
+        self._buffer += data
+        while self._buffer.startswith(b"\r\n"):  # RFC 9112 §2.2
+            del self._buffer[:2]
+        end = self._buffer.find(b"\r\n\r\n", searched)
+        # Without the empty line, up to three bytes may be its beginning.
+        if (end if end >= 0 else len(self._buffer) - 3) > self._limit:
+            if self._buffer.find(b"\r\n", 0, self._limit) < 0:
+                raise HandshakeError(414, f"request line of over {self._limit} bytes")
+            raise HandshakeError(431, f"request head of over {self._limit} bytes")
+        if end < 0:
+            if self._buffer[:1] == b"\x16":
+                raise HandshakeError(400, "this port doesn't speak TLS: use ws:// or http://")
+            return None
+        return parse_request(bytes(self._buffer[:end])), bytes(self._buffer[end + 4 :])
+
+
+def parse_request(head: bytes) -> Request:
+    """Parse a request head without its empty line, strictly (RFC 9112 §3, §5).
+
+    Raises:
+        HandshakeError: The head is malformed, or too large.
+    """
+    lines = head.decode("latin-1").split("\r\n")
+    if any(c in "".join(lines) for c in "\r\n\0"):
+        raise HandshakeError(400, "control character in the request head")
+    if len(lines) - 1 > MAX_FIELDS:
+        raise HandshakeError(431, f"request of over {MAX_FIELDS} header fields")
+    parts = lines[0].split(" ")
+    if len(parts) != 3 or not parts[1] or not is_token(parts[0]):
+        raise HandshakeError(400, "malformed request line")
+    method, target, version = parts
+    if len(target) > MAX_TARGET_BYTES:
+        raise HandshakeError(414, f"request target of over {MAX_TARGET_BYTES} bytes")
+    if version not in ("HTTP/1.1", "HTTP/1.0"):
+        if version[:5] == "HTTP/" and version[5:] in _HIGHER_VERSIONS:
+            raise HandshakeError(505, "use HTTP/1.1")
+        raise HandshakeError(400, "malformed HTTP version")
+    if not all("!" <= c <= "~" and c != "#" for c in target):
+        raise HandshakeError(400, "request target must be printable ASCII without a fragment")
+    authority = None
+    if target[0] != "/" and target != "*":  # absolute-form
+        try:
+            scheme, authority, *_ = urlsplit(target.lower())
+            if scheme not in ("http", "https"):
+                raise ValueError
+        except ValueError:
+            raise HandshakeError(400, "malformed request target") from None
+    headers = Headers()
+    for line in lines[1:]:
+        name, colon, value = line.partition(":")
+        if not colon or not is_token(name):
+            raise HandshakeError(400, "malformed header field")
+        if headers.get(name) is not None and name.lower() in _SINGLETONS:
+            raise HandshakeError(400, f"repeated header field {name.lower()}")
+        headers.add(name, value.strip(" \t"))
+    host = headers.get("host", "").lower()
+    port = split_host(host)[1]
+    if (version == "HTTP/1.1" and not host) or host.strip(HOST_CHARACTERS) or port.strip(DIGITS):
+        raise HandshakeError(400, "missing or malformed Host")
+    if authority not in (None, host):  # servers and proxies would not agree where it goes
+        raise HandshakeError(400, "Host differs from the request target")
+    return Request(method, target, version, headers)
+
+
+def split_host(host: str, default_port: str = "") -> tuple[str, str]:
+    """Return the name in a Host, in lower case and without a final dot, and the port."""
+    name, colon, port = host.lower().rpartition(":")
+    if not colon or port.endswith("]"):
+        name, port = host.lower(), ""
+    return name[:-1] if name.endswith(".") else name, port or default_port
+
+
+def encode_head(status: int, fields: Mapping[str, str]) -> bytes:
+    """Return the head of a response, with its empty line."""
+    lines = "".join([f"{name}: {fields[name]}\r\n" for name in fields])
+    head = f"HTTP/1.1 {status} {_PHRASES.get(status, '')}\r\n{lines}\r\n"
+    return head.encode("latin-1", "replace")
+
+
+def is_token(name: str) -> bool:
+    """Say whether *name* is a token, as names and parameters must be (RFC 9110 §5.6.2)."""
+    return bool(name) and not name.strip(TOKEN_CHARACTERS)

@@ -1,0 +1,114 @@
+"""Messages to send: encoded as frames, in one or in fragments, for one client or for many."""
+
+from __future__ import annotations
+
+from typing import Iterable, Iterator, Sequence, Union
+
+from .deflate import Deflate
+from .frames import BINARY, CONT, RSV1, SHORT_HEADERS, TEXT, Buffer, frame
+
+Message = Union[str, Buffer]
+
+
+def encode(message: Message) -> bytes:
+    """Return a message as one frame: str as text, bytes-like as binary (RFC 6455 §5.6).
+
+    Raises:
+        TypeError: The message is neither.
+    """
+    if isinstance(message, str):
+        opcode, payload = TEXT, message.encode()
+    elif isinstance(message, (bytes, bytearray, memoryview)):
+        opcode, payload = BINARY, bytes(message)
+    else:
+        raise TypeError(f"a message is str or bytes, not {type(message).__name__}")
+    if len(payload) < 126:
+        return SHORT_HEADERS[opcode][len(payload)] + payload
+    return frame(opcode, payload)
+
+
+def fragments(chunks: Iterable[Message]) -> Iterator[bytes]:
+    """Yield the frames of one message: one for each chunk, and an empty last one (RFC 6455 §5.4).
+
+    Raises:
+        TypeError: The chunks are not all str, or not all bytes-like.
+    """
+    text: bool | None = None
+    for chunk in chunks:
+        if isinstance(chunk, str):
+            payload = chunk.encode()
+        elif isinstance(chunk, (bytes, bytearray, memoryview)):
+            payload = bytes(chunk)
+        else:
+            raise TypeError(f"a fragment is str or bytes, not {type(chunk).__name__}")
+        if text is None:
+            text = isinstance(chunk, str)
+            yield frame(TEXT if text else BINARY, payload, fin=False)
+        elif text is isinstance(chunk, str):
+            yield frame(CONT, payload, fin=False)
+        else:
+            raise TypeError("the fragments of a message must be all str or all bytes")
+    yield frame(TEXT if text is None else CONT, b"")
+
+
+class PreparedMessage:
+    """A message that is encoded once for any number of clients.
+
+    It is compressed when the first client needs that, and then shared.
+
+    Args:
+        plain: The message as one frame, for clients without compression.
+        compress: Whether to compress it for the others. None leaves it to
+            `Compression.threshold`.
+    """
+
+    __slots__ = ("_compress", "_deflated", "plain")
+
+    count = 1
+    """How many messages this is."""
+
+    def __init__(self, plain: bytes, compress: bool | None = None) -> None:
+        self.plain = plain
+        self._compress = compress
+        self._deflated: dict[int, bytes] = {}  # the compressed frame, by window bits
+
+    @property
+    def messages(self) -> Sequence[PreparedMessage]:
+        """Each message by itself."""
+        return (self,)
+
+    def is_compressed_for(self, deflate: Deflate) -> bool:
+        """Say whether a client with this extension gets the message compressed."""
+        size = len(self.plain) - self._header_size()
+        if self._compress is None:
+            return size > 0 and size >= deflate.settings.threshold
+        return size > 0 and self._compress
+
+    def deflated(self, deflate: Deflate) -> bytes:
+        """Return the compressed frame for a client with this extension (RFC 7692 §6.1).
+
+        With context takeover, a client must get these frames in the order of the calls.
+        """
+        bits = deflate.server_bits
+        if not deflate.server_takeover and bits in self._deflated:
+            return self._deflated[bits]
+        payload = self.plain[self._header_size() :]
+        data = frame(self.plain[0] & 0x0F | RSV1, deflate.deflate(payload))
+        if not deflate.server_takeover:
+            self._deflated[bits] = data
+        return data
+
+    def _header_size(self) -> int:
+        length = self.plain[1]
+        return 2 if length < 126 else 4 if length == 126 else 10
+
+
+class PreparedMessages:
+    """Several prepared messages in a row, for clients that get all of them."""
+
+    __slots__ = ("count", "messages", "plain")
+
+    def __init__(self, messages: Sequence[PreparedMessage]) -> None:
+        self.messages = messages
+        self.count = len(messages)
+        self.plain = b"".join([message.plain for message in messages])
