@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support import ROOT
 
 LINGER = (
     "            self._flush()\n        self.loop.schedule(self, time.monotonic() + self.limits."
