@@ -24,7 +24,7 @@ from .protocol import Event, Protocol
 
 CHUNK = 1 << 16
 """Bytes that one system call writes, out of several frames."""
-RECORD = 1 << 14
+RECORD = 1 << 14  # defence: read-size
 """Bytes that one system call reads; TLS gives no more."""
 READ_SIZE = 1 << 18
 """Bytes that are read at most behind a full RECORD."""
@@ -129,7 +129,7 @@ class Connection(Source):
         self._ping: Any = None  # payload and time of the last ping, until its pong
         self._checkpoint: Any = None  # bytes in and out at the last keepalive ping
         loop.poll(self, READ)  # if it raises, this connection never was
-        loop.schedule(self, time.monotonic() + limits.open_timeout)
+        loop.schedule(self, time.monotonic() + limits.open_timeout)  # defence: open-timeout
         client._connection = self
 
     def __repr__(self) -> str:
@@ -162,8 +162,8 @@ class Connection(Source):
                 return self._read_on(data) if len(data) == RECORD else self.protocol.feed(data)
             return self._read_head(data) if self.stage == HEAD else None
         if OPEN <= self.stage <= CLOSING:
-            self.loop.poll(self, remove=READ | WRITE)
-            return iter(((GONE, None),))
+            self.loop.poll(self, remove=READ | WRITE)  # defence: end-of-tcp-watch
+            return iter(((GONE, None),))  # defence: end-of-tcp
         self.drop(ended=self.stage == LINGER and not self._queue)
         return None
 
@@ -194,7 +194,7 @@ class Connection(Source):
             self.loop.poll(self, add=WRITE)
         except (OSError, ValueError) as error:
             logger.info("%s: TLS handshake failed: %s", self.client.getpeername(), error)
-            self.drop()
+            self.drop()  # defence: tls-failure
 
     def _read_head(self, data: bytes) -> Iterator[Event]:
         """Yield the request once it is complete; if it is accepted, what came behind it."""
@@ -225,7 +225,7 @@ class Connection(Source):
         At `max_queue_size`, wait up to *wait* seconds for room; after that, or at once without
         *wait* if `slow_client` is 'close', cut the connection.
         """
-        with self.lock:
+        with self.lock:  # defence: lock-of-sending
             if self.stage != OPEN:
                 return False
             if self.queued + len(data) > self.limits.max_queue_size:
@@ -279,8 +279,9 @@ class Connection(Source):
 
     def send_control(self, opcode: int, payload: bytes) -> bool:
         """Send a ping or pong, unless much is queued; never waits (RFC 6455 §5.5)."""
-        with self.lock:
-            if self.stage != OPEN or self.queued > CHUNK:  # no need to answer each (§5.5.3)
+        with self.lock:  # defence: lock-of-control
+            # no need to answer each (§5.5.3); defence: unread-pongs
+            if self.stage != OPEN or self.queued > CHUNK:
                 return False
             self._push(frame(opcode, payload))
             return True
@@ -305,6 +306,7 @@ class Connection(Source):
             self.stage = CLOSING
             if self._space:
                 self._space.notify_all()
+        # defence: close-timeout
         self.loop.schedule(self, time.monotonic() + self.limits.close_timeout)
         return True
 
@@ -331,7 +333,7 @@ class Connection(Source):
         with self.lock:
             if self.stage == HEAD:
                 self._push(response.encode(method))
-        self.linger()
+        self.linger()  # defence: linger
 
     def linger(self) -> None:
         """Half-close when all is written, then wait for the peer to close (RFC 6455 §7.1.1)."""
@@ -340,6 +342,7 @@ class Connection(Source):
                 return
             self.stage = LINGER
             self._flush()
+        # defence: linger-timeout
         self.loop.schedule(self, time.monotonic() + self.limits.close_timeout)
 
     def cut(self, reason: str) -> None:
@@ -370,7 +373,7 @@ class Connection(Source):
             self.loop.forget(self)
             if not ended:  # closing doesn't end TCP while a forked child has a copy
                 with suppress(OSError):
-                    socket.socket.shutdown(self.client, socket.SHUT_RDWR)
+                    socket.socket.shutdown(self.client, socket.SHUT_RDWR)  # defence: fork-shutdown
             self.client.close()
         self._dropped(self)
 
@@ -384,7 +387,7 @@ class Connection(Source):
         if self.stage == TLS:
             self._shake_hands()
             return
-        with self.lock:
+        with self.lock:  # defence: lock-of-reading
             self._flush()
 
     def _push(self, data: Buffer) -> None:
@@ -470,7 +473,7 @@ class Connection(Source):
         deadline = time.monotonic() + wait
         while True:
             waiting = self.queued - (self._held_size if fragment else 0)
-            if not waiting or waiting + size <= self.limits.max_queue_size:
+            if not waiting or waiting + size <= self.limits.max_queue_size:  # defence: queue-room
                 return True
             if not self._blocked and self._queue:
                 self._flush()
@@ -478,6 +481,7 @@ class Connection(Source):
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 if (fragment or not self._held) and (wait or self.limits.slow_client == "close"):
+                    # defence: slow-reader
                     self.cut(f"took too long to read: {self.queued} bytes were waiting for it")
                 return False
             if self._space is None:
@@ -496,14 +500,14 @@ class Connection(Source):
         elif self._checkpoint is None:
             self.ping()
             self._checkpoint = self.bytes_in, self.bytes_out
-            self.loop.schedule(self, now + self.limits.ping_timeout)
+            self.loop.schedule(self, now + self.limits.ping_timeout)  # defence: ping-timeout
         else:
             heard = self.bytes_in > self._checkpoint[0] or not self.interest & READ
             written = self.bytes_out > self._checkpoint[1]
             if self.queued and not written:
                 self.cut("nothing could be written to it in time")
             elif not heard and not self.queued:
-                self.cut("keepalive ping not answered in time")
+                self.cut("keepalive ping not answered in time")  # defence: unanswered-ping
             else:
                 self._checkpoint = None
                 interval = self.limits.ping_interval or 0

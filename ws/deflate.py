@@ -45,7 +45,7 @@ class Compression:
     client_max_window_bits: int = 15
     """From 8 to 15; for what clients send, if they let themselves be told."""
     server_context_takeover: bool = False
-    client_context_takeover: bool = False
+    client_context_takeover: bool = False  # defence: client-context
     # Compressors that no thread is using, by window bits
     _idle: dict[int, list[Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -119,7 +119,7 @@ class Deflate:
             self._inflater = zlib.decompressobj(-self.client_bits)
         try:
             data = bytes(data) + _TAIL if final else data
-            inflated: bytes = self._inflater.decompress(data, room + 1)
+            inflated: bytes = self._inflater.decompress(data, room + 1)  # defence: inflated-size
         except zlib.error:
             raise ProtocolError(INVALID_PAYLOAD, "message can't be inflated")
         if self._inflater.eof and self._inflater.unused_data not in _BEHIND_FINAL_BLOCK:

@@ -14,7 +14,7 @@ GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 """Fixed by RFC 6455 §1.3."""
 MAX_TARGET = 8192
 """Longest request target, in bytes; 414 beyond."""
-MAX_FIELDS = 100
+MAX_FIELDS = 100  # defence: field-count
 """Most header fields in one request; 431 beyond."""
 
 _TOKEN = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -60,11 +60,12 @@ class Headers(Mapping[str, str]):
 
     def tokens(self, name: str) -> Sequence[str]:
         """Return the members of a comma-separated field, as they stand."""
+        # defence: linear-fields
         return [token.strip(" \t") for token in self.get(name, "").split(",") if token.strip(" \t")]
 
     def has_token(self, name: str, token: str) -> bool:
         """Say whether *token* is a member of a field, whatever its case."""
-        return token in (member.lower() for member in self.tokens(name))
+        return token in (member.lower() for member in self.tokens(name))  # defence: token-whole
 
 
 class Response:
@@ -89,7 +90,7 @@ class Response:
         if status not in _BODILESS and "content-type" not in map(str.lower, fields):
             fields = {"Content-Type": content_type, **fields}
         for name, value in fields.items():
-            if not is_token(name) or any(c in value for c in "\r\n\0"):
+            if not is_token(name) or any(c in value for c in "\r\n\0"):  # defence: header-injection
                 raise ValueError(f"not a header field: {name!r}: {value!r}")
             if name.lower() in (_OWN_101 if status == 101 else _OWN):
                 raise ValueError(f"{name} is for the server to set")
@@ -181,7 +182,7 @@ class Head:
             del self._buffer[:2]
         end = self._buffer.find(b"\r\n\r\n", searched)
         # without its end: up to three bytes may be the beginning of that
-        if (end if end >= 0 else len(self._buffer) - 3) > self._limit:
+        if (end if end >= 0 else len(self._buffer) - 3) > self._limit:  # defence: head-size
             if self._buffer.find(b"\r\n", 0, self._limit) < 0:
                 raise HandshakeError(414, f"request line of over {self._limit} bytes")
             raise HandshakeError(431, f"request head of over {self._limit} bytes")
@@ -195,7 +196,7 @@ class Head:
 def parse_request(head: bytes) -> Request:
     """Parse a request head without its empty line, strictly (RFC 9112 §3, §5)."""
     lines = head.decode("latin-1").split("\r\n")
-    if any(c in "".join(lines) for c in "\r\n\0"):
+    if any(c in "".join(lines) for c in "\r\n\0"):  # defence: line-ends
         raise HandshakeError(400, "control character in the request head")
     if len(lines) - 1 > MAX_FIELDS:
         raise HandshakeError(431, f"request of over {MAX_FIELDS} header fields")
@@ -209,7 +210,7 @@ def parse_request(head: bytes) -> Request:
         if version[:5] == "HTTP/" and version[5:] in _HIGHER_VERSIONS:
             raise HandshakeError(505, "use HTTP/1.1")
         raise HandshakeError(400, "malformed HTTP version")
-    if not all("!" <= c <= "~" and c != "#" for c in target):
+    if not all("!" <= c <= "~" and c != "#" for c in target):  # defence: target
         raise HandshakeError(400, "request target must be printable ASCII without a fragment")
     authority = None
     if target[0] != "/" and target != "*":  # absolute-form
@@ -222,9 +223,9 @@ def parse_request(head: bytes) -> Request:
     headers = Headers()
     for line in lines[1:]:
         name, colon, value = line.partition(":")
-        if not colon or not is_token(name):
+        if not colon or not is_token(name):  # defence: field-name
             raise HandshakeError(400, "malformed header field")
-        if headers.get(name) is not None and name.lower() in _SINGLETONS:
+        if headers.get(name) is not None and name.lower() in _SINGLETONS:  # defence: singletons
             raise HandshakeError(400, f"repeated header field {name.lower()}")
         headers.add(name, value.strip(" \t"))
     host = headers.get("host", "").lower()
@@ -275,6 +276,7 @@ def check_upgrade(request: Request, origins: Sequence[str] = ()) -> None:
         raise HandshakeError(405, "a WebSocket handshake is a GET", {"Allow": "GET"})
     if not headers.has_token("connection", "upgrade"):
         raise HandshakeError(400, "Connection must say Upgrade")
+    # defence: no-body
     if "transfer-encoding" in headers or headers.get("content-length", "0") != "0":
         raise HandshakeError(400, "a WebSocket handshake has no body")
     if headers.get("sec-websocket-version") != "13":
@@ -285,10 +287,12 @@ def check_upgrade(request: Request, origins: Sequence[str] = ()) -> None:
         nonce = b""
     if len(nonce) != 16:
         raise HandshakeError(400, "Sec-WebSocket-Key must be 16 bytes in base64")
+    # defence: subprotocol-tokens
     if not all(is_token(p) for p in headers.tokens("sec-websocket-protocol")):
         raise HandshakeError(400, "Sec-WebSocket-Protocol must be a list of tokens")
     parse_extensions(headers.get("sec-websocket-extensions", ""))
     origin = headers.get("origin")
+    # defence: origin
     if not (origin is None or "*" in origins or origin in origins or _same_host(origin, headers)):
         raise HandshakeError(403, f"origin {origin!a} is not allowed")
 
@@ -362,6 +366,7 @@ def basic_auth(
         secrets = {name: password.encode() for name, password in users.items()}
 
         def check(name: str, password: str) -> bool:
+            # defence: password-time
             same = hmac.compare_digest(secrets.get(name, b""), password.encode())
             return same and name in secrets
 

@@ -113,9 +113,10 @@ class Listener(Source):
                 client = PlainClient(*self._kind, descriptor)  # accept() would make a socket first
             except (BlockingIOError, ConnectionAbortedError):
                 return
-            except OSError as error:  # no descriptors or memory left: wait for better times
+            # no descriptors or memory left: wait for better times; defence: accept-errors
+            except OSError as error:
                 self._warn("can't accept connections, will try again: %s", error)
-                self._loop.poll(self, remove=READ)
+                self._loop.poll(self, remove=READ)  # defence: accept-pause
                 self._loop.schedule(self, time.monotonic() + PAUSE)
                 return
             try:

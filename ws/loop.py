@@ -129,7 +129,7 @@ class Loop:
     """
 
     def __init__(self, run: Callable[[Any, Event], None], threads: int) -> None:
-        self._run, self._threads = run, threads
+        self._run, self._threads = run, threads  # defence: thread-count
         self.more = False
         """Whether the leader has more input of one read to process: writes wait for its end."""
         self.broadcasting = False
@@ -266,7 +266,7 @@ class Loop:
                 return self._dispatch(source, events, lead)
         except Exception:
             logger.exception("error in serving %r", source)
-            source.on_fault()
+            source.on_fault()  # defence: fault-ends-source
         return None
 
     def _dispatch(self, source: Any, events: Iterator[Event], lead: list[Event]) -> Any:
@@ -299,7 +299,7 @@ class Loop:
                 self.poll(source, remove=READ)
                 break
             turn -= 1
-            if not turn or self._hurry:
+            if not turn or self._hurry:  # defence: turns
                 self._hurry = False
                 source.events = events
                 self._resumed[source] = None
@@ -329,7 +329,7 @@ class Loop:
             if (
                 event[0] not in BARRIERS
                 and len(source.inbox) < READ_AHEAD
-                and len(event[1] or ()) <= READ_AHEAD_SIZE
+                and len(event[1] or ()) <= READ_AHEAD_SIZE  # defence: read-ahead
             ):
                 return True
             source.events = events  # under the lock, or a quick worker wouldn't resume
@@ -360,12 +360,13 @@ class Loop:
             now = time.monotonic()
             since = since if lasting else now
             stuck = lasting and self._turn - turn < SLOW_TURNS
+            # defence: broadcast-lead
             stuck = stuck and not (self.broadcasting and now - since < LONG_SECONDS)
             self._hurry = lasting
             busy = lasting or turn != self._turn or self._short_of_threads
             quiet = 0 if busy else quiet + 1
             batch, turn = self._batch, self._turn
-            if stuck and self._take_lead():
+            if stuck and self._take_lead():  # defence: new-leader
                 self.more = False
                 self._uncork()
             if self._short_of_threads:

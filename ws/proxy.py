@@ -33,7 +33,7 @@ class Proxies:
 
     def __contains__(self, ip: str) -> bool:
         if not (ip and self._networks):
-            return self._unix and not ip
+            return self._unix and not ip  # defence: proxies
         address = _parse(ip)
         return any(address in network for network in self._networks)
 
@@ -43,7 +43,7 @@ class Proxies:
         Each proxy has added the address of its own peer on the right: so from there, it is the
         first one that is not a trusted proxy's. Anybody can have made up those further left.
         """
-        for member in reversed(forwarded_for):
+        for member in reversed(forwarded_for):  # defence: forwarded-last
             address = _parse(member) if ip in self else None
             if address is None:
                 break

@@ -32,7 +32,7 @@ from .proxy import Proxies
 if TYPE_CHECKING:
     from .backplane import Backplane
 
-REFUSED_SPARE = 100
+REFUSED_SPARE = 100  # defence: refused-count
 """Connections over a bound that still get an answer; beyond, they are just closed."""
 CUT_SECONDS = 0.2
 """So long before the end of a shutdown the clients that haven't left are cut."""
@@ -135,7 +135,7 @@ class WSServer:
         if cert and not ssl_context:
             self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self._context.minimum_version = ssl.TLSVersion.TLSv1_2
-            self._context.options |= ssl.OP_NO_RENEGOTIATION
+            self._context.options |= ssl.OP_NO_RENEGOTIATION  # defence: renegotiation
             self.reload_cert()
         if self._context:
             self._context.sslsocket_class = TLSClient
@@ -310,7 +310,7 @@ class WSServer:
 
     def join(self, client: Client, room: str) -> None:
         """Put a client in a room, until it leaves or is gone."""
-        with self._lock:
+        with self._lock:  # defence: lock-of-joining
             if client in self._clients:
                 self._rooms.setdefault(room, {})[client] = None
                 self._memberships.setdefault(client, set()).add(room)
@@ -318,7 +318,7 @@ class WSServer:
 
     def leave(self, client: Client, room: str) -> None:
         """Take a client out of a room; rooms without clients vanish."""
-        with self._lock:
+        with self._lock:  # defence: lock-of-leaving
             if room in self._memberships.get(client, ()):
                 self._memberships[client].discard(room)
                 self._leave(client, room)
@@ -415,7 +415,7 @@ class WSServer:
             self._backplane.start(self._deliver)
         self._running = True
         self._pid = os.getpid()
-        atexit.register(self._exit)
+        atexit.register(self._exit)  # defence: exit-handler
         if self._stopping is not None:  # a shutdown came meanwhile
             loop.schedule(self._stopper, 0)
         return self
@@ -536,12 +536,12 @@ class WSServer:
     def _admit(self, client: Client, address: Any) -> None:
         """Take a new TCP connection in, unless there are too many."""
         ip, limits = _ip(address), self.limits
-        if self._proxy_protocol and ip not in self._proxies:
+        if self._proxy_protocol and ip not in self._proxies:  # defence: proxy-header-peers
             self._warn("%s refused; to let it in, pass trusted_proxies=[...]", ip or "unix")
             client.close()
             return
         refusal, excess = self._excess(ip)
-        over = len(self._connections) - limits.max_clients
+        over = len(self._connections) - limits.max_clients  # defence: client-count
         if over >= 0:
             self._warn("max_clients=%d reached, refusing %s", limits.max_clients, ip)
             refusal = HandshakeError(503, "too many connections")
@@ -570,7 +570,7 @@ class WSServer:
         """
         limit = self.limits.max_clients_per_address
         excess = self._addresses[ip] - limit
-        if excess < 0 or not ip or ip in self._proxies:
+        if excess < 0 or not ip or ip in self._proxies:  # defence: address-count
             return None, -1
         self._warn("max_clients_per_address=%d reached by %s", limit, ip)
         return HandshakeError(429, "too many connections from your address"), excess
@@ -593,7 +593,7 @@ class WSServer:
 
     def _dropped(self, connection: Connection) -> None:
         with self._lock:
-            self._connections.discard(connection)
+            self._connections.discard(connection)  # defence: connection-set
             self._totals.update(_counters(connection))
             self._uncount(_ip(connection.client._address))
         if self._stopping is not None:
@@ -625,7 +625,8 @@ class WSServer:
                 self._finish(connection, *payload)
             elif kind == GONE:
                 self._finish(connection, ABNORMAL, connection.reason)
-        except BaseException as error:  # a callback's sys.exit() must not end the thread either
+        # a callback's sys.exit() must not end the thread either; defence: raising-callbacks
+        except BaseException as error:
             self._raised(connection.client, error)
 
     def _check(self, connection: Connection, request: Request) -> None:
@@ -641,7 +642,7 @@ class WSServer:
         try:
             if connection.refusal:
                 raise connection.refusal
-            if self._hosts is not None:
+            if self._hosts is not None:  # defence: hosts
                 check_host(request, self._hosts)
             if request.is_upgrade:
                 check_upgrade(request, self.origins)
@@ -651,6 +652,7 @@ class WSServer:
             option = {403: "origins", 421: "hosts"}.get(error.response.status)
             if option:
                 value = request.headers.get(option[:-1])
+                # defence: log-escape
                 self._warn(f"{option[:-1]} %a refused; to let it in, pass {option}=[...]", value)
             self._refuse(connection, request, error.response)
 
@@ -685,11 +687,12 @@ class WSServer:
         """The WebSocket is closed: say so, once."""
         client = connection.client
         with self._lock:
-            if client not in self._clients:  # a second end, as by a cut during a shutdown
+            # a second end, as by a cut during a shutdown; defence: ends-once
+            if client not in self._clients:
                 return
             client.close_code, client.close_reason = code, reason
             self._finishing += 1
-            del self._clients[client]
+            del self._clients[client]  # defence: leaves-clients
             self._count(None)
             for room in self._memberships.pop(client, ()):
                 self._leave(client, room)
@@ -722,7 +725,7 @@ class WSServer:
     def _warn(self, message: str, *args: Any) -> None:
         """Log a warning that peers can cause, at most once in a while for each message."""
         now = time.monotonic()
-        if now >= self._warned.get(message, 0):
+        if now >= self._warned.get(message, 0):  # defence: log-rate
             self._warned[message] = now + WARN_SECONDS
             logger.warning(message, *args)
 
