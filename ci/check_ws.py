@@ -6,7 +6,7 @@ import ast
 import sys
 from pathlib import Path
 
-LINE_BUDGET = 3800
+LINE_BUDGET = 3820
 """Lines that ws/*.py may have in all, docstrings, comments and blank lines included."""
 
 OPTIONAL = {"numpy", "zlib_ng"}

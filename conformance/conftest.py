@@ -15,9 +15,10 @@ from conformance.cases import section
 from conformance.harness import CASE_SECONDS, Run
 from conformance.progress import Progress
 from conformance.results import Checked, Outcome
-from conformance.server import ROOT, HarnessError, Server
+from conformance.server import HarnessError, Server
 from conformance.testees import OURS
 from conformance.wire import Row, describe
+from tests.support import ROOT
 
 REPORTS = Path(__file__).parent / "reports"
 BADGE = ROOT / "docs/badge.svg"

@@ -9,12 +9,12 @@ import argparse
 import ast
 import logging
 import queue
-import ssl
 import sys
 import threading
 import time
 from typing import Any, Callable, Iterator
 
+from tests.support.certificates import server_context
 from ws import Compression, WSServer
 
 LIMITS: dict[str, Any] = {
@@ -101,11 +101,7 @@ def main() -> int:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     options = {**LIMITS, **dict(arguments.set)}
     if arguments.tls:
-        import trustme  # noqa: PLC0415
-
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        trustme.CA().issue_cert("localhost", "127.0.0.1").configure_cert(context)
-        options["ssl_context"] = context
+        options["ssl_context"] = server_context()
     if arguments.compress is not None:
         options["compression"] = Compression(**dict(arguments.compress))
     server = WSServer("127.0.0.1", arguments.port, **options)

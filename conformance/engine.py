@@ -16,7 +16,8 @@ import docker
 from docker.errors import APIError, BuildError, DockerException, ImageNotFound
 from requests.exceptions import RequestException
 
-from conformance.server import ROOT, HarnessError
+from conformance.server import HarnessError
+from tests.support import ROOT
 
 Say = Callable[[str], None]
 

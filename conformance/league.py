@@ -26,8 +26,9 @@ from conformance.harness import CASE_SECONDS, Run
 from conformance.image import SUITE
 from conformance.progress import Progress
 from conformance.results import Outcome, Result
-from conformance.server import ROOT, HarnessError
+from conformance.server import HarnessError
 from conformance.testees import Testee
+from tests.support import ROOT
 
 REPORTS = Path(__file__).parent / "reports-league"
 DOCUMENT = ROOT / "docs/league.md"
@@ -157,7 +158,8 @@ def document(standings: list[Standing]) -> str:
         "",
         f"All {len(CASES)} cases of the Autobahn suite ({SUITE.replace('==', ' ')}) against echo",
         "servers on other libraries, each the smallest honest one (`bench/peers/`), with",
-        "compression if it has it, and all else as it is by default. `nox -s league` writes this page, and",
+        "compression if it has it, and all else as it is by default. "
+        "`nox -s league` writes this page, and",
         "`nox -s league -- aiohttp` runs one anew.",
         "",
         *table(standings),

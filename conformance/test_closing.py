@@ -11,7 +11,8 @@ import time
 import pytest
 
 from conformance.wire import OPCODES, close, table, text
-from tests.support.wsclient import CLOSE, WSClient, connect, frame
+from tests.support.frames import CLOSE, frame
+from tests.support.rawclient import RawClient, connect
 
 SMALL = "--set max_message_size=1000"
 HASTE = 0.5
@@ -130,7 +131,7 @@ def test_lingering(serve, row):
 def test_deadline_of_the_handshake(serve, row):
     """open_timeout, for a handshake that doesn't come"""
     begun = time.monotonic()
-    with WSClient(serve(f"--set open_timeout={HASTE}").port) as peer:
+    with RawClient(serve(f"--set open_timeout={HASTE}").port) as peer:
         peer.sock.sendall(row.sent)
         assert peer.at_eof()
     assert HASTE / 2 < time.monotonic() - begun < LATE

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from conformance.wire import head, plain, table
-from tests.support.wsclient import WSClient
+from conformance.wire import table
+from tests.support.heads import head, plain
+from tests.support.rawclient import RawClient
 
 HOST = "Host: server.example.com"
 TLS_HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
 
 
-def answer(peer: WSClient, sent: bytes) -> tuple[dict[str, str], bytes]:
+def answer(peer: RawClient, sent: bytes) -> tuple[dict[str, str], bytes]:
     """Send a request; return the fields of the response, and what comes until TCP ends."""
     peer.sock.sendall(sent)
     peer.handshake(b"")
@@ -53,7 +54,7 @@ def answer(peer: WSClient, sent: bytes) -> tuple[dict[str, str], bytes]:
 )  # fmt: skip
 def test_plain_requests(serve, row):
     """Requests that ask for no WebSocket are told what would do"""
-    with WSClient(serve("").port) as peer:
+    with RawClient(serve("").port) as peer:
         fields, body = answer(peer, row.sent)
     assert peer.status == row.back[0]
     for line in row.back[1:]:
@@ -96,7 +97,7 @@ def test_plain_requests(serve, row):
 )  # fmt: skip
 def test_malformed(serve, row):
     """What is malformed or too much is refused, and TCP is closed"""
-    with WSClient(serve("").port) as peer:
+    with RawClient(serve("").port) as peer:
         fields, body = answer(peer, row.sent)
     assert peer.status == row.back[0]
     assert fields["connection"] == "close"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from conformance.wire import GET, head, table
-from tests.support.wsclient import WSClient, connect, frame
+from conformance.wire import table
+from tests.support.frames import frame
+from tests.support.heads import GET, head
+from tests.support.rawclient import RawClient, connect
 
 DEFAULT = "--compress"
 """No context is kept, unless told so."""
@@ -19,7 +21,7 @@ def offer(parameters: str, *more: str) -> bytes:
 
 def agreed(server, sent: bytes) -> str | None:
     """Return the parameters that the server agrees on, None if it declines all offers."""
-    with WSClient(server.port, sent) as peer:
+    with RawClient(server.port, sent) as peer:
         assert peer.status == 101
         found = [
             line.partition(": ")[2]

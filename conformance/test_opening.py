@@ -5,15 +5,17 @@
 
 from __future__ import annotations
 
-from conformance.wire import ACCEPT, EXAMPLE, GET, head, table
-from tests.support.wsclient import WSClient, frame
+from conformance.wire import table
+from tests.support.frames import frame
+from tests.support.heads import ACCEPT, EXAMPLE, GET, head
+from tests.support.rawclient import RawClient
 
 SERVER = """--set subprotocols=["chat.v2","chat.v1"] origins=["https://example.org"]"""
 
 
-def shaken(serve, sent: bytes, pieces: int) -> WSClient:
+def shaken(serve, sent: bytes, pieces: int) -> RawClient:
     """Send a handshake, in pieces of so many bytes, and read what comes back."""
-    peer = WSClient(serve(SERVER).port)
+    peer = RawClient(serve(SERVER).port)
     for start in range(0, len(sent), pieces):
         peer.sock.sendall(sent[start : start + pieces])
     peer.handshake(b"")

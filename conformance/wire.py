@@ -8,18 +8,11 @@ from typing import Any
 
 import pytest
 
-from tests.support.wsclient import frame
+from tests.support.frames import CLOSE, TEXT, frame
+from tests.support.heads import EXAMPLE, GET
 
-GET = "GET /chat HTTP/1.1"
-EXAMPLE = {  # of RFC 6455 §1.2
-    "Host": "server.example.com",
-    "Upgrade": "websocket",
-    "Connection": "Upgrade",
-    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-    "Sec-WebSocket-Version": "13",
-}
-ACCEPT = "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
-"""What belongs to the example's key (RFC 6455 §1.3)."""
+KEY = b"\x37\xfa\x21\x3d"
+"""The masking key in RFC 6455 §5.7; fixed, so that reports name the same bytes each time."""
 OPCODES = {0: "continuation", 1: "text", 2: "binary", 8: "close", 9: "ping", 10: "pong"}
 
 
@@ -45,27 +38,15 @@ def table(*rows: tuple[Any, ...]) -> pytest.MarkDecorator:
 # What is sent
 
 
-def head(start: str = GET, *more: str, **changes: str | None) -> bytes:
-    """Return the example's handshake with other fields (None: without it), then *more* lines."""
-    fields = {**EXAMPLE, **{name.replace("_", "-"): value for name, value in changes.items()}}
-    lines = [f"{name}: {value}" for name, value in fields.items() if value is not None]
-    return "\r\n".join([start, *lines, *more, "", ""]).encode("latin-1")
-
-
-def plain(start: str, *lines: str) -> bytes:
-    """Return a request that asks for no WebSocket."""
-    return "\r\n".join([start, *lines, "", ""]).encode("latin-1")
-
-
 def text(message: str, **how: Any) -> bytes:
     """Return a text message in one masked frame."""
-    return frame(1, message.encode(), key=b"\x37\xfa\x21\x3d", **how)
+    return frame(TEXT, message.encode(), key=KEY, **how)
 
 
 def close(code: int | None = None, reason: str = "") -> bytes:
     """Return a masked close frame, with a body if there is a code."""
     body = b"" if code is None else struct.pack("!H", code) + reason.encode()
-    return frame(8, body, key=b"\x37\xfa\x21\x3d")
+    return frame(CLOSE, body, key=KEY)
 
 
 # The same for people

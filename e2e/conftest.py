@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any, Callable, Iterator
 
 import pytest
-import trustme
 from playwright.sync_api import ConsoleMessage, Error, WebError, expect
 
 from e2e.browsers import SYSTEM, advice, launch_options
-from e2e.link import Link
-from e2e.server import HTTP, Server, Way
+from e2e.server import HTTP, Proxy, Server, Way
 from e2e.tab import Tab
+from tests.support import certificates
 
 LOST = re.compile(
     r"WebSocket connection to .* failed"  # Chromium
@@ -70,12 +69,9 @@ def browser_context_args(browser_context_args: dict[str, Any]) -> dict[str, Any]
 
 
 @pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A file with a certificate for localhost, and its key."""
-    path = str(tmp_path_factory.mktemp("tls") / "localhost.pem")
-    certificate = trustme.CA().issue_cert("localhost", "127.0.0.1")
-    certificate.private_key_and_cert_chain_pem.write_to_path(path)
-    return path
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> certificates.Certificate:
+    """A certificate for localhost, and its key."""
+    return certificates.issue(tmp_path_factory.mktemp("tls"))
 
 
 def failed(request: pytest.FixtureRequest) -> bool:
@@ -86,21 +82,23 @@ def failed(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture
 def serve(
-    request: pytest.FixtureRequest, tmp_path: Path, output_path: str, certificate: str
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    output_path: str,
+    certificate: certificates.Certificate,
 ) -> Iterator[Serve]:
     """Start a server: `serve(way, "--db", path)`."""
     servers: list[Server] = []
 
     def serve(way: Way = HTTP, *arguments: str) -> Server:
-        tls = ("--cert", certificate) if way.tls else ()
+        tls = ("--cert", certificate.cert, "--key", certificate.key) if way.tls else ()
         log = tmp_path / f"server-{len(servers)}.log"
         servers.append(Server(log, way, *tls, *arguments))
         return servers[-1]
 
     yield serve
     for server in servers:
-        if server.runs:
-            server.kill()
+        server.close()
     if failed(request):
         Path(output_path).mkdir(parents=True, exist_ok=True)
         for server in servers:
@@ -115,17 +113,17 @@ def server(serve: Serve) -> Server:
 
 
 @pytest.fixture
-def link() -> Iterator[Callable[[Server], Link]]:
-    """Put a link before a server: `link(server)`."""
-    links: list[Link] = []
+def link() -> Iterator[Callable[[Server], Proxy]]:
+    """Put a proxy before a server: `link(server)`."""
+    proxies: list[Proxy] = []
 
-    def link(server: Server) -> Link:
-        links.append(Link(server))
-        return links[-1]
+    def link(server: Server) -> Proxy:
+        proxies.append(Proxy(server))
+        return proxies[-1]
 
     yield link
-    for each in links:
-        each.close()
+    for proxy in proxies:
+        proxy.close()
 
 
 @pytest.fixture
@@ -149,7 +147,7 @@ def visit(request: pytest.FixtureRequest, new_context: Any, output_path: str) ->
         complain(str(error.error))
 
     def visit(
-        to: Server | Link,
+        to: Server | Proxy,
         name: str = "",
         room: str = "",
         beside: Tab | None = None,

@@ -1,17 +1,14 @@
-"""The chat's server, in a process of its own."""
+"""The chat's server in a process of its own, and a proxy before it."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import threading
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-ROOT = Path(__file__).parent.parent
-SECONDS = 10
-"""In which a server must serve, and later end."""
+from tests.support import ROOT
+from tests.support.processes import PORT, ServerProgram, module
+from tests.support.tcpproxy import TCPProxy
 
 
 @dataclass(frozen=True)
@@ -25,7 +22,7 @@ class Way:
         return ("file" if self.file else "http") + ("-tls" if self.tls else "")
 
     def url(self, port: int, room: str = "") -> str:
-        """Return the page's address, for the server or the link on `port`."""
+        """Return the page's address, for the server or the proxy on `port`."""
         if self.file:
             page = (ROOT / "chat/index.html").as_uri()
             url = f"{page}?port={port}" + ("&tls=1" if self.tls else "")
@@ -38,54 +35,22 @@ HTTP = Way()
 WAYS = (HTTP, Way(tls=True), Way(file=True), Way(file=True, tls=True))
 
 
-class Server:
+class Server(ServerProgram):
     """`python -m chat ARGUMENT...`, which starts at once and can start again on the same port."""
 
     def __init__(self, log: Path, way: Way, *arguments: str) -> None:
-        self.log = log
         self.way = way
-        self._arguments = arguments
-        self.port = 0
-        self.start()
-
-    def start(self) -> None:
-        """Start, and wait until it serves."""
-        command = (sys.executable, "-m", "chat", str(self.port), "--host", "localhost")
-        with self.log.open("a") as stderr:
-            self._process = subprocess.Popen(
-                [*command, *self._arguments],
-                cwd=ROOT,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                text=True,
-                start_new_session=True,  # Ctrl-C is for us
-            )
-        assert self._process.stdout
-        impatience = threading.Timer(SECONDS, self._process.kill)
-        impatience.start()
-        line = self._process.stdout.readline()
-        impatience.cancel()
-        urls = [word for word in line.split() if word.startswith("http")]
-        if not urls:
-            self.kill()
-            raise RuntimeError(f"the chat doesn't start: {self.log.read_text()}")
-        self.port = urlsplit(urls[0]).port or 0
-
-    def kill(self) -> None:
-        """SIGKILL."""
-        self._process.kill()
-        self._process.wait(SECONDS)
-        assert self._process.stdout
-        self._process.stdout.close()
+        super().__init__(module("chat", PORT, "--host", "localhost", *arguments), log=log)
 
     def stop(self) -> None:
-        """SIGTERM, to which it must answer in time, and without a complaint."""
-        self._process.terminate()
-        code = self._process.wait(SECONDS)
-        assert self._process.stdout
-        self._process.stdout.close()
-        assert code == 0, f"the chat ended with {code}: {self.log.read_text()}"
+        """End it by SIGTERM, which it must heed in time, and without a complaint."""
+        code = self.terminate()
+        assert code == 0, f"the chat ended with {code}: {self.output()}"
 
-    @property
-    def runs(self) -> bool:
-        return self._process.poll() is None
+
+class Proxy(TCPProxy):
+    """A proxy between pages and their server; a page visits it as it would the server."""
+
+    def __init__(self, server: Server) -> None:
+        self.way = server.way
+        super().__init__(server.port)

@@ -14,8 +14,9 @@ from PIL import Image, ImageDraw
 from playwright.sync_api import Browser, expect, sync_playwright
 
 from e2e.browsers import advice, launch_options
-from e2e.server import HTTP, ROOT, Server
+from e2e.server import HTTP, Server
 from e2e.tab import Tab
+from tests.support import ROOT
 
 DOCS = ROOT / "docs"
 FONTS = {"Inter": "fonts-inter", "Noto Color Emoji": "fonts-noto-color-emoji"}

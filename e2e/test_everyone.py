@@ -7,9 +7,9 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from e2e.conftest import Visit
+from e2e.files import file, png
 from e2e.server import Server
 from e2e.tab import Tab
-from e2e.test_files import file, png
 
 PHONE = {"width": 360, "height": 640}
 SMALL_PHONE = {"width": 320, "height": 480}

@@ -9,9 +9,8 @@ import pytest
 from playwright.sync_api import Dialog, expect
 
 from e2e.conftest import Serve, Visit
-from e2e.link import Link
-from e2e.server import WAYS, Server, Way
-from e2e.test_files import file, png
+from e2e.files import file, png
+from e2e.server import WAYS, Proxy, Server, Way
 
 pytestmark = pytest.mark.loses_server
 
@@ -68,7 +67,7 @@ def test_shut_down(server: Server, visit: Visit) -> None:
     expect(ann.sent("Here again.")).to_be_visible()
 
 
-def test_cut(server: Server, link: Callable[[Server], Link], visit: Visit) -> None:
+def test_cut(server: Server, link: Callable[[Server], Proxy], visit: Visit) -> None:
     """Those whose link is cut get exactly what they missed."""
     wire = link(server)
     ann, bob = visit(wire, "Ann"), visit(server, "Bob")
@@ -84,7 +83,9 @@ def test_cut(server: Server, link: Callable[[Server], Link], visit: Visit) -> No
         tab.reads("one", "two", "three", "four")
 
 
-def test_acknowledgement_lost(server: Server, link: Callable[[Server], Link], visit: Visit) -> None:
+def test_acknowledgement_lost(
+    server: Server, link: Callable[[Server], Proxy], visit: Visit
+) -> None:
     """The message arrived, the page can't know it, and sends it again: others see it once."""
     wire = link(server)
     ann, bob = visit(wire, "Ann"), visit(server, "Bob")
@@ -101,7 +102,7 @@ def test_acknowledgement_lost(server: Server, link: Callable[[Server], Link], vi
         tab.reads("Did you get this?", "I did.")
 
 
-def test_frozen_for_a_moment(server: Server, link: Callable[[Server], Link], visit: Visit) -> None:
+def test_frozen_for_a_moment(server: Server, link: Callable[[Server], Proxy], visit: Visit) -> None:
     wire = link(server)
     ann, bob = visit(wire, "Ann"), visit(server, "Bob")
     wire.freeze()
@@ -114,7 +115,7 @@ def test_frozen_for_a_moment(server: Server, link: Callable[[Server], Link], vis
         tab.reads("one", "two")
 
 
-def test_frozen_for_good(server: Server, link: Callable[[Server], Link], visit: Visit) -> None:
+def test_frozen_for_good(server: Server, link: Callable[[Server], Proxy], visit: Visit) -> None:
     """No error ever comes; the page notices by itself, and tries anew."""
     wire = link(server)
     ann, bob = visit(wire, "Ann"), visit(server, "Bob")

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Dialog, expect
 
 from e2e.conftest import Serve, Visit
-from e2e.programs import tell
+from e2e.robots import tell
 from e2e.server import HTTP, WAYS, Server, Way
 from e2e.tab import Tab
 

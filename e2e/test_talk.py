@@ -11,9 +11,8 @@ import pytest
 from playwright.sync_api import expect
 
 from e2e.conftest import Serve, Visit
-from e2e.link import Link
-from e2e.programs import tell
-from e2e.server import HTTP, WAYS, Server, Way
+from e2e.robots import tell
+from e2e.server import HTTP, WAYS, Proxy, Server, Way
 
 everywhere = pytest.mark.parametrize("way", WAYS, ids=str)
 
@@ -114,7 +113,7 @@ def test_who_is_here(server: Server, visit: Visit) -> None:
     expect(ann.people).to_have_count(1)
 
 
-def test_who_is_typing(server: Server, link: Callable[[Server], Link], visit: Visit) -> None:
+def test_who_is_typing(server: Server, link: Callable[[Server], Proxy], visit: Visit) -> None:
     wire = link(server)
     ann, bob = visit(wire, "Ann"), visit(server, "Bob")
     typing = bob.page.get_by_text("Ann is typing")

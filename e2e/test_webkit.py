@@ -19,8 +19,8 @@ from selenium.webdriver.support.ui import WebDriverWait
 from selenium.webdriver.webkitgtk.service import Service
 
 from e2e.conftest import Serve, failed
+from e2e.files import png
 from e2e.server import WAYS, Server, Way
-from e2e.test_files import png
 
 SECONDS = 20
 MINI_BROWSER = next(Path("/usr").glob("lib*/**/webkit2gtk-4.1/MiniBrowser"), None)

@@ -19,7 +19,9 @@ import redis
 from bench.cells import BY_NAME, Cell
 from bench.load import Load
 from bench.servers import Running
-from tests.cluster.programs import Program, Redis, wait_for
+from tests.cluster.programs import Redis
+from tests.support.processes import Program
+from tests.support.waiting import eventually
 
 SERVERS = """
 import sys, threading
@@ -56,8 +58,8 @@ class Servers(Program):
     def __init__(self, python: str, port: int, number: int, mode: str, url: str) -> None:
         packages = str(Path(redis.__file__).parents[1])  # it is the same for all Pythons
         arguments = (str(port), str(number), mode, url)
-        super().__init__(python, "-c", SERVERS, *arguments, env={"PYTHONPATH": packages})
-        wait_for(lambda: self.output().endswith("\n"), "a server doesn't start")
+        super().__init__([python, "-c", SERVERS, *arguments], env={"PYTHONPATH": packages})
+        eventually(lambda: self.output().endswith("\n"), what="a server doesn't start")
         self.port = int(self.output())
 
 

@@ -18,8 +18,10 @@ from typing import Any, Callable, Iterator
 import redis
 from matplotlib import pyplot
 
-from tests.cluster.programs import Program, Redis, wait_for
-from tests.support.wsclient import WSClient, connect
+from tests.cluster.programs import Redis
+from tests.support.processes import Program
+from tests.support.rawclient import RawClient, connect
+from tests.support.waiting import eventually
 
 NODE = """
 import sys
@@ -48,8 +50,8 @@ SIZE = 100
 
 class Node(Program):
     def __init__(self, url: str) -> None:
-        super().__init__(sys.executable, "-c", NODE, url)
-        wait_for(lambda: self.output().endswith("\n"), "a node doesn't start")
+        super().__init__([sys.executable, "-c", NODE, url])
+        eventually(lambda: self.output().endswith("\n"), what="a node doesn't start")
         self.port = int(self.output().split()[1])
 
 
@@ -180,14 +182,14 @@ def throughput(
         return messages / took, sum(heard.values()) / size / took, cpu
 
 
-def _received(client: WSClient) -> int:
+def _received(client: RawClient) -> int:
     try:
         return len(client.sock.recv(1 << 18))
     except BlockingIOError:
         return 0
 
 
-def _send(client: WSClient, number: int) -> None:
+def _send(client: RawClient, number: int) -> None:
     client.sock.setblocking(True)
     client.send(f"{number:0{SIZE}}")
     client.sock.setblocking(False)

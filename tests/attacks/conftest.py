@@ -1,4 +1,4 @@
-"""Victims, shut down at the end, and a certificate."""
+"""Servers to attack, shut down at the end."""
 
 from __future__ import annotations
 
@@ -22,25 +22,4 @@ def victim():
 
     yield start
     for victim in victims:
-        for peer in victim.peers:
-            peer.close()
-        try:
-            victim.process.communicate(timeout=10)
-        finally:
-            victim.process.kill()
-            victim.process.communicate()
-        assert victim.process.returncode == 0
-
-
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory):
-    """Return paths of a certificate for localhost and its key."""
-    import trustme
-
-    folder = tmp_path_factory.mktemp("certificate")
-    certificate = trustme.CA().issue_cert("localhost")
-    key, chain = folder / "key.pem", folder / "cert.pem"
-    certificate.private_key_pem.write_to_path(str(key))
-    for blob in certificate.cert_chain_pems:
-        blob.write_to_path(str(chain), append=True)
-    return {"cert": str(chain), "key": str(key)}
+        assert victim.end() == 0

@@ -2,21 +2,24 @@
 
 `python -m tests.attacks.honest_clients VERB PID PORT [tls]` runs it.
 
-Each sends numbered messages and awaits their echoes. The first one also sends numbered broadcasts
-(VERB says to whom: "room" or "all"), which all have to get. It prints a line when everybody is
-served, and, once its standard input ends, what they saw, in JSON. PID is the server's, whose CPU
-time is looked at: it tells what others were served meanwhile, however busy the machine is.
+Each sends numbered messages and awaits their echoes. The first one also sends numbered broadcasts,
+to the "room" or to "all", as VERB says, and all have to get them. The program prints "ready" when
+everybody is served. At the next line of its standard input it stops, and prints in JSON what they
+saw. PID is the server's, whose CPU time is measured: it tells for how long the server served others
+meanwhile, however busy the machine is.
 """
 
 from __future__ import annotations
 
 import json
-import ssl
 import sys
 import threading
 import time
 
-from tests.support.wsclient import DEADLINE, TEXT, connect, eventually, frame
+from tests.support.certificates import unverified_context
+from tests.support.frames import TEXT, frame
+from tests.support.rawclient import connect
+from tests.support.waiting import DEADLINE, eventually
 
 COUNT = 3
 """Clients."""
@@ -25,7 +28,7 @@ BATCH = 3
 PAUSE = 0.01
 """Seconds between an echo and the next message."""
 BROADCASTS = 5
-"""So many batches pass between two broadcasts."""
+"""Batches between two broadcasts."""
 
 
 class Client:
@@ -86,7 +89,7 @@ def cpu_time():
 
 verb, server, port, *tls = sys.argv[1:]
 server, port = int(server), int(port)
-context = ssl._create_unverified_context() if tls else None
+context = unverified_context() if tls else None
 stop, last = threading.Event(), []
 clients = [Client(number) for number in range(COUNT)]
 for client in clients:
@@ -95,7 +98,7 @@ eventually(lambda: all(client.served or client.error for client in clients))
 for client in clients:
     client.waited = client.worked = 0
 print("ready", flush=True)
-sys.stdin.read()
+sys.stdin.readline()
 stop.set()
 for client in clients:
     client.thread.join(2 * DEADLINE)
@@ -107,4 +110,4 @@ report = {
     "waited": max(client.waited for client in clients),
     "worked": max(client.worked for client in clients),
 }
-print(json.dumps(report))
+print(json.dumps(report), flush=True)

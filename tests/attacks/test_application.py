@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from tests.support.wsclient import PING, PONG, eventually, frame
+from tests.support.frames import PING, PONG, frame
+from tests.support.waiting import eventually
 
 
 def test_blocking_callbacks(victim):

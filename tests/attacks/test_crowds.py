@@ -8,7 +8,10 @@ import time
 import zlib
 
 from tests.attacks.victim import gone
-from tests.support.wsclient import BINARY, TEXT, WSClient, close_frame, eventually, frame, request
+from tests.support.frames import BINARY, TEXT, close_frame, frame
+from tests.support.heads import request
+from tests.support.rawclient import RawClient
+from tests.support.waiting import eventually
 
 RESET = struct.pack("ii", 1, 0)
 COUNT_LOOKS = """
@@ -81,7 +84,7 @@ def test_churn(victim):
     offer = "Sec-WebSocket-Extensions: permessage-deflate"
     with server.attacked():
         for number in range(600):
-            with WSClient(server.port, request(f"/{number}", offer)) as peer:
+            with RawClient(server.port, request(f"/{number}", offer)) as peer:
                 ends[number % len(ends)](peer)
                 if number % 2:
                     peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import assume, given, settings
 
-from tests.support.wsclient import BINARY, CLOSE, CONT, TEXT
+from tests.support.frames import BINARY, CLOSE, CONT, TEXT
 from tests.unit.test_model import shown, streams
 from ws.protocol import FAIL, Protocol
 

@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import socket
-import ssl
 import struct
 import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
 from tests.attacks.victim import Victim
-from tests.support.wsclient import (
-    BINARY,
-    PING,
-    TEXT,
-    WSClient,
-    close_frame,
-    connect,
-    eventually,
-    frame,
-    request,
-)
+from tests.support import ROOT
+from tests.support.certificates import client_hello, unverified_context
+from tests.support.frames import BINARY, PING, TEXT, close_frame, frame
+from tests.support.heads import request
+from tests.support.rawclient import RawClient, connect
+from tests.support.waiting import eventually
 
-ROOT = Path(__file__).resolve().parents[2]
 RESET = struct.pack("ii", 1, 0)
 BIG = 8 << 20  # more than the system takes in for a peer
 
@@ -114,7 +106,7 @@ def half_closed(peer):
     peer.close()
 
 
-ENDS = {"killed": killed, "reset": reset, "closed": WSClient.close, "half-closed": half_closed}
+ENDS = {"killed": killed, "reset": reset, "closed": RawClient.close, "half-closed": half_closed}
 
 
 @pytest.fixture(scope="module", params=["plain", "TLS"])
@@ -124,20 +116,19 @@ def mortal(request, certificate):
         pytest.skip("descriptors and threads are counted in /proc")
     short = {"close_timeout": 0.5, "open_timeout": 1.0, "send_timeout": 0.5}
     tls = request.param == "TLS"
-    server = Victim(**(certificate if tls else {}), **short)
-    server.context = ssl._create_unverified_context() if tls else None
+    server = Victim(**(certificate.options if tls else {}), **short)
+    server.context = unverified_context() if tls else None
     connect(server.port, context=server.context).close()
     eventually(lambda: not server.report()["connections"])
     server.before = server.usage()
     yield server
-    server.process.communicate(timeout=10)
-    assert server.process.returncode == 0
+    assert server.end() == 0
 
 
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("point", POINTS)
 def test_peer_that_dies(mortal, point, end):
-    peer = WSClient(mortal.port, context=mortal.context)
+    peer = RawClient(mortal.port, context=mortal.context)
     POINTS[point](peer)
     ENDS[end](peer)
     eventually(lambda: not mortal.report()["connections"], 5)
@@ -150,13 +141,9 @@ def test_peer_that_dies(mortal, point, end):
 @pytest.mark.parametrize("sent", [0, 1, 100, -1])
 @pytest.mark.parametrize("end", ["killed", "reset", "closed"])
 def test_peer_that_dies_in_its_tls_handshake(victim, certificate, sent, end):
-    server = victim(open_timeout=1.0, **certificate)
-    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    session = ssl._create_unverified_context().wrap_bio(incoming, outgoing)
-    with pytest.raises(ssl.SSLWantReadError):
-        session.do_handshake()
-    peer = WSClient(server.port)
-    peer.sock.sendall(outgoing.read()[:sent])
+    server = victim(open_timeout=1.0, **certificate.options)
+    peer = RawClient(server.port)
+    peer.sock.sendall(client_hello()[:sent])
     ENDS[end](peer)
     eventually(lambda: not server.report()["connections"], 5)
 

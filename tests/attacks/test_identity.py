@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hmac
 
-from tests.support.wsclient import request
+from tests.support.heads import request
 from ws import basic_auth
 from ws.handshake import parse_request
 

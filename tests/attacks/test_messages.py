@@ -10,17 +10,8 @@ import zlib
 import pytest
 
 from tests.attacks.victim import gone, push
-from tests.support.wsclient import (
-    BINARY,
-    CLOSE,
-    CONT,
-    PING,
-    PONG,
-    TEXT,
-    close_frame,
-    eventually,
-    frame,
-)
+from tests.support.frames import BINARY, CLOSE, CONT, PING, PONG, TEXT, close_frame, frame
+from tests.support.waiting import eventually
 
 MIB = 1 << 20
 DEFLATE = "Sec-WebSocket-Extensions: permessage-deflate"

@@ -7,12 +7,13 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.attacks.link import THERE, linked
-from tests.support import wsclient
-from tests.support.wsclient import connect, eventually
+from tests.support.frames import TEXT, frame
+from tests.support.packetlink import THERE, packet_link
+from tests.support.rawclient import connect
+from tests.support.waiting import eventually
 
 MESSAGES = [f"{number}" + "x" * (number * 37 % 2000) for number in range(60)]
-FRAMES = [wsclient.frame(wsclient.TEXT, text.encode()) for text in MESSAGES]
+FRAMES = [frame(TEXT, text.encode()) for text in MESSAGES]
 
 
 @pytest.fixture
@@ -20,9 +21,9 @@ def network(victim):
     """Start a server at the other end of a link, and return both."""
     with ExitStack() as stack:
 
-        def start(befalls=(), **options):
+        def start(impairments=(), **options):
             try:
-                link = stack.enter_context(linked(**dict(befalls)))
+                link = stack.enter_context(packet_link(**dict(impairments)))
             except (PermissionError, FileNotFoundError) as error:
                 pytest.skip(f"needs network namespaces, and TUN devices: {error}")
             return link, link.there.run(victim, host=THERE, **options)
@@ -54,15 +55,15 @@ def test_cut(network, cut):
     eventually(lambda: server.report()["queued"])
     assert server.report()["connections"] == 10
     for to in cut:
-        link.ways[to].cut = True
+        link.directions[to].cut = True
     for peer in peers[6:]:
         peer.send("is anybody there?")
     eventually(lambda: not server.report()["connections"], 5)
     report = server.report()
     assert (report["opened"], report["closed"], report["closed_again"]) == (10, 10, 0)
-    assert [to for to, way in link.ways.items() if way.counts["lost"]] == cut
+    assert [to for to, direction in link.directions.items() if direction.counts["lost"]] == cut
     for to in cut:
-        link.ways[to].cut = False
+        link.directions[to].cut = False
     for peer in peers:
         peer.close()
     (peer,) = dial(link, server, 1)
@@ -70,7 +71,7 @@ def test_cut(network, cut):
     all_comes([peer])
 
 
-SLOWED = {  # what befalls packets, and how many of them, each way, at the least
+SLOWED = {  # impairments, and how many packets they affect in each direction, at the least
     "a low rate": ({"rate": 500_000}, {"late": 100, "lost": 5}),
     "delay": ({"delay": 0.02, "jitter": 0.02}, {"late": 100}),
     "loss": ({"lost": 0.05}, {"lost": 5}),
@@ -88,16 +89,18 @@ SLOWED = {  # what befalls packets, and how many of them, each way, at the least
 @pytest.mark.parametrize("how", SLOWED)
 def test_slowed(network, how):
     """Late, in another order, twice or at the second attempt: all comes, once, and in order."""
-    befalls, least = SLOWED[how]
-    link, server = network(befalls)
+    impairments, least = SLOWED[how]
+    link, server = network(impairments)
     started = time.monotonic()
     peers = dial(link, server, 5)
     for peer in peers:
         peer.send_frames(*FRAMES)
     all_comes(peers)
     assert time.monotonic() - started < 20
-    for way in link.ways.values():
-        assert all(way.counts[what] >= count for what, count in least.items()), way.counts
+    for direction in link.directions.values():
+        assert all(direction.counts[what] >= count for what, count in least.items()), (
+            direction.counts
+        )
     eventually(lambda: not server.report()["connections"])
 
 
@@ -108,12 +111,12 @@ def test_stalled(network):
     for peer in peers:
         peer.send_frames(*FRAMES[:30])
     end = time.monotonic() + 2
-    for way in link.ways.values():
-        way.stalled_until = end
+    for direction in link.directions.values():
+        direction.stalled_until = end
     for peer in peers:
         peer.send_frames(*FRAMES[30:])
     all_comes(peers)
     assert time.monotonic() >= end
-    for way in link.ways.values():
-        assert way.counts["late"] > way.counts["lost"] == 0
+    for direction in link.directions.values():
+        assert direction.counts["late"] > direction.counts["lost"] == 0
     eventually(lambda: server.report()["closed"] == 5)

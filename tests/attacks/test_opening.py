@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import shutil
 import socket
-import ssl
 import subprocess
 import time
 
 import pytest
 
 from tests.attacks.victim import gone, push
-from tests.support.wsclient import WSClient, eventually, request
+from tests.support.certificates import client_hello
+from tests.support.heads import request
+from tests.support.rawclient import RawClient
+from tests.support.waiting import eventually
 
 MIB = 1 << 20
 
@@ -137,7 +139,7 @@ def test_fields_that_are_slow_to_take_apart(victim):
 
 def test_tls_stalls(victim, certificate):
     """TLS handshakes that don't begin, break off, or are none."""
-    server = victim(open_timeout=0.5, **certificate)
+    server = victim(open_timeout=0.5, **certificate.options)
     hello = client_hello()
     with server.attacked():
         starts = [b"", hello[:1], hello[:-1], b"\x16\x03\x01\xff\xff", b"GET / HTTP/1.1\r\n"]
@@ -147,20 +149,12 @@ def test_tls_stalls(victim, certificate):
         eventually(lambda: all(gone(peer) for peer in peers), 2)
 
 
-def client_hello():
-    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    session = ssl._create_unverified_context().wrap_bio(incoming, outgoing)
-    with pytest.raises(ssl.SSLWantReadError):
-        session.do_handshake()
-    return outgoing.read()
-
-
 def test_tls_renegotiation(victim, certificate):
     """A handshake costs a server far more than its peer: there is one for each connection."""
     openssl = shutil.which("openssl")
     if not openssl:
         pytest.skip("needs the openssl command")
-    server = victim(**certificate)
+    server = victim(**certificate.options)
     with server.attacked():
         command = [openssl, "s_client", "-tls1_2", "-connect", f"127.0.0.1:{server.port}"]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
@@ -177,7 +171,7 @@ def test_log_flood(victim):
     server = victim(max_clients_per_address=40)
     with server.attacked():
         for _ in range(200):
-            with WSClient(server.port, request("/", "Origin: https://evil.example")) as peer:
+            with RawClient(server.port, request("/", "Origin: https://evil.example")) as peer:
                 assert peer.status == 403
         warnings = server.report()["log"].get("WARNING", 0)
         assert 0 < warnings <= 2

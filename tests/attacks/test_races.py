@@ -17,7 +17,9 @@ import threading
 import time
 
 from tests.support import ROOT
-from tests.support.wsclient import TEXT, close_frame, connect, eventually, frame
+from tests.support.frames import TEXT, close_frame, frame
+from tests.support.rawclient import connect
+from tests.support.waiting import eventually
 from ws import WSServer
 
 SECONDS = 4

@@ -7,7 +7,8 @@ import socket
 import time
 
 from tests.attacks.victim import gone, push
-from tests.support.wsclient import TEXT, eventually, frame
+from tests.support.frames import TEXT, frame
+from tests.support.waiting import eventually
 
 MIB = 1 << 20
 

@@ -1,16 +1,16 @@
-"""A server in a process of its own, watched while it is attacked, with honest clients beside."""
+"""A server in a process of its own, watched while it is attacked and honest clients use it."""
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import threading
 from contextlib import contextmanager, suppress
 
-from tests.support import ROOT, wsclient
-from tests.support.wsclient import WSClient, eventually
+from tests.support.heads import request
+from tests.support.processes import SMALL_HEAP, Program, module
+from tests.support.rawclient import RawClient
+from tests.support.waiting import eventually
 
 LATENCY = 5.0
 """Seconds that an honest client may wait for an echo, other programs of the machine included."""
@@ -29,20 +29,9 @@ MIB = 1 << 20
 
 
 def program(name, *arguments):
-    """Start one of the programs in this package, and return it once it has printed a line."""
-    # One arena, and big blocks given back at once: what is resident is what is in use.
-    malloc = {f"MALLOC_{name}_": "65536" for name in ("TRIM_THRESHOLD", "MMAP_THRESHOLD")}
-    process = subprocess.Popen(
-        [sys.executable, "-m", f"tests.attacks.{name}", *map(str, arguments)],
-        cwd=str(ROOT),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        universal_newlines=True,
-        env={**os.environ, **malloc, "MALLOC_ARENA_MAX": "1", "PYTHONDONTWRITEBYTECODE": "1"},
-    )
-    line = process.stdout.readline()
-    assert line, f"{name} didn't start"
-    return process, line
+    """Return one of the programs in this package, which prints a line once it is ready."""
+    env = {**SMALL_HEAP, "PYTHONDONTWRITEBYTECODE": "1"}
+    return Program(module(f"tests.attacks.{name}", *arguments), env=env, talks=True)
 
 
 class Victim:
@@ -50,43 +39,42 @@ class Victim:
 
     def __init__(self, **options):
         options = {"threads": THREADS, **options}
-        self.process, line = program("victim_server", json.dumps(options))
-        self.port = int(line)
+        self.process = program("victim_server", json.dumps(options))
+        self.port = int(self.process.read_line())
         tls = ("tls",) if "cert" in options else ()
         self.for_honest = (self.process.pid, self.port, *tls)
         self.peers = []
-        self.baseline = None
+        self.usage, self.cpu = self.process.usage, self.process.cpu
 
     def dial(self, head=None, **options):
         """Return a peer that has connected, and sent *head* and read the answer, if any."""
-        peer = WSClient(self.port, head, **options)
+        peer = RawClient(self.port, head, **options)
         self.peers.append(peer)
         return peer
 
     def connect(self, *fields, **options):
         """Return a peer whose handshake was accepted."""
-        peer = self.dial(wsclient.request("/", *fields), **options)
+        peer = self.dial(request("/", *fields), **options)
         assert peer.status == 101, peer.response
         return peer
 
     def report(self, run=""):
         """Return what the server says about itself, after running Python there."""
-        self.process.stdin.write(json.dumps(run) + "\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
+        return json.loads(self.process.ask(json.dumps(run)))
 
-    def usage(self):
-        """Return (MiB resident, threads, descriptors)."""
-        proc = f"/proc/{self.process.pid}"
-        with open(f"{proc}/statm") as statm:
-            memory = int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / MIB
-        return memory, len(os.listdir(f"{proc}/task")), len(os.listdir(f"{proc}/fd"))
+    def end(self):
+        """Leave, and return the exit code of the server, which has to end by itself."""
+        for peer in self.peers:
+            peer.close()
+        with self.process:
+            return self.process.end()
 
-    def cpu(self):
-        """Return the seconds of CPU time used so far."""
-        with open(f"/proc/{self.process.pid}/stat") as stat:
-            fields = stat.read().rpartition(") ")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    @contextmanager
+    def honest_clients(self, verb):
+        """Have honest clients at work; *verb* says to whom they broadcast: "room" or "all"."""
+        with program("honest_clients", verb, *self.for_honest) as clients:
+            assert clients.read_line() == "ready\n"
+            yield clients
 
     @contextmanager
     def attacked(self, *, memory=MEMORY, threads=THREADS, latency=LATENCY, work=WORK, verb="room"):
@@ -96,17 +84,16 @@ class Victim:
         more than is said; and soon after all is as it was. Of the honest clients, who are three,
         the first broadcasts, to their "room" or to "all".
         """
-        program("honest_clients", "room", *self.for_honest)[0].communicate("")  # warm up
+        with self.honest_clients("room") as clients:  # warm up
+            clients.ask("stop")
         eventually(lambda: not self.report()["connections"])
         before = self.usage()
-        clients, _ = program("honest_clients", verb, *self.for_honest)
         try:
-            with self._watch() as peaks:
-                yield
-            seen = json.loads(clients.communicate("")[0])
+            with self.honest_clients(verb) as clients:
+                with self._watch() as peaks:
+                    yield
+                seen = json.loads(clients.ask("stop"))
         finally:
-            clients.kill()
-            clients.communicate()
             for peer in self.peers:
                 peer.close()
         assert (seen["errors"], seen["lost"]) == ([], 0)

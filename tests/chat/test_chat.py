@@ -15,25 +15,18 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 import trustme
 
 from chat import room, server, store
-from tests.support.wsclient import (
-    CONT,
-    DEADLINE,
-    TEXT,
-    WSClient,
-    connect,
-    eventually,
-    frame,
-    popen,
-    request,
-)
+from tests.support import ROOT
+from tests.support.frames import CONT, TEXT, frame
+from tests.support.heads import request
+from tests.support.processes import popen
+from tests.support.rawclient import RawClient, connect
+from tests.support.waiting import DEADLINE, eventually
 
-ROOT = Path(__file__).resolve().parents[2]
 MODULE = ("-m", "chat")
 SUBPROTOCOL = "chat.v1"
 SCRIPT = (str(ROOT / "chat" / "chat.py"),)
@@ -743,7 +736,7 @@ def test_a_database_that_is_in_use(tmp_path):
 )
 def test_which_pages_may_connect(options, origin, status):
     head = request("/", "Origin: " + origin)
-    with chatting(*options, 0) as process, WSClient(process.port, head) as client:
+    with chatting(*options, 0) as process, RawClient(process.port, head) as client:
         assert client.status == status
 
 

@@ -1,4 +1,4 @@
-"""A Redis of its own for each test of the chat; and in CI, nothing that is left out."""
+"""A Redis for each test, and a proxy before it; in CI, a skipped test is a failure."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import os
 
 import pytest
 
-from tests.cluster.link import Link
-from tests.cluster.programs import Redis
+from tests.cluster.programs import Redis, RedisProxy
 
 
 @pytest.fixture
@@ -26,6 +25,6 @@ def pytest_runtest_makereport(item, call):
 
 @pytest.fixture
 def link(redis):
-    """A way to that Redis."""
-    with Link(redis.port) as link:
+    """A proxy before that Redis."""
+    with RedisProxy(redis.port) as link:
         yield link

@@ -12,6 +12,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 from websockets.typing import Subprotocol
 
+from tests.support.chatclient import SUBPROTOCOL, hello
+
 AT_ONCE = 100
 """Connections that are being made at a time."""
 LONGEST_WAIT = 1.0
@@ -36,7 +38,7 @@ class Client:
                 async with self.crowd.door:
                     socket = await connect(
                         self.crowd.url,
-                        subprotocols=[Subprotocol("chat.v1")],
+                        subprotocols=[Subprotocol(SUBPROTOCOL)],
                         compression=None,
                         open_timeout=60,
                         ping_interval=None,
@@ -52,10 +54,10 @@ class Client:
             await asyncio.sleep(LONGEST_WAIT * random.uniform(0.5, 1))
 
     async def enter(self, socket: ClientConnection) -> None:
-        hello = {"type": "hello", "id": "hello", "room": self.room, "name": f"P{self.number}"}
-        hello.update(key=f"key {self.number}", history=self.history, seen=self.seen)  # type: ignore[arg-type]
+        name, key = f"P{self.number}", f"key {self.number}"
+        mine = {**hello(name, self.room, key, self.history, self.seen), "id": "hello"}
         while not self.socket:
-            await socket.send(json.dumps(hello))
+            await socket.send(json.dumps(mine))
             event: dict[str, Any] = {}
             while event.get("type") != "welcome":
                 event = json.loads(await socket.recv())

@@ -10,11 +10,11 @@ import time
 
 import pytest
 import redis
-import trustme
 
-from tests.cluster.link import Link
-from tests.cluster.programs import Redis
-from tests.support.wsclient import connect, eventually
+from tests.cluster.programs import Redis, RedisProxy
+from tests.support.certificates import authority
+from tests.support.rawclient import connect
+from tests.support.waiting import eventually
 from ws import WSServer, backplane
 from ws.backplane import RedisBackplane
 
@@ -83,7 +83,7 @@ def own_server():
 
 @pytest.fixture
 def link(own_server):
-    with Link(own_server.port) as link:
+    with RedisProxy(own_server.port) as link:
         yield link
 
 
@@ -189,7 +189,7 @@ def test_any_string_is_a_room(server, room):
 def _has(client):
     client.sock.settimeout(0.05)
     try:
-        client._fill()
+        client.receive()
     except OSError:
         return False
     finally:
@@ -272,13 +272,9 @@ def test_the_buffer_drops_the_oldest(own_server):
         assert [int(there.recv()[:4]) for _ in range(first_to_come + 1, 100)]
 
 
-def test_password_and_tls_come_with_the_url(tmp_path):
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-    certificate = authority.issue_cert("127.0.0.1")
-    certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
-    certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
-    files = ("--tls-cert-file", f"{tmp_path}/cert.pem", "--tls-key-file", f"{tmp_path}/key.pem")
+def test_password_and_tls_come_with_the_url(tmp_path, certificate):
+    authority().cert_pem.write_to_path(tmp_path / "ca.pem")
+    files = ("--tls-cert-file", certificate.cert, "--tls-key-file", certificate.key)
     options = ("--requirepass", "secret", "--tls-auth-clients", "no", *files)
     trust = f"?ssl_ca_certs={tmp_path}/ca.pem"
     with Redis(*options, "--tls-ca-cert-file", f"{tmp_path}/ca.pem", scheme="rediss") as server:

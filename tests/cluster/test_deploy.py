@@ -12,15 +12,16 @@ import re
 import subprocess
 import tarfile
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Callable, Iterator
 
 import pytest
 
 from tests.cluster.crowd import Crowd
-from tests.cluster.programs import ROOT, compose_command, wait_for
-from tests.cluster.test_chat import Closed, Person
-from tests.support.wsclient import free_port
+from tests.cluster.programs import compose_command
+from tests.support import ROOT
+from tests.support.chatclient import ChatClient, Closed
+from tests.support.processes import free_port
+from tests.support.waiting import eventually
 
 pytest.importorskip("docker")
 
@@ -38,6 +39,7 @@ NAME = f"ws-cluster-{os.getpid()}"
 NODE = "ws-cluster-node"
 """The image that docs/deploy/Dockerfile makes."""
 CLIENTS, ROOMS = 60, 3
+BOOT_SECONDS = 60.0
 UNITS = ("chat@.service", "chat-workers.service")
 
 pytestmark = pytest.mark.timeout(600)  # the first time, images are built
@@ -154,7 +156,9 @@ def test_the_composed_nodes_are_one(docker, compose):
         for service in ("redis", "node")
     )
     # If the proxy came before them, all clients could be on the first.
-    wait_for(lambda: all(b"Chat on" in node.logs() for node in nodes), "the nodes don't serve", 60)
+    eventually(
+        lambda: all(b"Chat on" in node.logs() for node in nodes), 60, "the nodes don't serve"
+    )
     compose("up", "--detach", "--scale=node=3")
 
     def restart_redis() -> None:
@@ -195,7 +199,7 @@ class Machine:
         assert done, output
 
     def wait_for(self, command: str) -> None:
-        wait_for(lambda: self.run(command)[0], command)
+        eventually(lambda: self.run(command)[0], BOOT_SECONDS, command)
 
     def wait_until_booted(self) -> None:
         self.wait_for("systemctl is-system-running | grep -E 'running|degraded'")
@@ -209,16 +213,16 @@ class Machine:
         self.container.reload()
         return int(self.container.ports[f"{number}/tcp"][0]["HostPort"])
 
-    def person(self, port: int, name: str) -> Person:
+    def person(self, port: int, name: str) -> ChatClient:
         """Return somebody who has come to the chat at this port, as soon as there is one."""
-        found: list[Person] = []
+        found: list[ChatClient] = []
 
         def comes() -> bool:
             with contextlib.suppress(OSError, EOFError, AssertionError):
-                found.append(Person(SimpleNamespace(port=self.port(port)), name, "kitchen"))
+                found.append(ChatClient(self.port(port), name, "kitchen"))
             return bool(found)
 
-        wait_for(comes, f"port {port} of the machine isn't the chat")
+        eventually(comes, BOOT_SECONDS, f"port {port} of the machine isn't the chat")
         return found[0]
 
 

@@ -7,7 +7,7 @@ import contextlib
 import pytest
 
 from tests.cluster.programs import Node, Proxy, Redis
-from tests.cluster.test_chat import Person
+from tests.support.chatclient import ChatClient
 
 pytest.importorskip("playwright")
 
@@ -35,7 +35,7 @@ def test_a_page_moves_between_nodes() -> None:
         tab.reads("from the page")
         for number, node in enumerate(nodes):  # the page is on one of them
             node.kill()
-            other = Person(nodes[1 - number], "Other", room="tea")
+            other = ChatClient(nodes[1 - number].port, "Other", room="tea")
             other.say(f"said {number}")
             tab.say(f"page {number}")
             tab.is_connected()

@@ -8,14 +8,15 @@ import signal
 import subprocess
 import sys
 from dataclasses import fields
-from pathlib import Path
 
 import pytest
 
-from tests.support import wsclient
+from tests.support import ROOT
+from tests.support.processes import free_port, listens
+from tests.support.rawclient import connect
+from tests.support.waiting import DEADLINE, eventually
 from ws import Limits, WSServer
 
-ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 EXAMPLES = dict(
     re.findall(r"^###? ([^\n]+)\n(?:(?!^##).)*?^```python\n(.*?)^```", README, re.M | re.S)
@@ -34,7 +35,7 @@ def test_examples_compile(title):
 
 
 def test_the_basic_server_runs_as_a_program_of_its_own(tmp_path):
-    port = wsclient.free_port()
+    port = free_port()
     program = EXAMPLES["Basic server"].replace("port=8000", f"port={port}")
     assert str(port) in program
     path = tmp_path / "basic.py"
@@ -42,13 +43,13 @@ def test_the_basic_server_runs_as_a_program_of_its_own(tmp_path):
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen([sys.executable, str(path)], env=env, cwd=str(tmp_path))
     try:
-        wsclient.eventually(lambda: process.poll() is not None or wsclient.listens(port))
-        with wsclient.connect(port) as one, wsclient.connect(port) as other:
+        eventually(lambda: process.poll() is not None or listens(port))
+        with connect(port) as one, connect(port) as other:
             one.send("hello, wörld")
             assert one.recv() == other.recv() == "hello, wörld"
         if os.name == "posix":
             process.send_signal(signal.SIGTERM)
-            assert process.wait(wsclient.DEADLINE) == 0
+            assert process.wait(DEADLINE) == 0
     finally:
         process.kill()
         process.wait()

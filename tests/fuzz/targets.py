@@ -1,8 +1,8 @@
 """What is fuzzed, and what must hold for any input.
 
 `python -m tests.fuzz.targets TARGET FILE` tries one input; libFuzzer's options and folders work
-as well. A target takes bytes and raises if something is wrong. Exceptions that the modules don't document
-count as that. The first two bytes choose the settings and where the input is cut in two.
+as well. A target takes bytes and raises if something is wrong, which an exception that a module
+doesn't document is. The first two bytes choose the settings and where the input is cut in two.
 """
 
 from __future__ import annotations

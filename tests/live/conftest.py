@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import queue
 import sys
-from pathlib import Path
 
 import pytest
 
-from tests.support import wsclient
-from tests.support.wsclient import DEADLINE
+from tests.support import ROOT
+from tests.support.processes import popen
+from tests.support.rawclient import connect
+from tests.support.waiting import DEADLINE
 from ws import WSServer
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 class Serving:
@@ -39,7 +38,7 @@ class Serving:
 
     def connect(self, *fields, **options):
         """Return a client and the server's side of it."""
-        peer = wsclient.connect(self.port, "/", *fields, **options)
+        peer = connect(self.port, "/", *fields, **options)
         self.peers.append(peer)
         return peer, self.next("open")
 
@@ -67,7 +66,7 @@ def program():
 
     def start(source, *arguments):
         command = [sys.executable, "-c", source, *map(str, arguments)]
-        process = wsclient.popen(command, cwd=str(ROOT))
+        process = popen(command, cwd=str(ROOT))
         processes.append(process)
         return process
 

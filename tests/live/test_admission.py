@@ -5,14 +5,14 @@ from __future__ import annotations
 import base64
 import logging
 import socket
-import ssl
 import struct
 
 import pytest
 
-from tests.live.test_tls import AUTHORITY, certificate
-from tests.support import wsclient
-from tests.support.wsclient import WSClient, eventually, request
+from tests.support.certificates import trusting_context
+from tests.support.heads import request
+from tests.support.rawclient import RawClient
+from tests.support.waiting import DEADLINE, eventually
 from ws import Response, WSServer, basic_auth
 from ws.proxy import SIGNATURE
 
@@ -47,7 +47,7 @@ def warnings(caplog):
 def test_hosts(serve, caplog, hosts, host, status):
     serving = serve(hosts=hosts)
     for _ in range(3):
-        with WSClient(serving.port, request(host=host)) as peer:
+        with RawClient(serving.port, request(host=host)) as peer:
             assert peer.status == status
     assert warnings(caplog) == [
         f"host '{host}' refused; to let it in, pass hosts=[...]" for _ in range(status == 421)
@@ -60,7 +60,7 @@ def test_a_page_that_has_renamed_this_server_gets_nothing(serve):
     serving.server.onrequest(lambda request: Response(200, "secret"))
     fields = ("Origin: http://evil.example",)
     for head in (request("/", *fields, host="evil.example"), b"GET / HTTP/1.0\r\n\r\n"):
-        with WSClient(serving.port, head) as peer:
+        with RawClient(serving.port, head) as peer:
             assert peer.status == 421
             assert "secret" not in peer.response
 
@@ -85,7 +85,7 @@ def test_basic_auth(serve):
 
     def get(path, pair):
         fields = ["Authorization: Basic " + base64.b64encode(pair.encode()).decode()] * bool(pair)
-        peer = WSClient(serving.port, request(path, *fields))
+        peer = RawClient(serving.port, request(path, *fields))
         serving.peers.append(peer)
         return peer
 
@@ -114,7 +114,7 @@ def test_forwarded(serve, caplog):
     assert serving.server.stats()["clients"][0]["address"] == ("1.2.3.4", 0)
     serving.connect("X-Forwarded-For: 1.2.3.4", "X-Forwarded-Proto: https, http")
     assert seen[-1] == (("1.2.3.4", 0), False)
-    with WSClient(serving.port, request("/", *fields)) as refused:
+    with RawClient(serving.port, request("/", *fields)) as refused:
         assert refused.status == 429
     assert warnings(caplog) == ["max_clients_per_address=2 reached by 1.2.3.4"]
     assert "('1.2.3.4', 0): <Request GET />: 429" in caplog.text
@@ -147,10 +147,10 @@ def test_floods_that_a_proxy_tells_of_are_just_closed(serve, monkeypatch):
     serving = serve(trusted_proxies="127.0.0.1", max_clients_per_address=1)
     head = request("/", "X-Forwarded-For: 1.2.3.4")
     serving.connect("X-Forwarded-For: 1.2.3.4")
-    peers = [WSClient(serving.port, head) for _ in range(2)]
+    peers = [RawClient(serving.port, head) for _ in range(2)]
     assert [peer.status for peer in peers] == [429, 429]
     with pytest.raises((EOFError, ConnectionError)):
-        WSClient(serving.port, head)
+        RawClient(serving.port, head)
     assert serving.connect("X-Forwarded-For: 1.2.3.5")
     eventually(lambda: serving.server._addresses == {"1.2.3.4": 3, "1.2.3.5": 1})
 
@@ -165,7 +165,7 @@ def proxied(serve):
 
 def through(serving, header, context=None, head=None):
     """Return a peer whose request came behind *header*."""
-    peer = WSClient(serving.port)
+    peer = RawClient(serving.port)
     serving.peers.append(peer)
     peer.sock.sendall(header)
     if context:
@@ -176,12 +176,9 @@ def through(serving, header, context=None, head=None):
 
 @pytest.mark.parametrize("header", [v1(), v2(), v2(more=b"x" * 1000)], ids=["1", "2", "2 long"])
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-def test_proxy_protocol(proxied, tmp_path, header, tls):
-    cert, key = certificate(tmp_path) if tls else (None, None)
-    context = ssl.create_default_context() if tls else None
-    if context:
-        AUTHORITY.configure_trust(context)
-    serving = proxied(cert=cert, key=key, max_clients_per_address=1)
+def test_proxy_protocol(proxied, certificate, header, tls):
+    options, context = (certificate.options, trusting_context()) if tls else ({}, None)
+    serving = proxied(max_clients_per_address=1, **options)
     peer = through(serving, header, context)
     client = serving.next("open")
     assert peer.status == 101
@@ -206,7 +203,7 @@ def test_a_header_that_tells_no_address(proxied, header):
 @pytest.mark.parametrize("header", [v1(), v2()], ids=["1", "2"])
 def test_a_header_and_a_request_byte_by_byte(proxied, header):
     serving = proxied()
-    with WSClient(serving.port) as peer:
+    with RawClient(serving.port) as peer:
         peer.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for octet in header:
             peer.sock.sendall(bytes([octet]))
@@ -216,7 +213,7 @@ def test_a_header_and_a_request_byte_by_byte(proxied, header):
 
 def test_a_header_right_ahead_of_a_request(proxied):
     serving = proxied()
-    with WSClient(serving.port, v2() + request()) as peer:
+    with RawClient(serving.port, v2() + request()) as peer:
         assert peer.status == 101
         assert serving.next("open").getpeername() == ("1.2.3.4", 5)
 
@@ -234,7 +231,7 @@ def test_a_header_right_ahead_of_a_request(proxied):
 def test_a_header_that_is_none(proxied, caplog, data, why):
     serving = proxied()
     for _ in range(2):
-        with WSClient(serving.port) as peer:
+        with RawClient(serving.port) as peer:
             name = peer.sock.getsockname()
             peer.sock.sendall(data)
             assert peer.at_eof()
@@ -247,7 +244,7 @@ def test_a_header_that_is_none(proxied, caplog, data, why):
 def test_a_probe_that_says_nothing_is_no_warning(proxied, caplog):
     serving = proxied()
     for data in (b"", b"PROXY"):
-        with WSClient(serving.port) as peer:
+        with RawClient(serving.port) as peer:
             peer.sock.sendall(data)
             peer.sock.shutdown(socket.SHUT_WR)
             assert peer.at_eof()
@@ -256,7 +253,7 @@ def test_a_probe_that_says_nothing_is_no_warning(proxied, caplog):
 
 def test_not_from_anybody(serve, caplog):
     serving = serve(trusted_proxies=["10.0.0.0/8", "unix"], proxy_protocol=True)
-    with WSClient(serving.port) as peer:
+    with RawClient(serving.port) as peer:
         assert peer.at_eof()
     (warning,) = warnings(caplog)
     assert "127.0.0.1" in warning and "trusted_proxies=" in warning
@@ -268,7 +265,7 @@ def test_not_from_anybody(serve, caplog):
 @pytest.mark.parametrize("sent", [b"", b"PROXY", v1()[:-1], v2()[:14], v2()[:-1]])
 def test_stalled_headers_block_nobody_and_end_in_time(proxied, sent):
     serving = proxied(open_timeout=0.5)
-    mute = [WSClient(serving.port) for _ in range(5)]
+    mute = [RawClient(serving.port) for _ in range(5)]
     for peer in mute:
         peer.sock.sendall(sent)
     peer = through(serving, v1())
@@ -279,15 +276,15 @@ def test_stalled_headers_block_nobody_and_end_in_time(proxied, sent):
 
 def test_shutdown_does_not_wait_for_headers(proxied):
     serving = proxied()
-    mute = [WSClient(serving.port) for _ in range(3)]
+    mute = [RawClient(serving.port) for _ in range(3)]
     eventually(lambda: len(serving.server._connections) == 3)
-    assert serving.server.shutdown(wsclient.DEADLINE) is True
+    assert serving.server.shutdown(DEADLINE) is True
     assert all(peer.at_eof() for peer in mute)
 
 
 def test_max_clients_counts_those_that_have_sent_no_header(proxied):
     serving = proxied(max_clients=2)
-    mute = [WSClient(serving.port) for _ in range(2)]
+    mute = [RawClient(serving.port) for _ in range(2)]
     eventually(lambda: len(serving.server._connections) == 2)
     assert through(serving, v1()).status == 503
     for peer in mute:

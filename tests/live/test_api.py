@@ -10,16 +10,11 @@ import threading
 
 import pytest
 
-from tests.support import wsclient
-from tests.support.wsclient import (
-    DEADLINE,
-    WSClient,
-    connect,
-    eventually,
-    free_port,
-    listens,
-    request,
-)
+from tests.support.frames import CLOSE, CONT, PING, PONG, TEXT, close_frame, frame
+from tests.support.heads import request
+from tests.support.processes import free_port, listens
+from tests.support.rawclient import RawClient, connect
+from tests.support.waiting import DEADLINE, eventually
 from ws import Client, Response, WSServer
 
 BASIC_SERVER = """
@@ -125,7 +120,7 @@ def test_clients_in_order_of_arrival_and_gone_before_onclose(serve):
     assert serving.server.clients == [client for _, client in pairs]
     seen = queue.Queue()
     serving.server.onclose(lambda client: seen.put(client in serving.server.clients))
-    pairs[1][0].send_frames(wsclient.close_frame())
+    pairs[1][0].send_frames(close_frame())
     assert seen.get(timeout=DEADLINE) is False
     assert serving.server.clients == [pairs[0][1], pairs[2][1]]
 
@@ -184,7 +179,7 @@ def test_close_by_the_server(serve):
     peer.send("ignored")
     assert peer.recv() == "last words"
     assert peer.recv() == (4000, "done")
-    peer.send_frames(wsclient.close_frame(4000, "done"))
+    peer.send_frames(close_frame(4000, "done"))
     assert serving.next("close") is client
     assert (client.close_code, client.close_reason) == (4000, "done")
     assert peer.at_eof(), "RFC 6455 §7.1.1: the server closes TCP first"
@@ -203,10 +198,10 @@ def test_close_refuses_what_may_not_be_sent(serve, code, reason):
 @pytest.mark.parametrize(
     "closing, answer, noted",
     [
-        (wsclient.close_frame(1000, "bye"), (1000, "bye"), (1000, "bye")),
-        (wsclient.frame(wsclient.CLOSE), (1005, ""), (1005, "")),
-        (wsclient.close_frame(1005), (1002, "invalid close code 1005"), None),
-        (wsclient.frame(wsclient.TEXT, b"\xff"), (1007, "text is not UTF-8"), None),
+        (close_frame(1000, "bye"), (1000, "bye"), (1000, "bye")),
+        (frame(CLOSE), (1005, ""), (1005, "")),
+        (close_frame(1005), (1002, "invalid close code 1005"), None),
+        (frame(TEXT, b"\xff"), (1007, "text is not UTF-8"), None),
     ],
 )
 def test_close_by_the_peer(serve, closing, answer, noted):
@@ -235,15 +230,15 @@ def test_ping_measures_latency(serve):
     assert client.latency is None
     assert serving.server.ping(client) is True
     opcode, payload, _ = peer.recv_frame()
-    assert opcode == wsclient.PING
-    peer.send_frames(wsclient.frame(wsclient.PONG, b"another"), wsclient.frame(10, payload))
+    assert opcode == PING
+    peer.send_frames(frame(PONG, b"another"), frame(10, payload))
     assert 0 < eventually(lambda: client.latency) < DEADLINE
 
 
 def test_pings_are_answered(serve):
     peer, _ = serve().connect()
-    peer.send_frames(wsclient.frame(wsclient.PING, b"payload"))
-    assert peer.recv_frame() == (wsclient.PONG, b"payload", True)
+    peer.send_frames(frame(PING, b"payload"))
+    assert peer.recv_frame() == (PONG, b"payload", True)
 
 
 def test_fragments_of_an_iterable(serve):
@@ -270,10 +265,10 @@ def test_other_messages_wait_for_the_end_of_a_fragmented_one(serve):
         yield "message"
 
     assert server.send(client, chunks())
-    assert peer.recv_frame() == (wsclient.TEXT, b"one ", False)
-    assert peer.recv_frame()[0] == wsclient.PING, "control frames may go between (§5.4)"
-    assert peer.recv_frame() == (wsclient.CONT, b"message", False)
-    assert peer.recv_frame() == (wsclient.CONT, b"", True)
+    assert peer.recv_frame() == (TEXT, b"one ", False)
+    assert peer.recv_frame()[0] == PING, "control frames may go between (§5.4)"
+    assert peer.recv_frame() == (CONT, b"message", False)
+    assert peer.recv_frame() == (CONT, b"", True)
     assert [peer.recv(), peer.recv()] == ["between", "also between"]
 
 
@@ -287,7 +282,7 @@ def test_an_iterable_that_raises_closes_with_1011(serve):
 
     with pytest.raises(KeyError):
         serving.server.send(client, chunks())
-    assert peer.recv_frame() == (wsclient.TEXT, b"half a mess", False)
+    assert peer.recv_frame() == (TEXT, b"half a mess", False)
     assert peer.recv() == (1011, "message broken off")
 
 
@@ -296,7 +291,7 @@ def test_request_subprotocol_and_data(serve):
     head = request(
         "/a%20b?x=1&y=&x=2", "Sec-WebSocket-Protocol: v1.chat, v2.chat", "Cookie: a=1; b=2"
     )
-    peer = WSClient(serving.port, head)
+    peer = RawClient(serving.port, head)
     client = serving.next("open")
     assert "Sec-WebSocket-Protocol: v2.chat" in peer.response
     assert client.subprotocol == "v2.chat"
@@ -325,16 +320,16 @@ def test_onrequest_answers_plain_requests_and_refuses_upgrades(serve):
         return None
 
     health = b"%s /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    with WSClient(serving.port, health % b"GET") as peer:
+    with RawClient(serving.port, health % b"GET") as peer:
         assert peer.status == 200
         assert "Content-Length: 4\r\n" in peer.response and "X-Load: low\r\n" in peer.response
         assert peer.read(4) == b"fine" and peer.at_eof()
-    with WSClient(serving.port, health % b"HEAD") as peer:
+    with RawClient(serving.port, health % b"HEAD") as peer:
         assert peer.status == 200 and "Content-Length: 4\r\n" in peer.response and peer.at_eof()
     for path, status in (("/private", 401), ("/bug", 500), ("/", 101)):
-        with WSClient(serving.port, request(path)) as peer:
+        with RawClient(serving.port, request(path)) as peer:
             assert peer.status == status
-    with WSClient(serving.port, request("/cookie")) as peer:
+    with RawClient(serving.port, request("/cookie")) as peer:
         assert peer.status == 101 and "Set-Cookie: id=1\r\n" in peer.response
 
 
@@ -351,7 +346,7 @@ def test_onrequest_answers_plain_requests_and_refuses_upgrades(serve):
 )
 def test_refusals(serve, head, status):
     serving = serve()
-    with WSClient(serving.port, head) as peer:
+    with RawClient(serving.port, head) as peer:
         assert peer.status == status
         peer.sock.sendall(b"x" * 100000)
         eventually(lambda: not serving.server._connections or peer.sock.close())
@@ -366,7 +361,7 @@ def test_what_onrequest_found_out_stays_with_the_client(serve):
 
 
 def test_frames_right_behind_the_request(serve):
-    peer = WSClient(serve().port, request() + wsclient.frame(wsclient.TEXT, b"early"))
+    peer = RawClient(serve().port, request() + frame(TEXT, b"early"))
     assert peer.recv() == "early"
 
 

@@ -12,9 +12,10 @@ import sys
 
 import pytest
 
-from tests.live.test_tls import certificate
-from tests.support import wsclient
-from tests.support.wsclient import WSClient, connect, eventually, request
+from tests.support.frames import frame
+from tests.support.heads import request
+from tests.support.rawclient import RawClient, connect
+from tests.support.waiting import DEADLINE, eventually
 from ws.client import Connection
 from ws.loop import Loop
 
@@ -36,13 +37,13 @@ def test_declared_but_never_sent_gigabytes_cost_nothing(serve):
 
 def test_fragments_together_are_bounded(serve):
     peer, _ = serve(max_message_size=1000).connect()
-    peer.send_frames(wsclient.frame(2, b"x" * 600, fin=False), wsclient.frame(0, b"x" * 401))
+    peer.send_frames(frame(2, b"x" * 600, fin=False), frame(0, b"x" * 401))
     assert peer.recv()[0] == 1009
 
 
 def test_empty_fragments_are_counted(serve):
     peer, _ = serve(max_fragments=100).connect()
-    peer.send_frames(wsclient.frame(2, fin=False), *[wsclient.frame(0, fin=False)] * 100)
+    peer.send_frames(frame(2, fin=False), *[frame(0, fin=False)] * 100)
     assert peer.recv() == (1009, "message of over 100 fragments")
 
 
@@ -57,13 +58,13 @@ def test_empty_fragments_are_counted(serve):
     ],
 )
 def test_heads_are_bounded(serve, head, status):
-    with WSClient(serve(max_head_size=1500).port, head) as peer:
+    with RawClient(serve(max_head_size=1500).port, head) as peer:
         assert peer.status == status
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost: x\r\n"])
 def test_open_timeout(serve, sent):
-    peer = WSClient(serve(open_timeout=0.2).port)
+    peer = RawClient(serve(open_timeout=0.2).port)
     peer.sock.sendall(sent)
     assert peer.at_eof()
 
@@ -71,9 +72,9 @@ def test_open_timeout(serve, sent):
 def test_max_clients(serve, caplog):
     serving = serve(max_clients=2)
     peers = [serving.connect()[0] for _ in range(2)]
-    with WSClient(serving.port, request()) as refused:
+    with RawClient(serving.port, request()) as refused:
         assert refused.status == 503
-    with WSClient(serving.port, request()) as refused:
+    with RawClient(serving.port, request()) as refused:
         assert refused.status == 503
     (record,) = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert "max_clients=2" in record.getMessage()
@@ -86,7 +87,7 @@ def test_max_clients(serve, caplog):
 def test_max_clients_per_address(serve):
     serving = serve(max_clients_per_address=1, host="")
     serving.connect()
-    with WSClient(serving.port, request()) as refused:
+    with RawClient(serving.port, request()) as refused:
         assert refused.status == 429
     assert serving.connect(address="::1"), "another address isn't concerned"
 
@@ -95,7 +96,7 @@ def test_far_too_many_connections_are_just_closed(serve, monkeypatch):
     monkeypatch.setattr("ws.server.REFUSED_SPARE", 3)
     serving = serve(max_clients=1)
     kept, _ = serving.connect()
-    mute = [WSClient(serving.port) for _ in range(20)]
+    mute = [RawClient(serving.port) for _ in range(20)]
     assert all(peer.at_eof() for peer in mute[3:])
     assert len(serving.server._connections) <= 4
     kept.send("x")
@@ -113,18 +114,17 @@ def test_a_connection_that_the_system_will_not_poll_never_was(serve, monkeypatch
         poll(loop, source, *changes, **named)
 
     monkeypatch.setattr(Loop, "poll", refuse_once)
-    assert WSClient(serving.port).at_eof()
-    assert WSClient(serving.port).at_eof(), "its deadline is later than the first one's"
+    assert RawClient(serving.port).at_eof()
+    assert RawClient(serving.port).at_eof(), "its deadline is later than the first one's"
     eventually(lambda: not serving.server._connections)
     serving.connect()
-    with WSClient(serving.port, request()) as refused:
+    with RawClient(serving.port, request()) as refused:
         assert refused.status == 429
 
 
 @pytest.mark.skipif(not hasattr(select, "epoll"), reason="epoll alone runs out of watches")
-def test_a_descriptor_that_epoll_refuses_is_closed(serve, tmp_path):
-    cert, key = certificate(tmp_path)
-    serving = serve(cert=cert, key=key)
+def test_a_descriptor_that_epoll_refuses_is_closed(serve, certificate):
+    serving = serve(**certificate.options)
     poller = serving.server._loop._poller
 
     class Full:
@@ -136,7 +136,7 @@ def test_a_descriptor_that_epoll_refuses_is_closed(serve, tmp_path):
 
     epoll, poller._epoll = poller._epoll, Full()
     try:
-        assert WSClient(serving.port).at_eof()
+        assert RawClient(serving.port).at_eof()
     finally:
         poller._epoll = epoll
 
@@ -165,7 +165,7 @@ def test_no_descriptors_left_to_accept_with(serve, caplog):
         for descriptor in hoard:
             os.close(descriptor)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    late.settimeout(wsclient.DEADLINE)
+    late.settimeout(DEADLINE)
     late.sendall(request())
     assert late.recv(12) == b"HTTP/1.1 101"
 
@@ -185,7 +185,7 @@ def test_no_descriptors_left_to_accept_with(serve, caplog):
 def test_origins(serve, caplog, origins, origin, status):
     serving = serve(origins=origins)
     for _ in range(3):
-        with WSClient(serving.port, request("/", "Origin: " + origin)) as peer:
+        with RawClient(serving.port, request("/", "Origin: " + origin)) as peer:
             assert peer.status == status
     warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert len(warnings) == (status == 403), "rate-limited"

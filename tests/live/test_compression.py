@@ -6,8 +6,9 @@ import zlib
 
 import pytest
 
-from tests.support import wsclient
-from tests.support.wsclient import WSClient, request
+from tests.support.frames import BINARY, TEXT, frame
+from tests.support.heads import request
+from tests.support.rawclient import RawClient
 from ws import Compression
 
 OFFER = "Sec-WebSocket-Extensions: permessage-deflate"
@@ -20,12 +21,12 @@ def squeeze(text, compressor):
 
 
 def test_off_by_default(serve):
-    with WSClient(serve().port, request("/", OFFER)) as peer:
+    with RawClient(serve().port, request("/", OFFER)) as peer:
         assert peer.status == 101 and "Extensions" not in peer.response
 
 
 def test_only_if_offered(serve):
-    with WSClient(serve(compression=True).port, request()) as peer:
+    with RawClient(serve(compression=True).port, request()) as peer:
         assert peer.status == 101 and "Extensions" not in peer.response
 
 
@@ -38,7 +39,7 @@ def test_compressed_both_ways(serve, settings):
     for _ in range(3):
         if not takeover or not _:
             compressor, inflater = zlib.compressobj(wbits=-15), zlib.decompressobj(-15)
-        peer.send_frames(wsclient.frame(wsclient.TEXT, squeeze(text, compressor), rsv=4))
+        peer.send_frames(frame(TEXT, squeeze(text, compressor), rsv=4))
         first, length = peer.read(2)
         assert first == 0xC1 and length < 126
         assert inflater.decompress(peer.read(length) + TAIL) == text
@@ -66,7 +67,7 @@ def test_a_bomb_is_refused(serve):
     serving = serve(compression=True)
     peer, client = serving.connect(OFFER)
     bomb = squeeze(bytes(64 << 20), zlib.compressobj(wbits=-15))
-    peer.send_frames(wsclient.frame(wsclient.BINARY, bomb, rsv=4))
+    peer.send_frames(frame(BINARY, bomb, rsv=4))
     assert peer.recv() == (1009, "message of over 1048576 bytes")
     assert serving.next("close") is client
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -13,16 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import wsclient
-from tests.support.wsclient import (
-    DEADLINE,
-    WSClient,
-    connect,
-    eventually,
-    free_port,
-    listens,
-    request,
-)
+from tests.support.frames import BINARY, PING, PONG, close_frame, frame
+from tests.support.heads import request
+from tests.support.processes import free_port, listens
+from tests.support.rawclient import RawClient, connect
+from tests.support.waiting import DEADLINE, eventually
 from ws import WSServer
 from ws.loop import Loop
 
@@ -59,7 +55,7 @@ def test_shutdown_says_1001_after_what_is_queued(serve):
     threading.Thread(target=lambda: result.put(serving.server.shutdown())).start()
     assert peer.recv() == "before"
     assert peer.recv() == (1001, "server is shutting down")
-    peer.send_frames(wsclient.close_frame(1001))
+    peer.send_frames(close_frame(1001))
     assert peer.at_eof()
     peer.close()
     assert result.get(timeout=DEADLINE) is True
@@ -73,7 +69,7 @@ def test_shutdown_says_1001_after_what_is_queued(serve):
 def test_shutdown_cuts_who_does_not_leave(serve):
     serving = serve()
     peers = [serving.connect()[0] for _ in range(3)]
-    mute = WSClient(serving.port)
+    mute = RawClient(serving.port)
     eventually(lambda: len(serving.server._connections) == 4)
     started = time.monotonic()
     serving.server.shutdown(timeout=0.5)
@@ -112,7 +108,7 @@ def test_shutdown_from_a_callback(serve):
     peer.send("stop")
     assert returned.get(timeout=DEADLINE) is False, "it doesn't wait for itself"
     assert peer.recv() == (1001, "server is shutting down")
-    peer.send_frames(wsclient.close_frame(1001))
+    peer.send_frames(close_frame(1001))
     assert serving.next("close") is client
     peer.close()
     eventually(lambda: not serving.server._running)
@@ -162,7 +158,7 @@ def test_the_close_code_does_not_change_after_onclose(serve):
     serving.server.onmessage(lambda client, message: time.sleep(0.05))
     peers, clients = zip(*[serving.connect() for _ in range(2)])
     for peer in peers:
-        peer.send_frames(*[wsclient.frame(1, b"x")] * 4, wsclient.close_frame(1000, "bye"))
+        peer.send_frames(*[frame(1, b"x")] * 4, close_frame(1000, "bye"))
         peer.close()
     assert {serving.next("close"), serving.next("close")} == set(clients)
     eventually(lambda: not serving.server._connections)
@@ -175,7 +171,7 @@ def test_run_ends_cleanly_on_signals(program, number):
     process, peer = echo_program(program)
     process.send_signal(number)
     assert peer.recv() == (1001, "server is shutting down")
-    peer.send_frames(wsclient.close_frame(1001))
+    peer.send_frames(close_frame(1001))
     peer.close()
     assert process.wait(DEADLINE) == 0
     assert process.stdout.read() == b"closed 1001\n"
@@ -197,7 +193,7 @@ while server._running:  # the main thread is in the library nearly all of the ti
     while peer.recv() == "x":
         pass
     assert time.monotonic() - started < 4, "nobody waited for a lock until the timeout"
-    peer.send_frames(wsclient.close_frame(1001))
+    peer.send_frames(close_frame(1001))
     peer.close()
     assert process.wait(DEADLINE) == 0
     assert process.stdout.read() == b"closed 1001\n"
@@ -206,7 +202,7 @@ while server._running:  # the main thread is in the library nearly all of the ti
 def test_a_program_that_just_ends_says_goodbye(program):
     process, peer = echo_program(program, "server.start(); time.sleep(0.5)")
     assert peer.recv() == (1001, "server is shutting down")
-    peer.send_frames(wsclient.close_frame(1001))
+    peer.send_frames(close_frame(1001))
     peer.close()
     assert process.wait(DEADLINE) == 0
     assert process.stderr.read() == b""
@@ -237,7 +233,7 @@ def test_echo_server_of_the_package():
 def test_a_silent_peer_is_cut(serve):
     serving = serve(ping_interval=0.1, ping_timeout=0.2)
     peer, client = serving.connect()
-    assert peer.recv_frame()[0] == wsclient.PING
+    assert peer.recv_frame()[0] == PING
     assert serving.next("close") is client
     assert client.close_code == 1006
     assert client.close_reason == "keepalive ping not answered in time"
@@ -248,8 +244,8 @@ def test_a_peer_that_answers_stays(serve):
     peer, client = serving.connect()
     for _ in range(6):
         opcode, payload, _ = peer.recv_frame()
-        assert opcode == wsclient.PING
-        peer.send_frames(wsclient.frame(wsclient.PONG, payload))
+        assert opcode == PING
+        peer.send_frames(frame(PONG, payload))
     assert client.latency > 0
     assert serving.server.clients == [client]
 
@@ -258,7 +254,7 @@ def test_a_peer_in_the_middle_of_a_long_frame_stays(serve):
     """It can't send a pong there, but bytes come."""
     serving = serve(ping_interval=0.1, ping_timeout=0.2)
     peer, client = serving.connect()
-    data = wsclient.frame(wsclient.BINARY, b"x" * 64)
+    data = frame(BINARY, b"x" * 64)
     deadline = time.monotonic() + 1
     for n in range(len(data)):
         peer.sock.sendall(data[n : n + 1])
@@ -300,7 +296,7 @@ def test_keepalive_does_not_count_while_the_own_callback_blocks(serve):
     peer.sock.settimeout(0.1)
     while time.monotonic() < deadline:
         try:
-            peer.send_frames(wsclient.frame(wsclient.PONG, peer.recv_frame()[1]))
+            peer.send_frames(frame(PONG, peer.recv_frame()[1]))
         except OSError:
             pass
     assert serving.server.clients == [client]
@@ -313,7 +309,7 @@ def test_keepalive_does_not_count_while_the_own_callback_blocks(serve):
 @pytest.mark.parametrize("abrupt", [False, True], ids=["FIN", "RST"])
 @pytest.mark.parametrize(
     "sent",
-    [b"", b"\x81", wsclient.frame(1, b"x" * 50)[:20], wsclient.frame(1, b"x", fin=False)],
+    [b"", b"\x81", frame(1, b"x" * 50)[:20], frame(1, b"x", fin=False)],
     ids=["idle", "in a header", "in a payload", "between fragments"],
 )
 def test_tcp_ends_at_any_point(serve, sent, abrupt):
@@ -322,7 +318,7 @@ def test_tcp_ends_at_any_point(serve, sent, abrupt):
     peer.sock.sendall(sent)
     if abrupt:
         option = struct.pack("ii", 1, 0)
-        peer.sock.setsockopt(wsclient.socket.SOL_SOCKET, wsclient.socket.SO_LINGER, option)
+        peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, option)
     peer.close()
     assert serving.next("close") is client
     assert (client.close_code, client.close_reason) == (1006, "")
@@ -333,7 +329,7 @@ def test_tcp_ends_at_any_point(serve, sent, abrupt):
 @pytest.mark.parametrize("sent", [b"", b"G", request()[:-2]])
 def test_tcp_ends_before_the_handshake(serve, sent):
     serving = serve()
-    with WSClient(serving.port) as peer:
+    with RawClient(serving.port) as peer:
         peer.sock.sendall(sent)
         eventually(lambda: serving.server._connections)
     eventually(lambda: not serving.server._connections)
@@ -353,7 +349,7 @@ def test_a_client_that_closes_without_answering_is_given_up(serve):
 def test_a_client_that_keeps_tcp_open_after_the_close_is_dropped(serve):
     serving = serve(close_timeout=0.2)
     peer, client = serving.connect()
-    peer.send_frames(wsclient.close_frame())
+    peer.send_frames(close_frame())
     assert peer.recv() == (1000, "")
     assert serving.next("close") is client
     eventually(lambda: not serving.server._connections)

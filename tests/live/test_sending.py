@@ -10,8 +10,9 @@ import time
 
 import pytest
 
-from tests.support import wsclient
-from tests.support.wsclient import DEADLINE, connect, eventually
+from tests.support.frames import PING, TEXT, frame
+from tests.support.rawclient import connect
+from tests.support.waiting import DEADLINE, eventually
 
 MIB = 1 << 20
 
@@ -100,7 +101,7 @@ def test_a_flood_of_pings_by_a_client_that_never_reads_is_bounded(serve):
     serving = serve(max_queue_size=MIB, ping_interval=None)
     peer, client = serving.connect()
     peer.sock.settimeout(0.5)
-    flood = wsclient.frame(wsclient.PING, b"x" * 125) * 1000
+    flood = frame(PING, b"x" * 125) * 1000
     try:
         for _ in range(300):
             peer.sock.sendall(flood)
@@ -132,7 +133,7 @@ def test_replies_to_a_batch_are_gathered(serve):
         writes.append(len(data)) or send(self, data, *rest)
     )
     try:
-        peer.send_frames(*[wsclient.frame(wsclient.TEXT, b"%d" % n) for n in range(64)])
+        peer.send_frames(*[frame(TEXT, b"%d" % n) for n in range(64)])
         assert [peer.recv() for _ in range(64)] == [str(n) for n in range(64)]
     finally:
         del type(client).send
@@ -143,7 +144,7 @@ def test_a_broadcast_from_a_batch_is_gathered_too(serve):
     serving = serve()
     serving.server.onmessage(lambda client, message: serving.server.sendall(message))
     peers = [serving.connect()[0] for _ in range(5)]
-    peers[0].send_frames(*[wsclient.frame(wsclient.TEXT, b"%d" % n) for n in range(100)])
+    peers[0].send_frames(*[frame(TEXT, b"%d" % n) for n in range(100)])
     for peer in peers:
         assert [peer.recv() for _ in range(100)] == [str(n) for n in range(100)]
 
@@ -157,7 +158,7 @@ def test_send_while_the_leader_is_in_a_long_batch_leaves_soon(serve):
     stop = threading.Event()
 
     def pipeline():
-        burst = wsclient.frame(wsclient.TEXT, b"x") * 200
+        burst = frame(TEXT, b"x") * 200
         while not stop.is_set():
             peers[0].sock.sendall(burst)
             for _ in range(200):
@@ -231,7 +232,7 @@ def test_pongs_for_a_client_that_does_not_read_are_left_out(serve):
     peer, client = serving.connect()
     while client._connection.queued < 200_000:
         serving.server.send(client, b"x" * 100_000)
-    peer.send_frames(*[wsclient.frame(wsclient.PING)] * 5000)
+    peer.send_frames(*[frame(PING)] * 5000)
     peer.send("behind")
     eventually(lambda: client._connection.messages_in)
     assert len(client._connection._queue) < 20

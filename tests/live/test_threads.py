@@ -11,8 +11,10 @@ import time
 
 import pytest
 
-from tests.support import wsclient
-from tests.support.wsclient import DEADLINE, connect, eventually
+from tests.support.frames import PING, PONG, close_frame, frame
+from tests.support.heads import request
+from tests.support.rawclient import RawClient, connect
+from tests.support.waiting import DEADLINE, eventually
 from ws import frames
 from ws.client import Connection
 from ws.frames import TEXT
@@ -73,7 +75,7 @@ def test_callbacks_that_block_run_side_by_side(serve):
     eventually(lambda: serving.server.stats()["messages_in"] == 50)
     assert not barrier.broken
     for peer in peers:
-        peer.send_frames(wsclient.close_frame())
+        peer.send_frames(close_frame())
         assert peer.recv() == (1000, "")
 
 
@@ -87,12 +89,12 @@ def test_at_the_bound_of_threads_only_callbacks_wait(serve, gate, threads):
         peer.send("wait")
     waiting = connect(serving.port)
     waiting.send("waits for a thread")
-    waiting.send_frames(wsclient.frame(wsclient.PING, b"control frames are read"))
+    waiting.send_frames(frame(PING, b"control frames are read"))
     pongs = iter(waiting.recv_frame, None)
-    assert any(frame == (wsclient.PONG, b"control frames are read", True) for frame in pongs)
+    assert any(frame == (PONG, b"control frames are read", True) for frame in pongs)
     assert server.sendall("written") == threads + 1
     assert [peer.recv() for peer in [*stuck, waiting]] == ["written"] * (threads + 1)
-    mute = wsclient.WSClient(serving.port)
+    mute = RawClient(serving.port)
     assert mute.at_eof(), "deadlines are kept"
     assert server.stats()["threads"] <= threads + 2
     gate.set()
@@ -119,8 +121,8 @@ def test_control_frames_of_a_client_whose_own_callback_blocks(serve, gate):
     gated(serving, gate)
     peer, _ = serving.connect()
     peer.send("wait")
-    peer.send_frames(wsclient.frame(wsclient.PING, b"still there?"))
-    assert peer.recv_frame() == (wsclient.PONG, b"still there?", True)
+    peer.send_frames(frame(PING, b"still there?"))
+    assert peer.recv_frame() == (PONG, b"still there?", True)
 
 
 def test_replies_before_a_fault_leave_before_its_close_frame(serve, gate):
@@ -129,9 +131,9 @@ def test_replies_before_a_fault_leave_before_its_close_frame(serve, gate):
     gated(serving, gate)
     peer, client = serving.connect()
     peer.send_frames(
-        wsclient.frame(wsclient.TEXT, b"wait"),
-        wsclient.frame(wsclient.TEXT, b"queued"),
-        wsclient.frame(3),
+        frame(TEXT, b"wait"),
+        frame(TEXT, b"queued"),
+        frame(3),
     )
     eventually(lambda: client._connection.inbox)
     gate.set()
@@ -142,7 +144,7 @@ def test_what_was_corked_leaves_when_a_callback_blocks(serve, gate):
     serving = serve()
     gated(serving, gate)
     peer, _ = serving.connect()
-    peer.send_frames(*[wsclient.frame(wsclient.TEXT, text) for text in (b"first", b"wait", b"x")])
+    peer.send_frames(*[frame(TEXT, text) for text in (b"first", b"wait", b"x")])
     assert peer.recv() == "first"
     gate.set()
     assert [peer.recv(), peer.recv()] == ["wait", "x"]
@@ -169,7 +171,7 @@ def test_callbacks_of_one_client_never_overlap(serve):
         for peer in peers:
             peer.send("x")
     for peer in peers:
-        peer.send_frames(wsclient.close_frame())
+        peer.send_frames(close_frame())
     for _ in peers:
         done.get(timeout=DEADLINE)
     assert overlaps.empty()
@@ -189,14 +191,14 @@ def test_a_callback_that_raises(serve, caplog, error):
     bystander, _ = serving.connect()
     peer.send("x")
     assert peer.recv() == (1011, "internal error")
-    peer.send_frames(wsclient.close_frame(1011))
+    peer.send_frames(close_frame(1011))
     assert seen.get(timeout=DEADLINE) == (client, error)
     assert serving.next("close") is client
     assert client.close_code == 1011
     (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert record.exc_info[1] is error
-    bystander.send_frames(wsclient.frame(wsclient.PING))
-    assert bystander.recv_frame()[0] == wsclient.PONG, "the server goes on"
+    bystander.send_frames(frame(PING))
+    assert bystander.recv_frame()[0] == PONG, "the server goes on"
 
 
 @pytest.mark.parametrize("name", ["onopen", "onclose", "onerror"])
@@ -347,7 +349,7 @@ def test_reading_goes_on_although_the_worker_was_quicker_than_the_leader(serve, 
     serving.server._loop._set_eager(10**6)  # all callbacks go to workers
     peer, _ = serving.connect()
     messages = [str(n) for n in range(100)]
-    peer.send_frames(*[wsclient.frame(wsclient.TEXT, message.encode()) for message in messages])
+    peer.send_frames(*[frame(TEXT, message.encode()) for message in messages])
     assert [peer.recv() for _ in messages] == messages
 
 
@@ -366,8 +368,8 @@ def test_a_callback_that_blocks_at_the_end_of_a_long_batch_is_noticed(serve, gat
         return send_control(self, *arguments)
 
     monkeypatch.setattr(Connection, "send_control", slowly)
-    pings = [wsclient.frame(wsclient.PING)] * 100
-    one, wait = (wsclient.frame(wsclient.TEXT, text) for text in (b"1", b"wait"))
+    pings = [frame(PING)] * 100
+    one, wait = (frame(TEXT, text) for text in (b"1", b"wait"))
     peer.send_frames(one, *pings, wait)
     assert peer.recv() == "1"
     other.send("x")
@@ -425,7 +427,7 @@ def test_workers_keep_callbacks_that_block(serve, monkeypatch, share, blocks):
 
     loop._set_eager(5)
     peer, _ = serving.connect()
-    peer.send_frames(*[wsclient.frame(wsclient.TEXT, b"x")] * 50, wsclient.close_frame())
+    peer.send_frames(*[frame(TEXT, b"x")] * 50, close_frame())
     assert peer.recv() == (1000, "")
     assert any(inline) is not blocks
 
@@ -439,20 +441,20 @@ def test_parsing_that_takes_long_lets_others_in_between(serve, monkeypatch):
     serving.server.onmessage(lambda client, message: order.put(message))
     busy, _ = serving.connect()
     other, _ = serving.connect()
-    busy.send_frames(*[wsclient.frame(wsclient.TEXT, b"busy")] * 300)
+    busy.send_frames(*[frame(TEXT, b"busy")] * 300)
     assert order.get(timeout=DEADLINE) == "busy"
     other.send("other")
     got = iter(lambda: order.get(timeout=DEADLINE), "other")
     assert sum(1 for _ in got) < 100
 
 
-@pytest.mark.parametrize("early", [b"", wsclient.frame(wsclient.TEXT, b"early")])
+@pytest.mark.parametrize("early", [b"", frame(TEXT, b"early")])
 def test_an_onrequest_that_blocks(serve, gate, early):
     serving = serve()
     started = threading.Event()
     serving.server.onrequest(lambda request: (started.set(), gate.wait(DEADLINE), None)[-1])
-    peer = wsclient.WSClient(serving.port)
-    peer.sock.sendall(wsclient.request() + early)
+    peer = RawClient(serving.port)
+    peer.sock.sendall(request() + early)
     assert started.wait(DEADLINE)
     eventually(lambda: not serving.server._loop._inline)  # the lead was lost
     gate.set()

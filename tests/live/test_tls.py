@@ -7,37 +7,25 @@ import ssl
 from contextlib import suppress
 
 import pytest
-import trustme
 
-from tests.support import wsclient
-from tests.support.wsclient import DEADLINE, WSClient, connect, eventually, request
+from tests.support.certificates import issue, trusting_context
+from tests.support.frames import PING, TEXT, close_frame, frame
+from tests.support.heads import request
+from tests.support.rawclient import RawClient, connect
+from tests.support.waiting import DEADLINE, eventually
 from ws import WSServer
 from ws.client import RECORD
 from ws.frames import BINARY
 
-AUTHORITY = trustme.CA()
-
-
-def certificate(folder, name="localhost"):
-    """Write a certificate and its key; return their paths."""
-    issued = AUTHORITY.issue_cert(name)
-    cert, key = folder / "cert.pem", folder / "key.pem"
-    cert.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
-    key.write_bytes(issued.private_key_pem.bytes())
-    return str(cert), str(key)
-
 
 @pytest.fixture
 def context():
-    context = ssl.create_default_context()
-    AUTHORITY.configure_trust(context)
-    return context
+    return trusting_context()
 
 
 @pytest.fixture
-def tls(serve, tmp_path):
-    cert, key = certificate(tmp_path)
-    return lambda **options: serve(cert=cert, key=key, **options)
+def tls(serve, certificate):
+    return lambda **options: serve(**certificate.options, **options)
 
 
 @pytest.mark.parametrize("size", [0, 1, 16384, 16385, 70000, 900_000])
@@ -56,9 +44,9 @@ def test_a_client_is_a_tls_socket(tls, context):
     assert client.request.secure is True
 
 
-def test_a_context_of_ones_own(serve, tmp_path, context):
+def test_a_context_of_ones_own(serve, certificate, context):
     own = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    own.load_cert_chain(*certificate(tmp_path))
+    own.load_cert_chain(*certificate)
     peer, _ = serve(ssl_context=own).connect(context=context)
     peer.send("x")
     assert peer.recv() == "x"
@@ -78,7 +66,7 @@ def test_large_messages_through_a_full_queue(tls, context):
 def test_closing_is_clean(tls, context):
     serving = tls()
     peer, client = serving.connect(context=context)
-    peer.send_frames(wsclient.close_frame(1000, "bye"))
+    peer.send_frames(close_frame(1000, "bye"))
     assert peer.recv() == (1000, "bye")
     assert peer.sock.recv(1) == b"", "close_notify, then FIN"
     assert serving.next("close") is client
@@ -105,7 +93,7 @@ def test_an_end_that_comes_with_a_full_record_is_noticed(tls, context, fault):
         session.write(request())
         assert converse(session.read, 1 << 16).startswith(b"HTTP/1.1 101 ")
         client = serving.next("open")
-        session.write(wsclient.frame(BINARY, bytes(RECORD - 8)))
+        session.write(frame(BINARY, bytes(RECORD - 8)))
         if fault:
             outgoing.write(b"\x17\x03\x03\x00\x20" + bytes(32))
         else:
@@ -119,7 +107,7 @@ def test_an_end_that_comes_with_a_full_record_is_noticed(tls, context, fault):
 
 def test_stalled_handshakes_block_nobody_and_end_in_time(tls, context):
     serving = tls(open_timeout=0.5)
-    mute = [WSClient(serving.port) for _ in range(20)]
+    mute = [RawClient(serving.port) for _ in range(20)]
     mute[0].sock.sendall(b"\x16\x03\x01\x02\x00\x01")
     peer, _ = serving.connect(context=context)
     peer.send("x")
@@ -130,7 +118,7 @@ def test_stalled_handshakes_block_nobody_and_end_in_time(tls, context):
 def test_plain_text_on_the_tls_port(tls, caplog):
     caplog.set_level("INFO", "ws")
     serving = tls()
-    with WSClient(serving.port) as peer:
+    with RawClient(serving.port) as peer:
         peer.sock.sendall(request())
         try:
             while peer.sock.recv(1000):
@@ -145,17 +133,17 @@ def test_plain_text_on_the_tls_port(tls, caplog):
 def test_tls_on_the_plain_port(serve, context, caplog):
     serving = serve()
     with pytest.raises((ssl.SSLError, ConnectionError)):
-        WSClient(serving.port, context=context)
+        RawClient(serving.port, context=context)
     eventually(lambda: not serving.server._connections)
     assert not [record for record in caplog.records if record.levelname != "INFO"]
 
 
 def test_certificates_reload_without_dropping_clients(serve, tmp_path, context):
     context.check_hostname = False
-    cert, key = certificate(tmp_path, "old.example")
+    cert, key = issue(tmp_path, "old.example")
     serving = serve(cert=cert, key=key)
     old, _ = serving.connect(context=context)
-    certificate(tmp_path, "new.example")
+    issue(tmp_path, "new.example")
     serving.server.reload_cert()
     new, _ = serving.connect(context=context)
     names = [peer.sock.getpeercert()["subjectAltName"][0][1] for peer in (old, new)]
@@ -170,7 +158,7 @@ def test_certificates_reload_without_dropping_clients(serve, tmp_path, context):
 
 
 def test_a_certificate_that_cannot_be_used_is_an_error_at_once(tmp_path):
-    cert, _ = certificate(tmp_path)
+    cert, _ = issue(tmp_path)
     for path in (str(tmp_path / "missing.pem"), cert):
         with pytest.raises(OSError, match=f"can't use {path}: "):
             WSServer(cert=path)
@@ -188,8 +176,8 @@ def test_a_peer_that_goes_on_sending_gets_the_close_frame_all_the_same(tls, cont
     serving = tls()
     for _ in range(10):
         peer = connect(serving.port, context=context)
-        peer.send_frames(wsclient.frame(wsclient.TEXT, b"hello"), wsclient.frame(0xF))
-        for octet in wsclient.frame(wsclient.PING) * 20:
+        peer.send_frames(frame(TEXT, b"hello"), frame(0xF))
+        for octet in frame(PING) * 20:
             peer.sock.sendall(bytes([octet]))
         assert [peer.recv(), peer.recv()] == ["hello", (1002, "reserved opcode 0xf")]
         assert peer.sock.recv(1) == b""

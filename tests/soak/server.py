@@ -1,7 +1,8 @@
 """What is soaked: it echoes, and sends to all in a room what starts with "room:".
 
 `python -m tests.soak.server FOLDER`, with cert.pem and key.pem in it, prints its ports, plain and
-TLS. At the end of its standard input it shuts down, and says whether each onopen had its onclose.
+TLS. At the next line of its standard input it shuts down, and says whether each onopen had its
+onclose.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def main(folder):
         prepare(server)
         server.start()
     print(*[server.port for server in servers], flush=True)
-    sys.stdin.read()
+    sys.stdin.readline()
     for server in servers:
         server.shutdown()
     print("onclose as often as onopen:", closed == opened, flush=True)

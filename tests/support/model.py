@@ -1,34 +1,36 @@
-"""RFC 6455 §5 as slowly and plainly as it can be written: what a stream of bytes has to mean.
+"""A slow, plain model of RFC 6455 §5: what a stream of bytes has to mean.
 
 It takes the whole stream at once, keeps nothing between calls, and knows no compression.
 """
 
 from __future__ import annotations
 
-from tests.support.wsclient import BINARY, CLOSE, CONT, PING, PONG, TEXT
+from typing import Any
+
+from tests.support.frames import BINARY, CLOSE, CONT, PING, PONG, TEXT
 
 FAIL = 0x10
 DATA, CONTROL = (CONT, TEXT, BINARY), (CLOSE, PING, PONG)
 
 
 class Fault(Exception):
-    """The stream breaks the protocol; with the close code."""
+    """The stream breaks the protocol; its argument is the close code."""
 
 
 class Incomplete(Exception):
     """The stream ends within a frame."""
 
 
-def events(stream, max_message_size, max_fragments):
+def events(stream: bytes, max_message_size: int, max_fragments: int) -> list[tuple[int, int, Any]]:
     """Return all events in *stream*, each as (where its last byte is, opcode, value).
 
-    The value of the last may be (code, reason) for CLOSE, and is a close code for FAIL.
+    The last may be CLOSE, with (code, reason) for its value, or FAIL, with a close code.
     """
-    found = []
+    found: list[tuple[int, int, Any]] = []
     position = 0
-    message = None  # (opcode, payload so far, frames so far)
+    message: tuple[int, bytes, int] | None = None  # opcode, payload so far, frames so far
 
-    def take(count):
+    def take(count: int) -> bytes:
         nonlocal position
         if len(stream) < position + count:
             raise Incomplete
@@ -78,11 +80,11 @@ def events(stream, max_message_size, max_fragments):
         return [*found, (len(stream), FAIL, fault.args[0])]
 
 
-def unmask(payload, key):
+def unmask(payload: bytes, key: bytes) -> bytes:
     return bytes(octet ^ key[i % 4] for i, octet in enumerate(payload))
 
 
-def close(payload):
+def close(payload: bytes) -> tuple[int, str]:
     """Return the code and reason in a close frame."""
     if not payload:
         return 1005, ""
@@ -95,7 +97,7 @@ def close(payload):
     return code, payload[2:].decode()
 
 
-def is_utf8(text):
+def is_utf8(text: bytes) -> bool:
     try:
         text.decode()
     except UnicodeDecodeError:
@@ -103,6 +105,6 @@ def is_utf8(text):
     return True
 
 
-def may_become_utf8(prefix):
-    """Whether some UTF-8 text starts so: all 80 or all BF complete any character that can be."""
+def may_become_utf8(prefix: bytes) -> bool:
+    """Say whether some UTF-8 text begins so: bytes 80, or BF, complete any character there is."""
     return any(is_utf8(prefix + octet * n) for octet in (b"\x80", b"\xbf") for n in range(4))

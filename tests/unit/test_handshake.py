@@ -12,30 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.heads import EXAMPLE, GET, head
+from tests.support.tables import table
 from ws import basic_auth, handshake
 from ws.handshake import HandshakeError, Head, Headers, Request, Response
 
-EXAMPLE = {  # of §1.2, without Origin and Sec-WebSocket-Protocol
-    "Host": "server.example.com",
-    "Upgrade": "websocket",
-    "Connection": "Upgrade",
-    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-    "Sec-WebSocket-Version": "13",
-}
-GET = "GET /chat HTTP/1.1"
 HOST = EXAMPLE["Host"]
-
-
-def table(names, *rows):
-    """Run a test for each row. A row starts with its name: the clause that it shows."""
-    return pytest.mark.parametrize(names, [pytest.param(*row[1:], id=row[0]) for row in rows])
-
-
-def head(start: str = GET, *more: str, **changes: str | None) -> bytes:
-    """The example's head with other fields (None: without it), then *more* lines."""
-    fields = {**EXAMPLE, **{name.replace("_", "-"): value for name, value in changes.items()}}
-    lines = [f"{name}: {value}" for name, value in fields.items() if value is not None]
-    return "\r\n".join([start, *lines, *more, "", ""]).encode("latin-1")
 
 
 def parse(data: bytes) -> Request:

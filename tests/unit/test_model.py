@@ -7,44 +7,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.support import model
-from tests.support.wsclient import BINARY, CLOSE, CONT, PING, PONG, TEXT, close_frame, frame
-from ws.protocol import FAIL, PAUSE, Protocol
+from tests.support.frames import CLOSE
+from tests.support.streams import frames, oddities, shown, streams
+from ws.protocol import FAIL, Protocol
 
 MAX_SIZE, MAX_FRAGMENTS = 300, 4
-
-payloads = st.binary(max_size=130) | st.text(max_size=60).map(str.encode)
-keys = st.binary(min_size=4, max_size=4)
-frames = st.builds(
-    frame, st.sampled_from([CONT, TEXT, BINARY]), payloads, st.booleans(), keys
-) | st.builds(frame, st.sampled_from([PING, PONG]), payloads, st.just(True), keys)
-oddities = (
-    st.binary(max_size=20)
-    | st.builds(frame, st.integers(0, 15), payloads, st.booleans(), keys, st.integers(0, 7))
-    | st.builds(frame, st.just(CLOSE), st.binary(max_size=9), st.just(True), keys)
-    | st.just(close_frame(4000, "bye"))
-)
-
-
-@st.composite
-def streams(draw):
-    """Mostly frames in order; at times bytes are changed, put in or left out."""
-    parts = draw(st.lists(frames, max_size=8))
-    for odd in draw(st.lists(oddities, max_size=1)):
-        parts.append(odd)
-    stream = bytearray(b"".join(parts))
-    for at, old, new in draw(
-        st.lists(
-            st.tuples(st.integers(0, 999), st.integers(0, 2), st.binary(max_size=2)), max_size=2
-        )
-    ):
-        start = at % (len(stream) + 1)
-        stream[start : start + old] = new
-    return bytes(stream)
-
-
-def shown(events):
-    """What is compared: of a fault its code."""
-    return [(kind, value[0] if kind == FAIL else value) for kind, value in events if kind != PAUSE]
 
 
 @given(streams(), st.lists(st.integers(0, 999), max_size=4))

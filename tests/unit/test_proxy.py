@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.test_handshake import table
+from tests.support.tables import table
 from ws.proxy import LONGEST_BLOCK, SIGNATURE, Proxies, missing, parse
 
 # Who is trusted, and X-Forwarded-For

@@ -69,13 +69,13 @@ def unmask(payload: Buffer, key: bytes) -> bytes | bytearray:
         xored = _from_bytes(payload, "little") ^ _from_bytes(key, "little") * _REPEAT[words]
         return xored.to_bytes(words << 2, "little")[:length]
     data, start = bytearray(payload), 0
-    if numpy and length >= 1024:
+    if numpy and length >= 1024:  # defence: unmask-numpy
         view = numpy.frombuffer(data, "<u4", length >> 2)
         view ^= numpy.frombuffer(key, "<u4")
         del view  # while it exists, an assignment to nothing, as below, is an error
         start = length & ~3  # up to three bytes are left
     for i, octet in enumerate(key, start):
-        data[i::4] = data[i::4].translate(_XOR_TABLES[octet])
+        data[i::4] = data[i::4].translate(_XOR_TABLES[octet])  # defence: unmask-bytes
     return data
 
 

@@ -40,7 +40,7 @@ class Proxies:
 
     def __contains__(self, ip: str) -> bool:
         if not (ip and self._networks):
-            return self._unix and not ip
+            return self._unix and not ip  # defence: proxies
         address = _parse(ip)
         return any(address in network for network in self._networks)
 
@@ -55,7 +55,7 @@ class Proxies:
             ip: The address of the peer that sent the request.
             forwarded_for: The members of its X-Forwarded-For.
         """
-        for member in reversed(forwarded_for):
+        for member in reversed(forwarded_for):  # defence: forwarded-last
             address = _parse(member) if ip in self else None
             if address is None:
                 break

@@ -17,9 +17,12 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from typing import Any, Callable, Iterator
 
 HERE, THERE = "10.213.7.1", "10.213.7.2"
+"""The addresses of the two ends."""
 QUEUE_SECONDS = 0.02
+POLL_SECONDS = 0.02
 CLONE_NEWNET = 0x40000000
 TUNSETIFF, SIOCSIFFLAGS, SIOCSIFMTU = 0x400454CA, 0x8914, 0x8922
 SIOCSIFADDR, SIOCSIFDSTADDR = 0x8916, 0x8918
@@ -28,8 +31,8 @@ IP_HEADER_SIZE = 20
 MAX_PACKET_SIZE = 1 << 16
 
 
-def unshare():
-    """Have this thread, and what it makes, in a network namespace of its own from now on."""
+def unshare() -> None:
+    """Move this thread, and what it makes from now on, to a network namespace of its own."""
     if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET):
         raise OSError(ctypes.get_errno(), "no network namespace")
 
@@ -37,17 +40,17 @@ def unshare():
 class Namespace(ThreadPoolExecutor):
     """A network namespace, and a thread in it."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(1)
         self.run(unshare)
 
-    def run(self, function, *args, **options):
-        """Call a function there: its sockets and programs belong there, then."""
+    def run(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        """Call a function in the namespace, which its sockets and programs then belong to."""
         return self.submit(function, *args, **options).result()
 
 
-def open_tun(address, other, mtu):
-    """Return a new device's descriptor, by which packets leave and enter this namespace."""
+def open_tun(address: str, other: str, mtu: int) -> int:
+    """Return the descriptor of a new device, by which packets leave and enter this namespace."""
     import fcntl  # which Windows doesn't have
 
     tun = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
@@ -62,34 +65,52 @@ def open_tun(address, other, mtu):
     return tun
 
 
-class Way:
-    """One direction of a link: what befalls its packets, and how many of them.
+class Direction:
+    """One direction of a link: what happens to its packets, and to how many of them.
 
-    delay, jitter: seconds for each, and up to so many more; the order stays.
-    rate: bytes a second; what would wait for longer than QUEUE_SECONDS is lost.
-    lost, doubled, corrupted, overtaking: shares of the packets, 0 to 1.
-    cut: lose all, from now on; stalled_until: keep all until then, by `time.monotonic`.
+    Args:
+        seed: Of the random choices.
+        delay: Seconds that each packet takes.
+        jitter: Up to so many seconds more; the order stays.
+        rate: Bytes a second; a packet that would wait for longer than QUEUE_SECONDS is lost.
+        lost: Share of the packets, 0 to 1, that are lost; the others likewise.
+        doubled: Share that arrives twice.
+        corrupted: Share with one bit flipped.
+        overtaking: Share that arrives before those sent earlier.
+
+    Attributes:
+        cut: True to lose all packets from now on.
+        stalled_until: When packets are delivered again, by `time.monotonic`.
+        counts: How many packets were taken, lost, late…
     """
 
     def __init__(
-        self, seed, *, delay=0.0, jitter=0.0, rate=float("inf"),
-        lost=0.0, doubled=0.0, corrupted=0.0, overtaking=0.0,
-    ):  # fmt: skip
+        self,
+        seed: int,
+        *,
+        delay: float = 0.0,
+        jitter: float = 0.0,
+        rate: float = float("inf"),
+        lost: float = 0.0,
+        doubled: float = 0.0,
+        corrupted: float = 0.0,
+        overtaking: float = 0.0,
+    ) -> None:
         self.delay, self.jitter, self.rate = delay, jitter, rate
         self.shares = {"lost": lost, "doubled": doubled}
         self.shares.update(corrupted=corrupted, overtaking=overtaking)
         self.cut, self.stalled_until = False, 0.0
-        self.counts = collections.Counter()
+        self.counts: collections.Counter[str] = collections.Counter()
         self._random = random.Random(seed)
         self._sent = self._due = 0.0  # of the last packet
 
-    def _happens(self, what):
+    def _happens(self, what: str) -> bool:
         happens = self._random.random() < self.shares[what]
         self.counts[what] += happens
         return happens
 
-    def take(self, packet, now):
-        """Return (when to deliver, packet) for each that comes of this one."""
+    def take(self, packet: bytes, now: float) -> list[tuple[float, bytes]]:
+        """Return (when to deliver it, packet) for each packet that this one becomes."""
         self.counts["taken"] += 1
         sent = max(now, self._sent) + len(packet) / self.rate
         if self.cut or sent - now > QUEUE_SECONDS:
@@ -99,8 +120,9 @@ class Way:
         if self._happens("lost"):
             return []
         if self._happens("corrupted"):
-            packet = bytearray(packet)
-            packet[self._random.randrange(IP_HEADER_SIZE, len(packet))] ^= 1
+            flipped = bytearray(packet)
+            flipped[self._random.randrange(IP_HEADER_SIZE, len(packet))] ^= 1
+            packet = bytes(flipped)
         if self._due > now and self._happens("overtaking"):
             return [(now, packet)]
         late = sent + self.delay + self.jitter * self._random.random()
@@ -109,39 +131,43 @@ class Way:
         return [(self._due, packet)] * (1 + self._happens("doubled"))
 
 
-class Link:
-    """Two namespaces, *here* and *there*, and what carries packets between them."""
+class PacketLink:
+    """Two namespaces, *here* and *there*, and a thread that carries packets between them."""
 
-    def __init__(self, here, there, tuns, **befalls):
+    def __init__(
+        self, here: Namespace, there: Namespace, tuns: tuple[int, int], **impairments: float
+    ) -> None:
         self.here, self.there = here, there
-        self.ways = {"there": Way(1, **befalls), "here": Way(2, **befalls)}
-        self._routes = dict(zip(tuns, zip(self.ways.values(), reversed(tuns))))
+        self.to_there, self.to_here = Direction(1, **impairments), Direction(2, **impairments)
+        self.directions = {"there": self.to_there, "here": self.to_here}
+        self._routes = {tuns[0]: (self.to_there, tuns[1]), tuns[1]: (self.to_here, tuns[0])}
         self._done = threading.Event()
         self._carrier = threading.Thread(target=self._carry)
 
-    def __enter__(self):
+    def __enter__(self) -> PacketLink:
         self._carrier.start()
         return self
 
-    def __exit__(self, *exc):
+    def __exit__(self, *exc: object) -> None:
         self._done.set()
         self._carrier.join()
 
-    def _carry(self):
-        waiting, number = [], 0
+    def _carry(self) -> None:
+        waiting: list[tuple[float, int, int, bytes]] = []
+        number = 0
         poll = select.poll()
         for tun in self._routes:
             poll.register(tun, select.POLLIN)
         while not self._done.is_set():
-            pause = 0.02
+            pause = POLL_SECONDS
             if waiting:
                 pause = min(pause, max(0, waiting[0][0] - time.monotonic()))
             for tun, _ in poll.poll(pause * 1000):
                 packet = os.read(tun, MAX_PACKET_SIZE)
                 if packet[0] >> 4 != 4:
                     continue  # IPv6 looks for routers
-                way, end = self._routes[tun]
-                for due, copy in way.take(packet, time.monotonic()):
+                direction, end = self._routes[tun]
+                for due, copy in direction.take(packet, time.monotonic()):
                     number += 1
                     heapq.heappush(waiting, (due, number, end, copy))
             while waiting and waiting[0][0] <= time.monotonic():
@@ -150,11 +176,11 @@ class Link:
 
 
 @contextmanager
-def linked(mtu=1500, **befalls):
-    """Make a link; *befalls* are arguments of both its ways."""
+def packet_link(mtu: int = 1500, **impairments: float) -> Iterator[PacketLink]:
+    """Make a link; *impairments* are arguments of both its directions."""
     with ExitStack() as stack:
         here, there = (stack.enter_context(Namespace()) for _ in range(2))
         tuns = here.run(open_tun, HERE, THERE, mtu), there.run(open_tun, THERE, HERE, mtu)
         for tun in tuns:
             stack.callback(os.close, tun)
-        yield stack.enter_context(Link(here, there, tuns, **befalls))
+        yield stack.enter_context(PacketLink(here, there, tuns, **impairments))

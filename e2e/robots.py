@@ -1,4 +1,4 @@
-"""Programs that chat without a page: what they send and get are lines of text."""
+"""Robots: programs that chat without a page, and send and get lines of text."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from urllib.parse import urlencode
 from websocket import create_connection
 
 from e2e.server import Server
+from tests.support.waiting import DEADLINE
 
-SECONDS = 10
 BURST = 15
 """Lines that the server takes at once from one client."""
 
 
 def tell(server: Server, texts: list[str], name: str = "Robot", room: str = "lobby") -> None:
-    """Say something, line by line, with a connection for as many as the server takes at once."""
+    """Say lines; a connection says as many as the server takes at once from one client."""
     query = urlencode({"room": room, "name": name})
     for burst in _bursts(texts):
-        socket = create_connection(f"ws://localhost:{server.port}/?{query}", timeout=SECONDS)
+        socket = create_connection(f"ws://localhost:{server.port}/?{query}", timeout=DEADLINE)
         for text in burst:
             socket.send(text)
         while socket.recv() != f"{name}: {burst[-1]}":

@@ -1,0 +1,40 @@
+"""Frames as a client sends them, right or wrong (RFC 6455 §5)."""
+
+from __future__ import annotations
+
+import os
+import struct
+
+CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
+"""The opcodes (§11.8)."""
+
+
+def frame(
+    opcode: int, payload: bytes = b"", fin: bool = True, key: bytes | None = None, rsv: int = 0
+) -> bytes:
+    """Return a masked frame.
+
+    Args:
+        opcode: Which frame it is, 0 to 15.
+        payload: What it carries, before masking.
+        fin: Whether it is the last of its message.
+        key: Four bytes to mask with; random by default.
+        rsv: The three reserved bits; 4 is the compression extension's (RFC 7692).
+    """
+    key = os.urandom(4) if key is None else key
+    length = len(payload)
+    head = bytes([fin << 7 | rsv << 4 | opcode])
+    if length < 126:
+        head += bytes([0x80 | length])
+    elif length < 65536:
+        head += struct.pack("!BH", 0xFE, length)
+    else:
+        head += struct.pack("!BQ", 0xFF, length)
+    repeated = int.from_bytes((key * (length // 4 + 1))[:length], "little")
+    masked = int.from_bytes(payload, "little") ^ repeated
+    return head + key + masked.to_bytes(length, "little")
+
+
+def close_frame(code: int = 1000, reason: str = "") -> bytes:
+    """Return a masked close frame."""
+    return frame(CLOSE, struct.pack("!H", code) + reason.encode())
