@@ -65,7 +65,7 @@ class Service(Owner, Draining):
 
         self._limits, self._context = limits, context
         self._subprotocols, self._compression = subprotocols, compression
-        self._admission, self._rooms, self._warn = admission, rooms, warnings.warn
+        self.admission, self.rooms, self._warn = admission, rooms, warnings.warn
         self._release = release
         self._make_connection: Callable[..., Connection] = Connection
         if proxy_protocol:
@@ -75,7 +75,7 @@ class Service(Owner, Draining):
         self.metrics = Metrics(admission)
         self.lifecycle = Lifecycle(self)
         self.threads: Threads
-        self._loop: Loop
+        self.loop: Loop
         self._listeners: list[Listener] = []
         self._lock = threading.Lock()
         self._finishing = 0  # onclose callbacks that are due or running; guarded by the lock
@@ -86,20 +86,20 @@ class Service(Owner, Draining):
         Raises:
             RuntimeError: The system can't start a thread. Nothing is left running.
         """
-        self._loop = Loop()
-        self.threads = Threads(self._loop, self._limits.threads)
-        self._listeners = [Listener(sock, self._loop, self._admit, self._warn) for sock in sockets]
+        self.loop = Loop()
+        self.threads = Threads(self.loop, self._limits.threads)
+        self._listeners = [Listener(sock, self.loop, self._admit, self._warn) for sock in sockets]
         try:
             self.threads.start()
         except RuntimeError:
             self.refuse_newcomers()
             raise
-        self.lifecycle.run(self._loop)
+        self.lifecycle.run(self.loop)
 
     def _admit(self, client: Client, address: Any) -> None:
         """Take a new TCP connection in, unless there are too many."""
         try:
-            refusal = self._admission.check_peer(address)
+            refusal = self.admission.check_peer(address)
         except TooMany:
             client.close()
             return
@@ -112,21 +112,21 @@ class Service(Owner, Draining):
             )
         try:
             connection = self._make_connection(
-                client, self._loop, self.threads.batch, self._limits, self
+                client, self.loop, self.threads.batch, self._limits, self
             )
         except OSError:  # the system can't watch it
             client.close()
             raise
         client.attach(address, connection.cut)
         connection.refusal = refusal
-        self._admission.enter(connection, address)
+        self.admission.enter(connection, address)
         self.metrics.began()
 
     # What a connection asks of its owner
 
     def request(self, connection: Connection, request: Request) -> None:
         try:
-            self._admission.check_request(connection, request)
+            self.admission.check_request(connection, request)
         except HandshakeError as error:
             self._refuse(connection, request, error.response)
         else:
@@ -155,9 +155,9 @@ class Service(Owner, Draining):
             deflate, extension = negotiate(offers, self._compression)
         headers = response.headers if response is not None else {}
         switching = accept(request, client.subprotocol, headers, extension)
-        self._rooms.enter(client, connection)
+        self.rooms.enter(client, connection)
         if not connection.open(switching, deflate):
-            self._rooms.remove(client)
+            self.rooms.remove(client)
 
     def _refuse(self, connection: Connection, request: Request, response: Response) -> None:
         logger.info("%s: %r: %d", connection.client.getpeername(), request, response.status)
@@ -171,7 +171,7 @@ class Service(Owner, Draining):
         client.close_code, client.close_reason = code, reason
         with self._lock:
             self._finishing += 1
-        self._rooms.remove(client)
+        self.rooms.remove(client)
 
     def closed(self, connection: Connection) -> None:
         try:
@@ -205,16 +205,16 @@ class Service(Owner, Draining):
             listener.close()
 
     def is_empty(self) -> bool:
-        return not len(self._admission) and not self._finishing
+        return not len(self.admission) and not self._finishing
 
     def say_goodbye(self) -> None:
-        for connection in self._admission.connections:
+        for connection in self.admission.connections:
             if connection.stage < OPEN:
                 connection.answer(Response(503, f"{REASON}\n"))
             connection.close(CloseCode.GOING_AWAY, REASON)
 
     def cut_everybody(self) -> None:
-        for connection in self._admission.connections:
+        for connection in self.admission.connections:
             connection.abandon("server shut down")
 
     def release(self, timeout: float) -> None:
@@ -224,8 +224,8 @@ class Service(Owner, Draining):
             self.threads.stop()
 
     def locks(self) -> list[Any]:
-        connections = self._rooms.clients.copy().values()
-        return [self._rooms.lock, *[connection.outbox.lock for connection in connections]]
+        connections = self.rooms.clients.copy().values()
+        return [self.rooms.lock, *[connection.outbox.lock for connection in connections]]
 
 
 def _ignore(*arguments: Any) -> None:

@@ -10,7 +10,8 @@ from hypothesis import assume, given, settings
 
 from tests.support.frames import BINARY, CLOSE, CONT, TEXT
 from tests.unit.test_model import shown, streams
-from ws.protocol import FAIL, Protocol
+from ws.wire.events import PROTOCOL_ERROR
+from ws.wire.protocol import Protocol
 
 DATA = (TEXT, BINARY)
 
@@ -32,7 +33,7 @@ def assembled(frames):
             try:
                 yield kind, message.decode() if kind == TEXT else message
             except UnicodeDecodeError:
-                yield FAIL, 1007
+                yield PROTOCOL_ERROR, 1007
                 return
             kind, message = None, b""
 
@@ -52,7 +53,7 @@ def understood_by_wsproto(stream):
             payload = payload.encode() if isinstance(payload, str) else bytes(payload)
             frames.append((int(opcode), payload, got.message_finished))
     except ParseFailed as error:
-        return [*assembled(frames), (FAIL, int(error.code))]
+        return [*assembled(frames), (PROTOCOL_ERROR, int(error.code))]
     return list(assembled(frames))
 
 
@@ -73,8 +74,8 @@ def understood_by_websockets(stream):
     events = list(assembled(frames))
     # A close frame inside a fragmented message is allowed by §5.4, and answered (Autobahn's 7.1.5).
     assume("incomplete fragmented message" not in str(protocol.parser_exc))
-    if protocol.parser_exc is not None and (FAIL, 1007) not in events:
-        events.append((FAIL, int(protocol.close_code or 1006)))
+    if protocol.parser_exc is not None and (PROTOCOL_ERROR, 1007) not in events:
+        events.append((PROTOCOL_ERROR, int(protocol.close_code or 1006)))
     return events
 
 
@@ -84,14 +85,14 @@ UNFINISHED = bytes(200)
 
 def compare(stream, understand):
     events = ours(stream)
-    if not events or events[-1][0] != FAIL:
+    if not events or events[-1][0] != PROTOCOL_ERROR:
         assert understand(stream) == events
         return
     code, theirs = events.pop()[1], understand(stream + UNFINISHED)
     if code == 1007:  # websockets looks at text when all of it is there
         theirs = theirs[: len(events)]
     else:
-        assert theirs.pop()[0] == FAIL
+        assert theirs.pop()[0] == PROTOCOL_ERROR
     assert theirs == events
 
 

@@ -22,19 +22,19 @@ else:
     instrumented = contextlib.nullcontext()
 
 with instrumented:
-    from ws import proxy
-    from ws.deflate import Compression, Deflate, negotiate
-    from ws.frames import ProtocolError
-    from ws.handshake import (
-        HandshakeError,
-        Head,
+    from ws.wire import proxy
+    from ws.wire.deflate import Compression, Deflate, negotiate
+    from ws.wire.events import CLOSE, PROTOCOL_ERROR, YIELD_TURN
+    from ws.wire.frames import ProtocolError
+    from ws.wire.handshake import (
         accept,
         check_upgrade,
         choose_subprotocol,
         not_an_upgrade,
         parse_extensions,
     )
-    from ws.protocol import FAIL, PAUSE, Protocol
+    from ws.wire.http11 import HandshakeError, RequestReader
+    from ws.wire.protocol import Protocol
 
 MESSAGE, FRAGMENTS, HEAD, ROOM = 300, 4, 2048, 1000
 """Limits in force, small enough to be reached."""
@@ -75,7 +75,7 @@ def head(data):
 
 def read_head(parts):
     """Return the request and what is behind it, the error, or None if the head isn't complete."""
-    reader = Head(HEAD)
+    reader = RequestReader(HEAD)
     for number, part in enumerate(parts):
         try:
             complete = reader.feed(part)
@@ -115,8 +115,12 @@ def frames(data):
 def read_frames(protocol, chunks):
     events = [event for chunk in chunks for event in protocol.feed(chunk)]
     assert protocol.done or not protocol.more
-    assert protocol.done is (events[-1:] != [] and events[-1][0] in (model.CLOSE, FAIL))
-    return [(kind, value[0] if kind == FAIL else value) for kind, value in events if kind != PAUSE]
+    assert protocol.done is (events[-1:] != [] and events[-1][0] in (CLOSE, PROTOCOL_ERROR))
+    return [
+        (kind, value[0] if kind == PROTOCOL_ERROR else value)
+        for kind, value in events
+        if kind != YIELD_TURN
+    ]
 
 
 def compressed(data):
@@ -130,8 +134,11 @@ def compressed(data):
     for events in outcomes:
         sizes = [len(v.encode() if isinstance(v, str) else v) for k, v in events if k in (1, 2)]
         assert all(size <= MESSAGE for size in sizes)
-        if events and events[-1] == (FAIL, 1009):  # of two faults either may be found first
-            events[-1] = (FAIL, 1007)
+        if events and events[-1] == (
+            PROTOCOL_ERROR,
+            1009,
+        ):  # of two faults either may be found first
+            events[-1] = (PROTOCOL_ERROR, 1007)
     assert outcomes[0] == outcomes[1]
 
 

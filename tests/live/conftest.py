@@ -27,6 +27,25 @@ class Serving:
         self.server.start()
         self.port = self.server.port
 
+    @property
+    def active(self):
+        """How many connections there are, with those in a handshake and those that are closing."""
+        return self.server.stats()["active_connections"]
+
+    @property
+    def queued(self):
+        """How many bytes wait for the clients."""
+        return self.server.stats()["queued"]
+
+    @property
+    def service(self):
+        """The parts of the server, for tests of what users can't see."""
+        return self.server._service  # there is no public way to them, on purpose
+
+    def connection(self, client):
+        """Return the server's connection of a client."""
+        return self.service.rooms.clients[client]
+
     def note(self, name, client):
         self.events.put((name, client))
 

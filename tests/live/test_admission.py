@@ -14,7 +14,7 @@ from tests.support.heads import request
 from tests.support.rawclient import RawClient
 from tests.support.waiting import DEADLINE, eventually
 from ws import Response, WSServer, basic_auth
-from ws.proxy import SIGNATURE
+from ws.wire.proxy import SIGNATURE
 
 LOCAL = SIGNATURE + b"\x20\0\0\0"
 
@@ -122,7 +122,7 @@ def test_forwarded(serve, caplog):
         serving.connect()
     for other in serving.peers:
         other.close()
-    eventually(lambda: not serving.server._addresses)
+    eventually(lambda: not serving.active)
 
 
 @pytest.mark.parametrize("trusted", [(), "unix", "127.0.0.2", "10.0.0.0/8"])
@@ -143,7 +143,7 @@ def test_forwarded_through_a_unix_socket(serve, tmp_path, trusted, address):
 
 
 def test_floods_that_a_proxy_tells_of_are_just_closed(serve, monkeypatch):
-    monkeypatch.setattr("ws.server.REFUSED_SPARE", 2)
+    monkeypatch.setattr("ws.admission.REFUSED_SPARE", 2)
     serving = serve(trusted_proxies="127.0.0.1", max_clients_per_address=1)
     head = request("/", "X-Forwarded-For: 1.2.3.4")
     serving.connect("X-Forwarded-For: 1.2.3.4")
@@ -152,7 +152,7 @@ def test_floods_that_a_proxy_tells_of_are_just_closed(serve, monkeypatch):
     with pytest.raises((EOFError, ConnectionError)):
         RawClient(serving.port, head)
     assert serving.connect("X-Forwarded-For: 1.2.3.5")
-    eventually(lambda: serving.server._addresses == {"1.2.3.4": 3, "1.2.3.5": 1})
+    eventually(lambda: serving.active == 4)
 
 
 # The PROXY protocol
@@ -189,7 +189,7 @@ def test_proxy_protocol(proxied, certificate, header, tls):
     assert through(serving, header, context).status == 429
     for peer in serving.peers:
         peer.close()
-    eventually(lambda: not serving.server._addresses)
+    eventually(lambda: not serving.active)
 
 
 @pytest.mark.parametrize("header", [LOCAL, b"PROXY UNKNOWN\r\n"])
@@ -257,7 +257,7 @@ def test_not_from_anybody(serve, caplog):
         assert peer.at_eof()
     (warning,) = warnings(caplog)
     assert "127.0.0.1" in warning and "trusted_proxies=" in warning
-    assert not serving.server._connections
+    assert not serving.active
     with pytest.raises(ValueError, match="proxy_protocol= needs trusted_proxies="):
         WSServer(proxy_protocol=True)
 
@@ -277,7 +277,7 @@ def test_stalled_headers_block_nobody_and_end_in_time(proxied, sent):
 def test_shutdown_does_not_wait_for_headers(proxied):
     serving = proxied()
     mute = [RawClient(serving.port) for _ in range(3)]
-    eventually(lambda: len(serving.server._connections) == 3)
+    eventually(lambda: serving.active == 3)
     assert serving.server.shutdown(DEADLINE) is True
     assert all(peer.at_eof() for peer in mute)
 
@@ -285,7 +285,7 @@ def test_shutdown_does_not_wait_for_headers(proxied):
 def test_max_clients_counts_those_that_have_sent_no_header(proxied):
     serving = proxied(max_clients=2)
     mute = [RawClient(serving.port) for _ in range(2)]
-    eventually(lambda: len(serving.server._connections) == 2)
+    eventually(lambda: serving.active == 2)
     assert through(serving, v1()).status == 503
     for peer in mute:
         peer.close()

@@ -349,7 +349,7 @@ def test_refusals(serve, head, status):
     with RawClient(serving.port, head) as peer:
         assert peer.status == status
         peer.sock.sendall(b"x" * 100000)
-        eventually(lambda: not serving.server._connections or peer.sock.close())
+        eventually(lambda: not serving.active or peer.sock.close())
     assert serving.events.empty()
 
 

@@ -16,8 +16,9 @@ from tests.support.frames import frame
 from tests.support.heads import request
 from tests.support.rawclient import RawClient, connect
 from tests.support.waiting import DEADLINE, eventually
-from ws.client import Connection
-from ws.loop import Loop
+from ws.engine.connection import Connection
+from ws.engine.loop import Loop
+from ws.engine.poll import EpollPoller
 
 
 def test_a_message_is_refused_by_its_declared_length(serve):
@@ -80,7 +81,7 @@ def test_max_clients(serve, caplog):
     assert "max_clients=2" in record.getMessage()
     peers[0].close()
     serving.next("close")
-    eventually(lambda: len(serving.server._connections) < 2)
+    eventually(lambda: serving.active < 2)
     assert serving.connect()
 
 
@@ -93,52 +94,45 @@ def test_max_clients_per_address(serve):
 
 
 def test_far_too_many_connections_are_just_closed(serve, monkeypatch):
-    monkeypatch.setattr("ws.server.REFUSED_SPARE", 3)
+    monkeypatch.setattr("ws.admission.REFUSED_SPARE", 3)
     serving = serve(max_clients=1)
     kept, _ = serving.connect()
     mute = [RawClient(serving.port) for _ in range(20)]
     assert all(peer.at_eof() for peer in mute[3:])
-    assert len(serving.server._connections) <= 4
+    assert serving.active <= 4
     kept.send("x")
     assert kept.recv() == "x"
 
 
 def test_a_connection_that_the_system_will_not_poll_never_was(serve, monkeypatch):
     serving = serve(max_clients_per_address=1, open_timeout=0.5)
-    poll = Loop.poll
+    watch = Loop.watch
     refusals = iter((True,))
 
     def refuse_once(loop, source, *changes, **named):
         if isinstance(source, Connection) and next(refusals, False):
             raise OSError(errno.ENOSPC, "no more watches")
-        poll(loop, source, *changes, **named)
+        watch(loop, source, *changes, **named)
 
-    monkeypatch.setattr(Loop, "poll", refuse_once)
+    monkeypatch.setattr(Loop, "watch", refuse_once)
     assert RawClient(serving.port).at_eof()
     assert RawClient(serving.port).at_eof(), "its deadline is later than the first one's"
-    eventually(lambda: not serving.server._connections)
+    eventually(lambda: not serving.active)
     serving.connect()
     with RawClient(serving.port, request()) as refused:
         assert refused.status == 429
 
 
 @pytest.mark.skipif(not hasattr(select, "epoll"), reason="epoll alone runs out of watches")
-def test_a_descriptor_that_epoll_refuses_is_closed(serve, certificate):
+def test_a_descriptor_that_epoll_refuses_is_closed(serve, certificate, monkeypatch):
     serving = serve(**certificate.options)
-    poller = serving.server._loop._poller
 
-    class Full:
-        def register(self, descriptor, events):
-            raise OSError(errno.ENOSPC, "no more watches")
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "no more watches")
 
-        def __getattr__(self, name):
-            return getattr(epoll, name)
-
-    epoll, poller._epoll = poller._epoll, Full()
-    try:
+    with monkeypatch.context() as patch:
+        patch.setattr(EpollPoller, "change", full)
         assert RawClient(serving.port).at_eof()
-    finally:
-        poller._epoll = epoll
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX resource limits")
@@ -220,7 +214,7 @@ def test_an_error_in_serving_one_client_is_its_own(serve, monkeypatch, caplog):
         def close(self, code, reason):
             return b""
 
-    client._connection.protocol = Broken()
+    serving.connection(client).protocol = Broken()
     peer.send("x")
     assert serving.next("open")
     assert serving.next("close") is client

@@ -20,7 +20,7 @@ from tests.support.processes import free_port, listens
 from tests.support.rawclient import RawClient, connect
 from tests.support.waiting import DEADLINE, eventually
 from ws import WSServer
-from ws.loop import Loop
+from ws.engine.threads import Threads
 
 ROOT = str(Path(__file__).resolve().parents[2])
 ECHO = """
@@ -70,7 +70,7 @@ def test_shutdown_cuts_who_does_not_leave(serve):
     serving = serve()
     peers = [serving.connect()[0] for _ in range(3)]
     mute = RawClient(serving.port)
-    eventually(lambda: len(serving.server._connections) == 4)
+    eventually(lambda: serving.active == 4)
     started = time.monotonic()
     serving.server.shutdown(timeout=0.5)
     assert time.monotonic() - started < 1.0
@@ -111,7 +111,7 @@ def test_shutdown_from_a_callback(serve):
     peer.send_frames(close_frame(1001))
     assert serving.next("close") is client
     peer.close()
-    eventually(lambda: not serving.server._running)
+    eventually(lambda: not serving.server.stats()["threads"])
 
 
 def test_shutdown_from_many_threads_at_once(serve):
@@ -125,7 +125,7 @@ def test_shutdown_from_many_threads_at_once(serve):
         results.get(timeout=DEADLINE)
     for _ in range(20):
         assert serving.next("close")
-    eventually(lambda: serving.server._loop.threads <= 1)
+    eventually(lambda: serving.service.threads.count <= 1)
 
 
 def test_shutdown_before_start():
@@ -137,8 +137,8 @@ def test_shutdown_before_start():
 
 def test_shutdown_while_it_starts(monkeypatch):
     server = WSServer("127.0.0.1", 0)
-    start = Loop.start
-    monkeypatch.setattr(Loop, "start", lambda self: (server.shutdown(1), start(self)))
+    start = Threads.start
+    monkeypatch.setattr(Threads, "start", lambda self: (server.shutdown(1), start(self)))
     server.run()
 
 
@@ -161,7 +161,7 @@ def test_the_close_code_does_not_change_after_onclose(serve):
         peer.send_frames(*[frame(1, b"x")] * 4, close_frame(1000, "bye"))
         peer.close()
     assert {serving.next("close"), serving.next("close")} == set(clients)
-    eventually(lambda: not serving.server._connections)
+    eventually(lambda: not serving.active)
     assert [(client.close_code, client.close_reason) for client in clients] == [(1000, "bye")] * 2
 
 
@@ -183,7 +183,7 @@ def test_shutdown_from_a_signal_handler_that_interrupts_a_send(program):
     rest = """
 signal.signal(signal.SIGUSR1, lambda *_: server.shutdown(5))
 server.start()
-while server._running:  # the main thread is in the library nearly all of the time
+while server.stats()["threads"]:  # the main thread is in the library nearly all of the time
     server.sendall("x")
 """
     process, peer = echo_program(program, rest)
@@ -331,8 +331,8 @@ def test_tcp_ends_before_the_handshake(serve, sent):
     serving = serve()
     with RawClient(serving.port) as peer:
         peer.sock.sendall(sent)
-        eventually(lambda: serving.server._connections)
-    eventually(lambda: not serving.server._connections)
+        eventually(lambda: serving.active)
+    eventually(lambda: not serving.active)
     assert serving.events.empty()
 
 
@@ -352,4 +352,4 @@ def test_a_client_that_keeps_tcp_open_after_the_close_is_dropped(serve):
     peer.send_frames(close_frame())
     assert peer.recv() == (1000, "")
     assert serving.next("close") is client
-    eventually(lambda: not serving.server._connections)
+    eventually(lambda: not serving.active)

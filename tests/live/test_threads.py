@@ -15,12 +15,13 @@ from tests.support.frames import PING, PONG, close_frame, frame
 from tests.support.heads import request
 from tests.support.rawclient import RawClient, connect
 from tests.support.waiting import DEADLINE, eventually
-from ws import frames
-from ws.client import Connection
-from ws.frames import TEXT
-from ws.loop import TURN_EVENTS, Loop, Source
-from ws.poll import READ
-from ws.protocol import Protocol
+from ws.engine.loop import Loop, Source
+from ws.engine.outbox import Outbox
+from ws.engine.poll import READ
+from ws.engine.threads import TURN_EVENTS, Threads
+from ws.wire import frames
+from ws.wire.events import TEXT
+from ws.wire.protocol import Protocol
 
 
 @pytest.fixture
@@ -135,7 +136,7 @@ def test_replies_before_a_fault_leave_before_its_close_frame(serve, gate):
         frame(TEXT, b"queued"),
         frame(3),
     )
-    eventually(lambda: client._connection.inbox)
+    eventually(lambda: serving.connection(client).inbox)
     gate.set()
     assert [peer.recv() for _ in range(3)] == ["wait", "queued", (1002, "reserved opcode 0x3")]
 
@@ -213,7 +214,7 @@ def test_any_callback_may_raise(serve, name):
     with connect(serving.port) as peer:
         peer.send("x")
         assert peer.recv() == (1011, "internal error")
-    eventually(lambda: not serving.server._connections)
+    eventually(lambda: not serving.active)
     assert connect(serving.port)
 
 
@@ -222,11 +223,11 @@ def test_no_wake_ups_while_idle(serve):
     peer, _ = serving.connect()
     peer.send("x")
     assert peer.recv() == "x"
-    loop = serving.server._loop
-    eventually(lambda: loop._dozing)
-    polls = loop._batch
+    threads = serving.service.threads
+    eventually(lambda: threads.asleep)
+    rounds = serving.service.loop.rounds
     with pytest.raises(AssertionError):
-        eventually(lambda: loop._batch != polls or not loop._dozing, seconds=0.5)
+        eventually(lambda: serving.service.loop.rounds != rounds or not threads.asleep, seconds=0.5)
 
 
 class Backlog(Source):
@@ -249,23 +250,25 @@ class Backlog(Source):
         return iter([(TEXT, "")] * self.messages)
 
 
-def test_turns_are_shared_fairly_however_long_a_backlog_lasts():
+def test_turns_are_shared_fairly_however_long_a_backlog_lasts(monkeypatch):
     enough = threading.Event()
     modest, greedy = Backlog(1), Backlog(100 * TURN_EVENTS + 1)
 
-    def run(source, event):
+    def handle(source, event):
         source.served += 1
         if modest.served == 200:
             enough.set()
 
-    loop = Loop(run, 4)
+    monkeypatch.setattr(Backlog, "handle", handle)
+    loop = Loop()
+    threads = Threads(loop, 4)
     for source in modest, greedy:
-        loop.poll(source, READ)
-    loop.start()
+        loop.watch(source, READ)
+    threads.start()
     try:
         assert enough.wait(DEADLINE)
     finally:
-        loop.stop()
+        threads.stop()
     assert greedy.served <= 2 * TURN_EVENTS * modest.served
     for source in modest, greedy:
         for sock in source.pair:
@@ -273,7 +276,7 @@ def test_turns_are_shared_fairly_however_long_a_backlog_lasts():
 
 
 def test_threads_that_are_not_needed_end(serve, monkeypatch):
-    monkeypatch.setattr("ws.loop.SPARE_SECONDS", 0.1)
+    monkeypatch.setattr("ws.engine.threads.FOLLOWER_SECONDS", 0.1)
     serving = serve()
     barrier = threading.Barrier(8)
     serving.server.onmessage(lambda client, message: barrier.wait(DEADLINE))
@@ -299,7 +302,7 @@ def test_when_no_thread_can_be_started_callbacks_wait(serve, gate, monkeypatch, 
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
     stuck.send("wait")
-    eventually(lambda: serving.server._loop._short_of_threads)
+    eventually(lambda: serving.service.threads.short_of_threads)
     if help_comes == "a thread can be started":
         other.send("x")
         allowed.set()
@@ -307,7 +310,7 @@ def test_when_no_thread_can_be_started_callbacks_wait(serve, gate, monkeypatch, 
     else:
         gate.set()
         assert stuck.recv() == "wait"
-    eventually(lambda: serving.server._loop._dozing)
+    eventually(lambda: serving.service.threads.asleep)
 
 
 def test_under_a_tiny_switch_interval(serve):
@@ -336,17 +339,17 @@ def test_under_a_tiny_switch_interval(serve):
 
 
 def test_reading_goes_on_although_the_worker_was_quicker_than_the_leader(serve, monkeypatch):
-    enqueue = Loop._enqueue
+    enqueue = Threads._enqueue  # between the worker's end and the leader's next step
 
     def slowly(self, *arguments):
         more = enqueue(self, *arguments)
         time.sleep(0 if more else 0.01)
         return more
 
-    monkeypatch.setattr(Loop, "_enqueue", slowly)
-    monkeypatch.setattr("ws.loop.READ_AHEAD", 1)
+    monkeypatch.setattr(Threads, "_enqueue", slowly)
+    monkeypatch.setattr("ws.engine.threads.READ_AHEAD", 1)
     serving = serve()
-    serving.server._loop._set_eager(10**6)  # all callbacks go to workers
+    serving.service.threads.leave_to_workers(10**6)  # all callbacks go to workers
     peer, _ = serving.connect()
     messages = [str(n) for n in range(100)]
     peer.send_frames(*[frame(TEXT, message.encode()) for message in messages])
@@ -355,19 +358,20 @@ def test_reading_goes_on_although_the_worker_was_quicker_than_the_leader(serve, 
 
 def test_a_callback_that_blocks_at_the_end_of_a_long_batch_is_noticed(serve, gate, monkeypatch):
     """The monitor must not sleep through it, though the batch looked idle for a while."""
-    monkeypatch.setattr("ws.loop.IDLE_LOOKS", 1)
+    monkeypatch.setattr("ws.engine.threads.IDLE_LOOKS", 1)
     serving = serve()
     gated(serving, gate)
     peer, client = serving.connect()
     other, _ = serving.connect()
-    send_control = Connection.send_control
+    put_control = Outbox.put_control
+    slow = serving.connection(client).outbox
 
     def slowly(self, *arguments):
-        if self is client._connection:
+        if self is slow:
             time.sleep(0.001)
-        return send_control(self, *arguments)
+        return put_control(self, *arguments)
 
-    monkeypatch.setattr(Connection, "send_control", slowly)
+    monkeypatch.setattr(Outbox, "put_control", slowly)
     pings = [frame(PING)] * 100
     one, wait = (frame(TEXT, text) for text in (b"1", b"wait"))
     peer.send_frames(one, *pings, wait)
@@ -378,8 +382,8 @@ def test_a_callback_that_blocks_at_the_end_of_a_long_batch_is_noticed(serve, gat
 
 @pytest.mark.parametrize(("many", "kept"), [(1, True), (2, False)])
 def test_a_callback_that_sends_to_many_keeps_the_lead(serve, monkeypatch, many, kept):
-    monkeypatch.setattr("ws.server.MANY", many)
-    monkeypatch.setattr("ws.loop.LONG_SECONDS", DEADLINE)
+    monkeypatch.setattr("ws.server.BROADCAST_CLIENTS", many)
+    monkeypatch.setattr("ws.engine.threads.LONG_SECONDS", DEADLINE)
     serving = serve()
     inline = queue.Queue()
 
@@ -387,7 +391,7 @@ def test_a_callback_that_sends_to_many_keeps_the_lead(serve, monkeypatch, many, 
     def sendall(client, message):
         serving.server.sendall(message)
         time.sleep(0.1)
-        inline.put(serving.server._loop._inline)
+        inline.put(serving.service.threads.inline)
 
     peer, _ = serving.connect()
     peer.send("x")
@@ -395,7 +399,7 @@ def test_a_callback_that_sends_to_many_keeps_the_lead(serve, monkeypatch, many, 
 
 
 def test_a_broadcast_keeps_the_lead_only_so_long(serve, gate, monkeypatch):
-    monkeypatch.setattr("ws.server.MANY", 1)
+    monkeypatch.setattr("ws.server.BROADCAST_CLIENTS", 1)
     serving = serve()
 
     @serving.server.onmessage
@@ -415,17 +419,17 @@ def test_a_broadcast_keeps_the_lead_only_so_long(serve, gate, monkeypatch):
 def test_workers_keep_callbacks_that_block(serve, monkeypatch, share, blocks):
     """share: of the time that a callback takes, how much it computes."""
     monkeypatch.setattr(time, "thread_time", lambda: share * time.monotonic())
-    monkeypatch.setattr("ws.loop.EAGER_TURNS", 5)
+    monkeypatch.setattr("ws.engine.threads.INLINE_AFTER", 5)
     serving = serve()
-    loop = serving.server._loop
+    threads = serving.service.threads
     inline = []
 
     @serving.server.onmessage
     def record(client, message):
-        inline.append(loop._inline)
+        inline.append(threads.inline)
         time.sleep(0.005)
 
-    loop._set_eager(5)
+    threads.leave_to_workers(5)
     peer, _ = serving.connect()
     peer.send_frames(*[frame(TEXT, b"x")] * 50, close_frame())
     assert peer.recv() == (1000, "")
@@ -435,7 +439,9 @@ def test_workers_keep_callbacks_that_block(serve, monkeypatch, share, blocks):
 def test_parsing_that_takes_long_lets_others_in_between(serve, monkeypatch):
     """As inflating does, of which one read may hold a lot."""
     unmask = frames.unmask
-    monkeypatch.setattr("ws.protocol.unmask", lambda *data: (time.sleep(0.002), unmask(*data))[1])
+    monkeypatch.setattr(
+        "ws.wire.protocol.unmask", lambda *data: (time.sleep(0.002), unmask(*data))[1]
+    )
     serving = serve()
     order = queue.Queue()
     serving.server.onmessage(lambda client, message: order.put(message))
@@ -456,7 +462,7 @@ def test_an_onrequest_that_blocks(serve, gate, early):
     peer = RawClient(serving.port)
     peer.sock.sendall(request() + early)
     assert started.wait(DEADLINE)
-    eventually(lambda: not serving.server._loop._inline)  # the lead was lost
+    eventually(lambda: not serving.service.threads.inline)  # the lead was lost
     gate.set()
     peer.handshake(b"")
     assert peer.status == 101

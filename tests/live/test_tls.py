@@ -14,8 +14,8 @@ from tests.support.heads import request
 from tests.support.rawclient import RawClient, connect
 from tests.support.waiting import DEADLINE, eventually
 from ws import WSServer
-from ws.client import RECORD
-from ws.frames import BINARY
+from ws.engine.connection import READ_BYTES
+from ws.wire.frames import BINARY
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_closing_is_clean(tls, context):
     assert serving.next("close") is client
     assert client.close_code == 1000
     peer.close()
-    eventually(lambda: not serving.server._connections)
+    eventually(lambda: not serving.active)
 
 
 @pytest.mark.parametrize("fault", [False, True], ids=["close_notify", "fault"])
@@ -93,7 +93,7 @@ def test_an_end_that_comes_with_a_full_record_is_noticed(tls, context, fault):
         session.write(request())
         assert converse(session.read, 1 << 16).startswith(b"HTTP/1.1 101 ")
         client = serving.next("open")
-        session.write(frame(BINARY, bytes(RECORD - 8)))
+        session.write(frame(BINARY, bytes(READ_BYTES - 8)))
         if fault:
             outgoing.write(b"\x17\x03\x03\x00\x20" + bytes(32))
         else:
@@ -125,7 +125,7 @@ def test_plain_text_on_the_tls_port(tls, caplog):
                 pass
         except ConnectionError:
             pass
-    eventually(lambda: not serving.server._connections)
+    eventually(lambda: not serving.active)
     (record,) = [record for record in caplog.records if record.name == "ws"]
     assert record.levelname == "INFO" and "TLS handshake failed" in record.getMessage()
 
@@ -134,7 +134,7 @@ def test_tls_on_the_plain_port(serve, context, caplog):
     serving = serve()
     with pytest.raises((ssl.SSLError, ConnectionError)):
         RawClient(serving.port, context=context)
-    eventually(lambda: not serving.server._connections)
+    eventually(lambda: not serving.active)
     assert not [record for record in caplog.records if record.levelname != "INFO"]
 
 

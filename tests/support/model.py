@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from tests.support.frames import BINARY, CLOSE, CONT, PING, PONG, TEXT
+from ws.wire import events as kinds
 
-FAIL = 0x10
+KINDS = {CLOSE: kinds.CLOSE, PING: kinds.PING, PONG: kinds.PONG}
 DATA, CONTROL = (CONT, TEXT, BINARY), (CLOSE, PING, PONG)
 
 
@@ -22,9 +23,10 @@ class Incomplete(Exception):
 
 
 def events(stream: bytes, max_message_size: int, max_fragments: int) -> list[tuple[int, int, Any]]:
-    """Return all events in *stream*, each as (where its last byte is, opcode, value).
+    """Return all events in *stream*, each as (where its last byte is, kind, value).
 
-    The last may be CLOSE, with (code, reason) for its value, or FAIL, with a close code.
+    Kinds are those of `ws.wire.events`. The last one may be CLOSE, with (code, reason) for its
+    value, or PROTOCOL_ERROR, with a close code.
     """
     found: list[tuple[int, int, Any]] = []
     position = 0
@@ -55,9 +57,9 @@ def events(stream: bytes, max_message_size: int, max_fragments: int) -> list[tup
                 key = take(4)
                 payload = unmask(take(length), key)
                 if opcode == CLOSE:
-                    found.append((position, CLOSE, close(payload)))
+                    found.append((position, kinds.CLOSE, close(payload)))
                     return found
-                found.append((position, opcode, payload))
+                found.append((position, KINDS[opcode], payload))
                 continue
             if (message is None) == (opcode == CONT):
                 raise Fault(1002)
@@ -77,7 +79,7 @@ def events(stream: bytes, max_message_size: int, max_fragments: int) -> list[tup
     except Incomplete:
         return found
     except Fault as fault:
-        return [*found, (len(stream), FAIL, fault.args[0])]
+        return [*found, (len(stream), kinds.PROTOCOL_ERROR, fault.args[0])]
 
 
 def unmask(payload: bytes, key: bytes) -> bytes:

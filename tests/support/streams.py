@@ -7,7 +7,7 @@ from typing import Any, Iterable
 from hypothesis import strategies as st
 
 from tests.support.frames import BINARY, CLOSE, CONT, PING, PONG, TEXT, close_frame, frame
-from ws.protocol import FAIL, PAUSE
+from ws.wire.events import PROTOCOL_ERROR, YIELD_TURN
 
 payloads = st.binary(max_size=130) | st.text(max_size=60).map(str.encode)
 keys = st.binary(min_size=4, max_size=4)
@@ -41,4 +41,8 @@ def streams(draw: st.DrawFn) -> bytes:
 
 def shown(events: Iterable[tuple[int, Any]]) -> list[tuple[int, Any]]:
     """Return what is compared of the protocol's events: for a fault only its close code."""
-    return [(kind, value[0] if kind == FAIL else value) for kind, value in events if kind != PAUSE]
+    return [
+        (kind, value[0] if kind == PROTOCOL_ERROR else value)
+        for kind, value in events
+        if kind != YIELD_TURN
+    ]

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ws.deflate import Compression, Deflate, Outgoing, negotiate
-from ws.frames import ProtocolError
-from ws.handshake import HandshakeError, parse_extensions
+from ws.wire.deflate import Compression, Deflate, negotiate
+from ws.wire.frames import ProtocolError
+from ws.wire.handshake import parse_extensions
+from ws.wire.http11 import HandshakeError
 
 PMD = "permessage-deflate"
 S_OFF, C_OFF = "server_no_context_takeover", "client_no_context_takeover"
@@ -166,80 +167,6 @@ def test_the_window_is_forgotten_without_client_takeover():
         deflate.inflate(bytes.fromhex(sharing[1]), 5, True)
 
 
-def sent(outgoing, deflate, accepted=True):
-    """Return the frame that is passed on for a client."""
-    passed = []
-    assert outgoing.send(deflate, lambda data: passed.append(data) or accepted) is accepted
-    return passed[0]
-
-
-def payload_of(frame):
-    return frame[{126: 4, 127: 10}.get(frame[1], 2) :]
-
-
-@pytest.mark.parametrize(
-    "size, compress, compressed",
-    [
-        (99, None, False),
-        (100, None, True),
-        (5, True, True),
-        (0, True, False),
-        (1000, False, False),
-    ],
-)
-@pytest.mark.parametrize("kind", [0x1, 0x2])
-def test_what_is_compressed(size, compress, compressed, kind):
-    message = "x" * size if kind == 0x1 else b"x" * size
-    frame = sent(Outgoing(message, compress), agreed(settings=Compression(threshold=100)))
-    assert frame[0] == 0x80 | kind | (0x40 if compressed else 0)
-    if compressed:
-        assert zlib.decompressobj(-15).decompress(payload_of(frame) + TAIL) == b"x" * size
-
-
-def test_a_broadcast_is_deflated_once_for_equal_parameters():
-    outgoing = Outgoing("x" * 5000, None)
-    settings = Compression()
-    clients = [agreed(params, settings) for params in ("", "", "; server_max_window_bits=9")]
-    frames = [sent(outgoing, client) for client in clients]
-    assert frames[0] is frames[1]
-    assert frames[2] is not frames[0]
-    for frame in frames:
-        inflated = zlib.decompressobj(-9).decompress(payload_of(frame) + TAIL)
-        assert inflated == b"x" * 5000
-
-
-def test_with_takeover_messages_share_the_window():
-    deflate = agreed()
-    message = bytes(range(256)) * 2
-    frames = [sent(Outgoing(message, True), deflate) for _ in range(3)]
-    assert len(frames[1]) < len(frames[0]) / 10
-    inflater = zlib.decompressobj(-15)
-    for frame in frames:
-        assert inflater.decompress(payload_of(frame) + TAIL) == message
-
-
-def test_a_message_that_was_not_accepted_leaves_no_trace_in_the_window():
-    deflate = agreed()
-    message = bytes(range(256)) * 2
-    first = sent(Outgoing(message, True), deflate)
-    sent(Outgoing(b"lost" * 100, True), deflate, accepted=False)
-    third = sent(Outgoing(b"lost" * 100, True), deflate)
-    inflater = zlib.decompressobj(-15)
-    assert inflater.decompress(payload_of(first) + TAIL) == message
-    assert inflater.decompress(payload_of(third) + TAIL) == b"lost" * 100
-
-
-def test_while_another_thread_sends_compressed_a_message_goes_plain():
-    deflate = agreed()
-    inner = []
-
-    def send(data):
-        return inner.append(sent(Outgoing("y" * 2000, None), deflate)) or True
-
-    assert Outgoing("x" * 2000, None).send(deflate, send)
-    assert inner[0][0] == 0x81
-
-
 messages = st.lists(st.binary(min_size=1, max_size=3000), min_size=1, max_size=5)
 
 
@@ -251,7 +178,7 @@ def test_round_trip_through_a_stock_inflater(payloads, bits, takeover, repeat):
     for payload in payloads * (1 + repeat):
         if not takeover:
             inflater = zlib.decompressobj(-bits)
-        data = payload_of(sent(Outgoing(payload, True), deflate))
+        data = deflate.deflate(payload)
         assert inflater.decompress(data + TAIL) == payload
 
 

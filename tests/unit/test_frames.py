@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ws import frames
-from ws.frames import BINARY, CLOSE, CONT, PING, PONG, TEXT, ProtocolError
+from ws.wire import frames
+from ws.wire.frames import BINARY, CLOSE, CONT, PING, PONG, TEXT, CloseCode, ProtocolError
 
 
 def table(names, *rows):
@@ -40,56 +40,14 @@ def test_frame(opcode, payload, fin, header):
     assert frames.frame(opcode, payload, fin) == bytes.fromhex(header) + payload
 
 
-@table(
-    "message, header, payload",
-    ("5.6 text is UTF-8", "é", "81 02", b"\xc3\xa9"),
-    ("5.6 binary is arbitrary", b"\xff", "82 01", b"\xff"),
-    ("5.6 bytes of any kind", bytearray(b"\xff"), "82 01", b"\xff"),
-    ("5.6 seen through a view", memoryview(b"abc")[::2], "82 02", b"ac"),
-    ("5.2 empty", "", "81 00", b""),
-    ("5.2 125 bytes", bytes(125), "82 7D", bytes(125)),
-    ("5.2 bytes count, not characters", "é" * 63, "81 7E 007E", "é".encode() * 63),
-)
-def test_encode(message, header, payload):
-    assert frames.encode(message) == bytes.fromhex(header) + payload
-
-
-@table(
-    "chunks, sent",
-    ("5.4 text", ["Hel", "l", "o"], ["01 03 48656C", "00 01 6C", "00 01 6F", "80 00"]),
-    (
-        "5.4 binary",
-        [b"\0", bytearray(1), memoryview(b"")],
-        ["02 01 00", "00 01 00", "00 00", "80 00"],
-    ),
-    ("5.4 one fragment and its end", ["é"], ["01 02 C3A9", "80 00"]),
-    ("5.4 nothing: no fragments", [], ["81 00"]),
-)
-def test_fragments(chunks, sent):
-    assert list(frames.fragments(chunks)) == [bytes.fromhex(frame) for frame in sent]
-
-
-@pytest.mark.parametrize("chunks", [[1], [None], ["a", 1], ["a", b"b"], [b"a", "b"]])
-def test_fragments_of_one_message_are_all_text_or_all_binary(chunks):
-    sent = frames.fragments(chunks)
-    assert len([next(sent) for _ in chunks[1:]]) == len(chunks) - 1
-    with pytest.raises(TypeError):
-        next(sent)
-
-
-@pytest.mark.parametrize("message", [None, 1, ["x"]])
-def test_message_that_is_neither_text_nor_binary(message):
-    with pytest.raises(TypeError, match="a message is str or bytes, not"):
-        frames.encode(message)
-
-
 def test_names():
     """§5.2 and §7.4.1."""
     assert (CONT, TEXT, BINARY, CLOSE, PING, PONG) == (0x0, 0x1, 0x2, 0x8, 0x9, 0xA)
     assert (frames.FIN, frames.RSV1, frames.RSV2, frames.RSV3) == (0x80, 0x40, 0x20, 0x10)
-    assert (frames.NORMAL, frames.GOING_AWAY, frames.PROTOCOL_ERROR) == (1000, 1001, 1002)
-    assert (frames.NO_STATUS, frames.ABNORMAL, frames.INVALID_PAYLOAD) == (1005, 1006, 1007)
-    assert (frames.POLICY_VIOLATION, frames.TOO_BIG, frames.INTERNAL_ERROR) == (1008, 1009, 1011)
+    assert (CloseCode.NORMAL, CloseCode.GOING_AWAY, CloseCode.PROTOCOL_ERROR) == (1000, 1001, 1002)
+    assert (CloseCode.NO_STATUS, CloseCode.ABNORMAL) == (1005, 1006)
+    assert (CloseCode.INVALID_PAYLOAD, CloseCode.TOO_BIG) == (1007, 1009)
+    assert CloseCode.INTERNAL_ERROR == 1011
 
 
 @pytest.fixture(params=["NumPy", "no NumPy"])

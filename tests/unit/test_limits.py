@@ -7,7 +7,7 @@ from math import inf, nan
 
 import pytest
 
-from ws.limits import Limits
+from ws import Limits
 
 NUMBERS = [field.name for field in dataclasses.fields(Limits) if field.name != "slow_client"]
 

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.support import model
-from tests.support.frames import CLOSE
 from tests.support.streams import frames, oddities, shown, streams
-from ws.protocol import FAIL, Protocol
+from ws.wire import events
+from ws.wire.protocol import Protocol
 
 MAX_SIZE, MAX_FRAGMENTS = 300, 4
 
@@ -67,7 +67,7 @@ class Conversation(RuleBasedStateMachine):
             if not unwanted:
                 expected.append((kind, value))
         assert self.got == expected
-        ended = bool(expected) and expected[-1][0] in (CLOSE, FAIL)
+        ended = bool(expected) and expected[-1][0] in (events.CLOSE, events.PROTOCOL_ERROR)
         assert self.protocol.done is (ended or self.over)
         assert self.protocol.done or not self.protocol.more
 

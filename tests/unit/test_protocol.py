@@ -16,9 +16,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ws.deflate import Compression, Deflate
-from ws.frames import BINARY, CLOSE, CONT, FIN, PING, PONG, RSV1, RSV2, RSV3, TEXT
-from ws.protocol import FAIL, FRAGMENT_WORK, PAUSE, PAUSE_WORK, Protocol
+from ws.wire import events as kinds
+from ws.wire.deflate import Compression, Deflate
+from ws.wire.events import PROTOCOL_ERROR, YIELD_TURN
+from ws.wire.frames import BINARY, CLOSE, CONT, FIN, PING, PONG, RSV1, RSV2, RSV3, TEXT
+from ws.wire.protocol import FRAGMENT_BYTES, TURN_BYTES, Protocol
 
 Events = List[Tuple[int, Any]]
 KEY = b"\x37\xfa\x21\x3d"  # of the examples in §5.7
@@ -41,7 +43,7 @@ def masked(first: int, payload: bytes = b"", key: bytes = KEY) -> bytes:
 def feed(protocol: Protocol, *chunks: bytes) -> Events:
     """The events that *chunks* give, a failure with just its code."""
     events = [event for chunk in chunks for event in protocol.feed(chunk)]
-    return [(kind, value[0] if kind == FAIL else value) for kind, value in events]
+    return [(kind, value[0] if kind == PROTOCOL_ERROR else value) for kind, value in events]
 
 
 def octets(stream: bytes) -> list[bytes]:
@@ -58,8 +60,8 @@ ping, pong = masked(F_PING, b"p"), masked(F_PONG, b"q")
 close = masked(F_CLOSE, b"\x03\xe8")
 half_e, E = masked(TEXT, b"\xc3"), (TEXT, "é")
 BOUNDS = "\0\x7f\x80\u07ff\u0800\ud7ff\ue000\uffff\U00010000\U0010ffff"
-HELLO, CLOSED = (TEXT, "Hello"), (CLOSE, (1000, ""))
-PINGED, PONGED = (PING, b"p"), (PONG, b"q")
+HELLO, CLOSED = (TEXT, "Hello"), (kinds.CLOSE, (1000, ""))
+PINGED, PONGED = (kinds.PING, b"p"), (kinds.PONG, b"q")
 
 
 @table(
@@ -78,13 +80,13 @@ PINGED, PONGED = (PING, b"p"), (PONG, b"q")
     ("5.4 empty fragments", masked(TEXT) + masked(CONT) + masked(F_CONT), [(TEXT, "")]),
     ("5.4 control frames MAY be injected", hel + ping + pong + lo, [PINGED, PONGED, HELLO]),
     ("5.4 messages follow each other", hel + lo + text_hello * 2, [HELLO] * 3),
-    ("5.5 control frames of 125 bytes", masked(F_PING, b"p" * 125), [(PING, b"p" * 125)]),
-    ("5.5.1 close MAY contain a body", masked(F_CLOSE), [(CLOSE, (1005, ""))]),
+    ("5.5 control frames of 125 bytes", masked(F_PING, b"p" * 125), [(kinds.PING, b"p" * 125)]),
+    ("5.5.1 close MAY contain a body", masked(F_CLOSE), [(kinds.CLOSE, (1005, ""))]),
     ("5.5.1 a status code", close, [CLOSED]),
-    ("5.5.1 and a reason", masked(F_CLOSE, b"\x0f\xa0bye"), [(CLOSE, (4000, "bye"))]),
+    ("5.5.1 and a reason", masked(F_CLOSE, b"\x0f\xa0bye"), [(kinds.CLOSE, (4000, "bye"))]),
     ("7.1.5 close in a fragmented message", hel + close, [CLOSED]),
     ("1.4 after close, data is discarded", close + text_hello + b"junk", [CLOSED]),
-    ("5.5.2 ping MAY include data", ping + masked(F_PING), [PINGED, (PING, b"")]),
+    ("5.5.2 ping MAY include data", ping + masked(F_PING), [PINGED, (kinds.PING, b"")]),
     ("5.5.3 unsolicited pong", pong, [PONGED]),
     ("5.6 binary is arbitrary", masked(F_BINARY, b"\xff\xfe"), [(BINARY, b"\xff\xfe")]),
     ("5.6 text might be cut in a character", half_e + ping + masked(F_CONT, b"\xa9"), [PINGED, E]),
@@ -97,7 +99,7 @@ def test_accepted(stream, events):
     for chunks in ([stream], octets(stream)):
         protocol = Protocol()
         assert feed(protocol, *chunks) == events
-        assert protocol.done is (events[-1:] != [] and events[-1][0] == CLOSE)
+        assert protocol.done is (events[-1:] != [] and events[-1][0] == kinds.CLOSE)
 
 
 NOTHING = (b"", [])  # before the fault
@@ -144,7 +146,7 @@ def test_refused(before, fault, code):
     """Each with its code, as soon as the last byte shown is in, and not before."""
     stream, events = before
     assert feed(Protocol(), stream + fault[:-1]) == events
-    failed = [*events, (FAIL, code)]
+    failed = [*events, (PROTOCOL_ERROR, code)]
     for chunks in ([stream + fault + text_hello], [stream, fault, close], octets(stream + fault)):
         protocol = Protocol()
         assert feed(protocol, *chunks) == failed, "7.1.7 MUST NOT process anything behind it"
@@ -164,7 +166,7 @@ def test_refused(before, fault, code):
 )
 def test_reason_tells_what_is_wrong(fault, reason):
     ((kind, error),) = Protocol().feed(bytes.fromhex(fault))
-    assert kind == FAIL
+    assert kind == PROTOCOL_ERROR
     assert reason in error[1]
 
 
@@ -192,8 +194,8 @@ def test_text_fails_at_its_first_bad_byte(first, bad):
     stream = masked(first, good_and_bad + b" and more")
     at = 6 + len(good_and_bad)
     assert feed(Protocol(), stream[: at - 1]) == []
-    assert feed(Protocol(), stream[: at - 1], stream[at - 1 : at]) == [(FAIL, 1007)]
-    assert feed(Protocol(), stream) == [(FAIL, 1007)]
+    assert feed(Protocol(), stream[: at - 1], stream[at - 1 : at]) == [(PROTOCOL_ERROR, 1007)]
+    assert feed(Protocol(), stream) == [(PROTOCOL_ERROR, 1007)]
 
 
 @table(
@@ -201,11 +203,15 @@ def test_text_fails_at_its_first_bad_byte(first, bad):
     ("as much as is allowed", masked(F_TEXT, b"x" * 200), [(TEXT, "x" * 200)]),
     ("in fragments", masked(BINARY, bytes(198)) + lo, [(BINARY, bytes(198) + b"lo")]),
     ("each message anew", masked(F_TEXT, b"x" * 200) * 2, [(TEXT, "x" * 200)] * 2),
-    ("7.4.1 too big: by its declared length", b"\x82\xfe" + pack("!H", 201), [(FAIL, 1009)]),
-    ("as long as can be told", b"\x82\xff" + pack("!Q", (1 << 63) - 1), [(FAIL, 1009)]),
-    ("all fragments together", masked(BINARY, bytes(199)) + lo[:2], [(FAIL, 1009)]),
+    (
+        "7.4.1 too big: by its declared length",
+        b"\x82\xfe" + pack("!H", 201),
+        [(PROTOCOL_ERROR, 1009)],
+    ),
+    ("as long as can be told", b"\x82\xff" + pack("!Q", (1 << 63) - 1), [(PROTOCOL_ERROR, 1009)]),
+    ("all fragments together", masked(BINARY, bytes(199)) + lo[:2], [(PROTOCOL_ERROR, 1009)]),
     ("that many fragments", hel + masked(CONT) + lo, [HELLO]),
-    ("one fragment more", hel + masked(CONT) * 2 + lo[:2], [(FAIL, 1009)]),
+    ("one fragment more", hel + masked(CONT) * 2 + lo[:2], [(PROTOCOL_ERROR, 1009)]),
     ("fragments are counted anew", (hel + masked(CONT) + lo) * 2, [HELLO] * 2),
     ("control frames don't count", hel + ping * 4 + lo, [PINGED] * 4 + [HELLO]),
 )
@@ -217,7 +223,7 @@ def test_limits(stream, events):
 def test_next_frame_is_not_parsed_before_its_event_is_asked_for():
     events = Protocol().feed(text_hello + b"\x81\x05")
     assert next(events) == HELLO
-    assert next(events)[0] == FAIL
+    assert next(events)[0] == PROTOCOL_ERROR
     assert next(events, None) is None
 
 
@@ -255,9 +261,14 @@ def test_close_is_sent_once():
     ("nor one that was under way", hel, lo + pong, [PONGED]),
     ("nor one within a frame", text_hello[:8], text_hello[8:] + pong, [PONGED]),
     ("1.4 the peer's close is awaited", hel, ping + close, [PINGED, CLOSED]),
-    ("7.1.7 a fault is still one", hel, lo + b"\x81\x05", [(FAIL, 1002)]),
-    ("8.1 in text that nobody asks for, too", b"", masked(F_TEXT, b"\xff"), [(FAIL, 1007)]),
-    ("8.1 also in fragments", hel, masked(F_CONT, b"\xff"), [(FAIL, 1007)]),
+    ("7.1.7 a fault is still one", hel, lo + b"\x81\x05", [(PROTOCOL_ERROR, 1002)]),
+    (
+        "8.1 in text that nobody asks for, too",
+        b"",
+        masked(F_TEXT, b"\xff"),
+        [(PROTOCOL_ERROR, 1007)],
+    ),
+    ("8.1 also in fragments", hel, masked(F_CONT, b"\xff"), [(PROTOCOL_ERROR, 1007)]),
 )
 def test_after_close(before, stream, events):
     protocol = Protocol()
@@ -288,13 +299,13 @@ def conversations(draw: Any) -> tuple[bytes, Events]:
         for i, piece in enumerate(pieces):
             for control in draw(controls):
                 stream += masked(FIN | control[0], control[1])
-                events.append(control)
+                events.append((kinds.INLINE | control[0], control[1]))
             first = (CONT if i else opcode) | (FIN if i == len(pieces) - 1 else 0)
             stream += masked(first, piece, draw(keys))
         events.append((opcode, message))
     if draw(st.booleans()):
         stream += masked(F_CLOSE, b"\x0f\xa0bye") + draw(st.binary(max_size=9))
-        events.append((CLOSE, (4000, "bye")))
+        events.append((kinds.CLOSE, (4000, "bye")))
     return stream, events
 
 
@@ -350,15 +361,21 @@ almost_text = st.lists(
 
 @given(almost_text)
 def test_invalid_utf8_fails_as_early_as_can_be(text):
-    failures = [[] if hopeful(text[: i + 1]) else [(FAIL, 1007)] for i in range(len(text))]
-    first = failures.index([(FAIL, 1007)]) + 1 if [(FAIL, 1007)] in failures else len(text)
+    failures = [
+        [] if hopeful(text[: i + 1]) else [(PROTOCOL_ERROR, 1007)] for i in range(len(text))
+    ]
+    first = (
+        failures.index([(PROTOCOL_ERROR, 1007)]) + 1
+        if [(PROTOCOL_ERROR, 1007)] in failures
+        else len(text)
+    )
     whole = masked(F_TEXT, text + b"more")
     in_one_frame = [whole[:7], *octets(whole[7 : 6 + first])]
     in_fragments = [masked(CONT if i else TEXT, octet) for i, octet in enumerate(octets(text))]
     for chunks in (in_one_frame, in_fragments):
         protocol = Protocol()
         assert [feed(protocol, chunk) for chunk in chunks][:first] == failures[:first]
-    event = (TEXT, text.decode()) if is_utf8(text) else (FAIL, 1007)
+    event = (TEXT, text.decode()) if is_utf8(text) else (PROTOCOL_ERROR, 1007)
     assert feed(Protocol(), masked(F_TEXT, text)) == [event], "at once"
 
 
@@ -430,7 +447,7 @@ def test_compressed_messages(stream, events):
 )
 def test_compressed_faults(stream, code):
     for chunks in ([stream], octets(stream)):
-        assert feed(compressed(max_message_size=1000), *chunks) == [(FAIL, code)]
+        assert feed(compressed(max_message_size=1000), *chunks) == [(PROTOCOL_ERROR, code)]
 
 
 def test_what_is_just_small_enough_passes_although_deflating_made_it_longer():
@@ -441,13 +458,13 @@ def test_what_is_just_small_enough_passes_although_deflating_made_it_longer():
 
 
 def test_much_work_leaves_the_others_a_turn():
-    """Fragments give no events, so without a PAUSE a flood of them would hold the thread."""
-    flood = masked(CONT) * (3 * PAUSE_WORK // FRAGMENT_WORK)
+    """Fragments give no events, so without a YIELD_TURN a flood of them would hold the thread."""
+    flood = masked(CONT) * (3 * TURN_BYTES // FRAGMENT_BYTES)
     events = feed(Protocol(), masked(TEXT) + flood + masked(F_CONT, b"."))
-    assert events == [(PAUSE, "")] * 3 + [(TEXT, ".")]
+    assert events == [(YIELD_TURN, "")] * 3 + [(TEXT, ".")]
 
 
 def test_small_frames_that_grow_are_much_work():
-    bomb = masked(FIN | RSV1 | BINARY, squeeze(bytes(PAUSE_WORK)))
-    events = feed(compressed(max_message_size=PAUSE_WORK), bomb * 3)
-    assert events == [(BINARY, bytes(PAUSE_WORK)), (PAUSE, "")] * 3
+    bomb = masked(FIN | RSV1 | BINARY, squeeze(bytes(TURN_BYTES)))
+    events = feed(compressed(max_message_size=TURN_BYTES), bomb * 3)
+    assert events == [(BINARY, bytes(TURN_BYTES)), (YIELD_TURN, "")] * 3

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.tables import table
-from ws.proxy import LONGEST_BLOCK, SIGNATURE, Proxies, missing, parse
+from ws.wire.proxy import LONGEST_BLOCK_BYTES, SIGNATURE, Proxies, missing, parse
 
 # Who is trusted, and X-Forwarded-For
 
@@ -115,7 +115,7 @@ LONG = "ffff:" * 7 + "ffff"
     ("2 datagrams, as HTTP/3", block(0x12), ("1.1.1.1", 5)),
     ("2 the same in IPv6", block(0x22, "::2"), ("::2", 5)),
     ("2 with more to skip", block(more=b"\x04\0\1x"), ("1.1.1.1", 5)),
-    ("2 with much more", block(more=b"x" * (LONGEST_BLOCK - 28)), ("1.1.1.1", 5)),
+    ("2 with much more", block(more=b"x" * (LONGEST_BLOCK_BYTES - 28)), ("1.1.1.1", 5)),
     ("2 LOCAL", block(0, "", command=0x20), None),
     ("2 LOCAL: what is there is ignored", block(command=0x20), None),
     ("2 UNSPEC", block(0, ""), None),
@@ -164,7 +164,7 @@ def test_header(header, address):
     ("2 another protocol", block(0x13), "malformed"),
     ("2 too short for its addresses", block(0x21, "1.1.1.1"), "malformed"),
     ("2 by a byte", block(0x11, "", more=bytes(11)), "malformed"),
-    ("2 too long", block(size=LONGEST_BLOCK - 15), "over 4096 bytes"),
+    ("2 too long", block(size=LONGEST_BLOCK_BYTES - 15), "over 4096 bytes"),
 )
 def test_malformed(data, reason):
     with pytest.raises(ValueError, match=reason):

@@ -34,7 +34,7 @@ class Outbox:
 
     __slots__ = (
         "_batch _blocked _client _closing _context_lock _cut _held _held_size _loop _queue _source "
-        "_space _tls accepting bytes_out deflate ending limit lock messages_out queued"
+        "_space _tls accepting bytes_out deflate ending limit lock messages_out queued waiters"
     ).split()
 
     def __init__(
@@ -59,6 +59,8 @@ class Outbox:
         """Whether the sending direction ends when the queue is empty."""
         self.queued = 0
         """Bytes that wait, with those held back for a fragmented message."""
+        self.waiters = 0
+        """Threads that wait for room."""
         self.bytes_out = self.messages_out = 0
         self.deflate: Deflate | None = None
         """The extension for compression, if it was agreed on."""
@@ -111,9 +113,7 @@ class Outbox:
                 self.write(frames)
             return True
 
-    def put_prepared(
-        self, message: PreparedMessage | PreparedMessages, timeout: float = 0
-    ) -> bool:
+    def put_prepared(self, message: PreparedMessage | PreparedMessages, timeout: float = 0) -> bool:
         """Do as `put` for messages that may have to be compressed for this client."""
         if self.deflate is None:
             return self.put(message.plain, timeout, message.count)
@@ -345,7 +345,9 @@ class Outbox:
                 return False
             if self._space is None:
                 self._space = threading.Condition(self.lock)
+            self.waiters += 1
             self._space.wait(min(remaining, LONGEST_POLL_SECONDS))
+            self.waiters -= 1
             if not (self.accepting or (fragment and self._closing)):
                 return False
 

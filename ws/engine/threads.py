@@ -73,13 +73,18 @@ class Threads:
         self._loop, self._limit = loop, limit
         self.batch = WriteBatch(self._write)
         """The cork of the leader's writes."""
+        self.inline = True
+        """Whether the leader runs callbacks itself."""
+        self.short_of_threads = False
+        """Whether a thread is needed that the system couldn't start. The monitor tries again."""
         self._stopped = False
         self._batons: list[Event] = []  # the leader's; not empty while it is in a callback
         self._served = 0  # sources that were served with callbacks so far
         self._serving: tuple[Any, Any] = (None, None)  # the leader's source and its events
         self._turn_is_long = False  # the leader's turn takes long already, as by inflating
         self._broadcasting = False  # a callback in this round has sent to many clients
-        self._asleep = False  # the monitor sleeps
+        self.asleep = False
+        """Whether the monitor sleeps until the next callback."""
         self._alarm = threading.Event()  # set to wake the monitor
 
         self._lock = threading.Lock()  # guards inboxes and what follows
@@ -87,11 +92,9 @@ class Threads:
         self._count = 0  # threads, from their start until they decide to end
         self._followers: list[threading.Lock] = []  # one for each; released to wake it
         self._vacant = False  # nobody leads: the next thread that asks for work does
-        self._short_of_threads = False  # a thread could not be started
         self._runnable: deque[Any] = deque()  # sources whose inbox waits for a worker
         self._workers = 0
         self._turns_for_workers = 0  # quick callbacks in workers before the leader runs some again
-        self._inline = True  # whether the leader runs callbacks itself
 
     def start(self) -> None:
         """Start the monitor and the first leader.
@@ -178,11 +181,11 @@ class Threads:
                     turn = 1
                 else:
                     handle(event)
-            elif self._inline and source.inbox is None:
+            elif self.inline and source.inbox is None:
                 if not counted:
                     counted = True
                     self._served += 1
-                    if self._asleep:
+                    if self.asleep:
                         self._alarm.set()
                 put_down(event)
                 handle(event)
@@ -240,11 +243,11 @@ class Threads:
         since = 0.0  # the first look at this round
         while not self._stopped:
             if idle_looks >= IDLE_LOOKS:
-                self._asleep = True
+                self.asleep = True
                 if served == self._served:  # there was no callback before that was set
                     self._alarm.wait()
                 self._alarm.clear()
-                self._asleep = False
+                self.asleep = False
             time.sleep(MONITOR_SECONDS)
             lasting = rounds == self._loop.rounds and not self._loop.polling
             now = time.monotonic()
@@ -253,12 +256,12 @@ class Threads:
             if self._broadcasting and now - since < LONG_SECONDS:
                 stuck = False
             self._turn_is_long = lasting
-            busy = lasting or served != self._served or self._short_of_threads
+            busy = lasting or served != self._served or self.short_of_threads
             idle_looks = 0 if busy else idle_looks + 1
             rounds, served = self._loop.rounds, self._served
             if stuck and self._take_baton():
                 self.batch.close()
-            if self._short_of_threads:
+            if self.short_of_threads:
                 with self._lock:
                     self._start_thread()
 
@@ -277,21 +280,24 @@ class Threads:
             else:
                 self._loop.resumed[source] = None
             self._workers += 1
-            self._leave_to_workers(INLINE_AFTER)
+            self.leave_to_workers(INLINE_AFTER)
             self._vacant = True
             self._start_thread()
             return True
 
-    def _leave_to_workers(self, turns: int) -> None:
-        """Have workers run the callbacks until *turns* of these were quick; while any may."""
+    def leave_to_workers(self, turns: int) -> None:
+        """Have workers run all callbacks, until *turns* of them were quick.
+
+        With the limit of workers reached, the leader runs none either.
+        """
         self._turns_for_workers = turns
-        self._inline = not turns and self._workers < self._limit
+        self.inline = not turns and self._workers < self._limit
 
     # Threads
 
     def _start_thread(self) -> None:
         """Wake or start a thread, if the lead is vacant or a source needs a worker."""
-        self._short_of_threads = False
+        self.short_of_threads = False
         if not self._vacant and not self._runnable:
             return
         if self._followers:
@@ -305,7 +311,7 @@ class Threads:
         except RuntimeError:  # there can't be more threads now: the monitor tries again
             if not self._idents:
                 raise
-            self._short_of_threads = True
+            self.short_of_threads = True
             self._alarm.set()
 
     def _run(self) -> None:
@@ -324,7 +330,7 @@ class Threads:
                     return self._lead_then_work
                 if self._runnable and self._workers < self._limit:
                     self._workers += 1
-                    self._leave_to_workers(self._turns_for_workers)
+                    self.leave_to_workers(self._turns_for_workers)
                     return functools.partial(self._work, self._runnable.popleft())
                 if self._stopped:
                     self._count -= 1
@@ -363,7 +369,7 @@ class Threads:
             with self._lock:
                 if was_quick is not None:
                     turns = max(0, self._turns_for_workers - 1) if was_quick else INLINE_AFTER
-                    self._leave_to_workers(turns)
+                    self.leave_to_workers(turns)
                 if not source.inbox or (was_quick is not None and self._runnable):
                     if source.inbox:  # others have waited longer
                         self._runnable.append(source)
@@ -372,7 +378,7 @@ class Threads:
                         if source.events is not None:
                             self._loop.resume(source)  # under the lock, so that it can't be stale
                     self._workers -= 1
-                    self._leave_to_workers(self._turns_for_workers)
+                    self.leave_to_workers(self._turns_for_workers)
                     return
                 event = source.inbox.popleft()
             started, cpu_started = time.monotonic(), time.thread_time()

@@ -12,9 +12,7 @@ MAX_TARGET_BYTES = 8192
 MAX_FIELDS = 100
 """Most header fields in one request. One more is answered with 431."""
 DIGITS = "0123456789"
-TOKEN_CHARACTERS = (
-    "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-)
+TOKEN_CHARACTERS = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 """RFC 9110 §5.6.2."""
 HOST_CHARACTERS = TOKEN_CHARACTERS + "(),;=[]:"
 """Characters of a host and its port, percent-encoded or not (RFC 3986 §3.2.2)."""
