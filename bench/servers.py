@@ -92,9 +92,20 @@ class Server:
             self._process.wait()
 
 
-def start(cell: Cell, name: str, certificate: tuple[str, str]) -> Server:
-    """Start a peer as a cell needs it."""
+def start(
+    cell: Cell, name: str, certificate: tuple[str, str], checkout: Path | None = None
+) -> Server:
+    """Start a peer as a cell needs it.
+
+    Args:
+        cell: Tells its mode, and whether it has TLS and compression.
+        name: The peer's.
+        certificate: Paths of the certificate and its key.
+        checkout: The folder to import the package ``ws`` from; None is this checkout.
+    """
     arguments = ["0"]
+    if checkout:
+        arguments += ["--checkout", str(checkout)]
     if cell.mode != "echo":
         arguments.append(f"--{cell.mode}")
     if cell.compress:
