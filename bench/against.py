@@ -22,7 +22,7 @@ from bench import ROOT
 from bench.cells import OURS, Cell
 from bench.figures import number
 from bench.load import Load, LoadError
-from bench.servers import certificate, start
+from bench.servers import Server, certificate, command
 
 CELLS = (
     "latency-1x1-32 echo-16x1-32 echo-256x1-32 pipelined-16x64-32 pipelined-16x8-1k"
@@ -84,11 +84,8 @@ def compare(other: Path, cells: Sequence[Cell]) -> Iterator[str]:
 
 
 def _measure(load: Load, cell: Cell, paths: tuple[str, str], checkout: Path) -> Figures:
-    server = start(cell, OURS, paths, checkout)
-    try:
+    with Server(command(cell, OURS, paths, checkout)) as server:
         return _figures(cell, load.run(cell, server))
-    finally:
-        server.end()
 
 
 def _figures(cell: Cell, result: dict[str, Any]) -> Figures:

@@ -15,7 +15,7 @@ from typing import Any, Callable, Iterable
 from bench.cells import Cell
 from bench.load import Load, LoadError
 from bench.peers import PEERS
-from bench.servers import Server, start
+from bench.servers import Server, command
 
 FLOOR = "floor"
 """The trivial server: what this load generator makes of it is what it can do at all."""
@@ -81,7 +81,7 @@ class Run:
         return rounds, errors
 
     def _start(self, cell: Cell, names: Iterable[str], stack: ExitStack) -> dict[str, Server]:
-        servers = {name: start(cell, name, self.certificate) for name in names}
+        servers = {name: Server(command(cell, name, self.certificate)) for name in names}
         for server in servers.values():
             stack.callback(server.end)
         return servers
@@ -92,7 +92,7 @@ class Run:
         errors: dict[str, str] = {}
         for name in self.names(cell):
             self.step(f"{cell.name} {name}")
-            server = start(cell, name, self.certificate)
+            server = Server(command(cell, name, self.certificate))
             try:
                 with self.load.hold(replace(cell, clients=1), server):
                     before = server.kib

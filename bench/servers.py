@@ -42,6 +42,12 @@ class Server:
         )
         self._port = 0
 
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.end()
+
     @property
     def port(self) -> int:
         """The port, as soon as it serves."""
@@ -81,6 +87,7 @@ class Server:
             time.sleep(TICK_SECONDS)
 
     def end(self) -> None:
+        """Close its standard input, and wait until it has ended."""
         assert self._process.stdin
         assert self._process.stdout
         self._process.stdin.close()
@@ -92,10 +99,10 @@ class Server:
             self._process.wait()
 
 
-def start(
+def command(
     cell: Cell, name: str, certificate: tuple[str, str], checkout: Path | None = None
-) -> Server:
-    """Start a peer as a cell needs it.
+) -> list[str]:
+    """Return the command that starts a peer as a cell needs it.
 
     Args:
         cell: Tells its mode, and whether it has TLS and compression.
@@ -112,7 +119,7 @@ def start(
         arguments.append("--compress")
     if cell.tls:
         arguments += ["--tls", *certificate]
-    return Server(PEERS[name].command(*arguments))
+    return PEERS[name].command(*arguments)
 
 
 @contextmanager
