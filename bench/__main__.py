@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import resource
 import sys
 import tempfile
@@ -18,8 +17,9 @@ from bench import ROOT, against, gate, report
 from bench.cells import CELLS, GATE_CELLS, GATE_PEERS, OURS, QUICK_CELLS, QUICK_PEERS, Cell
 from bench.compare import compare
 from bench.load import Load
-from bench.measure import Results, Run, about
+from bench.measure import Run, about
 from bench.peers import PEERS
+from bench.results import Results, read, write
 from bench.servers import Running, certificate
 
 PAGE_RESULTS = ROOT / "docs/performance/results.json"
@@ -33,7 +33,7 @@ def main() -> int:
     """Return the exit code: 1 if the gate is shut."""
     arguments = _arguments()
     if arguments.page:
-        report.write(json.loads(PAGE_RESULTS.read_text()))
+        report.write(read(PAGE_RESULTS))
         return 0
     cells, peers = _selection(arguments)
     _allow_many_files()
@@ -46,10 +46,10 @@ def main() -> int:
     chosen = (arguments.only, arguments.peer, arguments.rounds, arguments.seconds)
     whole = not (arguments.quick or arguments.gate or any(chosen))
     output = arguments.output or (PAGE_RESULTS if whole else OTHER_RESULTS)
-    old = json.loads(arguments.compare.read_text()) if arguments.compare else None
-    results = measure(cells, peers, arguments.python_load)
+    old = read(arguments.compare) if arguments.compare else None
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(results, indent=1) + "\n")
+    write(measure(cells, peers, arguments.python_load), output)
+    results = read(output)  # as rounded as anyone will see them
     print(report.table(results))
     if whole:
         report.write(results)
