@@ -1,12 +1,14 @@
 /* The load generator: many connections in one thread, over epoll.
  *
+ * Over 400 lines, because it is compiled on the spot, and one file needs no build system.
+ *
  *   load MODE PORT PID WARM_UP SECONDS TLS DEFLATE GROUP...
  *   load floor
  *
- * The bytes of each group's messages, framed and masked, come on standard input, one group's
- * behind the other's. A GROUP is CLIENTS,MESSAGES,BYTES[,BYTES...]: so many clients, each of which
- * writes so many messages at once, of so many bytes together, and again when all are answered.
- * With more than one BYTES there are several such batches, which take turns.
+ * The messages, framed and masked, come on standard input, group by group. A GROUP is
+ * CLIENTS,MESSAGES,BYTES[,BYTES...]: the number of clients, the number of messages that each writes
+ * at once, and the size of these together. It writes again when all are answered. With more than
+ * one BYTES there are several such batches, which take turns.
  *
  *   echo       the server replies to each message
  *   raw        it replies with the same bytes (see floor): no WebSocket at all
@@ -16,8 +18,8 @@
  *   hold       each client writes once; then all just stay, until the standard input ends
  *   floor      be the trivial server that sends back whatever bytes come
  *
- * The result is a line of JSON. CPU seconds of the server, process PID, and of this program are
- * those of the time measured. TLS is libssl's, loaded when it is needed: no headers to install. */
+ * The result is a line of JSON. The CPU seconds in it, of the server (process PID) and of this
+ * program, are those of the time measured. TLS is libssl's, loaded when it is needed: no headers to install. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <dlfcn.h>
