@@ -193,7 +193,7 @@ def check_size(modules: list[Module]) -> Iterator[str]:
     """Yield what has more lines of code than its budget."""
     for name, lines, budget in sizes(modules):
         if budget is not None and lines > budget:
-            yield f"{name}: {lines} lines of code, {budget} are allowed"
+            yield f"{name.strip()}: {lines} lines of code, {budget} are allowed"
 
 
 def sizes(modules: list[Module]) -> Iterator[tuple[str, int, int | None]]:
