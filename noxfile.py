@@ -80,7 +80,8 @@ def types(session: nox.Session) -> None:
 def unit(session: nox.Session) -> None:
     """All tests on each Python, and the coverage of the modules without I/O on one."""
     session.install(*OLD_TEST_TOOLS.get(str(session.python), TEST_TOOLS).split())
-    chosen = session.posargs or ["--ignore=tests/attacks", "--ignore=tests/cluster"]
+    others = ("attacks", "cluster", "tools")  # have sessions of their own
+    chosen = session.posargs or [f"--ignore=tests/{name}" for name in others]
     session.run("python", "-m", "pytest", *chosen)
     if session.python == COVERAGE_PYTHON and not session.posargs:
         session.install(COVERAGE, *FAST.split())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import resource
 import sys
 import tempfile
@@ -14,12 +13,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from bench import ROOT, gate, report
-from bench.cells import CELLS, GATE_CELLS, GATE_PEERS, QUICK_CELLS, QUICK_PEERS, Cell
+from bench import ROOT, against, gate, report
+from bench.cells import CELLS, GATE_CELLS, GATE_PEERS, OURS, QUICK_CELLS, QUICK_PEERS, Cell
 from bench.compare import compare
 from bench.load import Load
-from bench.measure import Results, Run, about
+from bench.measure import Run, about
 from bench.peers import PEERS
+from bench.results import Results, read, write
 from bench.servers import Running, certificate
 
 PAGE_RESULTS = ROOT / "docs/performance/results.json"
@@ -33,17 +33,23 @@ def main() -> int:
     """Return the exit code: 1 if the gate is shut."""
     arguments = _arguments()
     if arguments.page:
-        report.write(json.loads(PAGE_RESULTS.read_text()))
+        report.write(read(PAGE_RESULTS))
         return 0
     cells, peers = _selection(arguments)
+    _allow_many_files()
+    if arguments.against:
+        for line in against.compare(arguments.against, cells):
+            print(line, flush=True)
+        return 0
     if arguments.load:
         return put_load_on(arguments.load, cells)
-    whole = not (arguments.quick or arguments.gate or arguments.only or arguments.peer)
+    chosen = (arguments.only, arguments.peer, arguments.rounds, arguments.seconds)
+    whole = not (arguments.quick or arguments.gate or any(chosen))
     output = arguments.output or (PAGE_RESULTS if whole else OTHER_RESULTS)
-    old = json.loads(arguments.compare.read_text()) if arguments.compare else None
-    results = measure(cells, peers, arguments.python_load)
+    old = read(arguments.compare) if arguments.compare else None
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(results, indent=1) + "\n")
+    write(measure(cells, peers, arguments.python_load), output)
+    results = read(output)  # as rounded as anyone will see them
     print(report.table(results))
     if whole:
         report.write(results)
@@ -62,6 +68,11 @@ def _arguments() -> argparse.Namespace:
         "--only", action="append", metavar="CELL", help="a name, or a pattern of it"
     )
     parser.add_argument("--peer", action="append", metavar="NAME", help="likewise")
+    parser.add_argument("--rounds", type=int, help="measure each cell this many times")
+    parser.add_argument("--seconds", type=float, help="the length of one measurement")
+    parser.add_argument(
+        "--against", type=Path, metavar="CHECKOUT", help="our server beside that of a checkout"
+    )
     parser.add_argument("--compare", type=Path, metavar="OLD.json", help="show what has changed")
     parser.add_argument("--output", type=Path, metavar="FILE", help="where the results go")
     parser.add_argument("--page", action="store_true", help="only draw the last full run again")
@@ -94,7 +105,14 @@ def _selection(arguments: argparse.Namespace) -> tuple[list[Cell], list[str]]:
     if arguments.quick or arguments.gate:
         only = arguments.only or list(QUICK_CELLS if arguments.quick else GATE_CELLS)
         wanted = arguments.peer or list(QUICK_PEERS if arguments.quick else GATE_PEERS)
+    if arguments.against:
+        only, wanted = arguments.only or list(against.CELLS), [OURS]
     cells = [cell for cell in CELLS if any(fnmatch(cell.name, pattern) for pattern in only)]
+    if arguments.against:
+        cells = [against.prepare(cell) for cell in cells if cell.load in against.LOADS]
+    given = {"rounds": arguments.rounds, "seconds": arguments.seconds}
+    given = {name: value for name, value in given.items() if value}
+    cells = [replace(cell, **given) for cell in cells]
     names = [name for name in PEERS if any(fnmatch(name, pattern) for pattern in wanted)]
     if not cells or not names:
         sys.exit("bench: no such cell or peer: see --list")
@@ -102,6 +120,12 @@ def _selection(arguments: argparse.Namespace) -> tuple[list[Cell], list[str]]:
         if PEERS[name].missing:
             print(f"bench: {name} is left out: {PEERS[name].missing} is missing", file=sys.stderr)
     return cells, [name for name in names if not PEERS[name].missing]
+
+
+def _allow_many_files() -> None:
+    """One descriptor a client, here and in the servers."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def put_load_on(port: int, cells: list[Cell]) -> int:
@@ -115,9 +139,6 @@ def put_load_on(port: int, cells: list[Cell]) -> int:
 
 def measure(cells: list[Cell], peers: list[str], python_load: bool) -> Results:
     """Run cells with a progress bar."""
-    # One descriptor a client, here and in the servers.
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     interval = 0.1 if sys.stderr.isatty() else LOG_SECONDS
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder, certificate() as paths, tqdm(

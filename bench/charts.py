@@ -11,8 +11,8 @@ import matplotlib.pyplot as plt
 
 from bench.cells import BARE, BY_NAME, BYSTANDER_P99, CPU, FAST, OURS, RATE, THREADS, Metric
 from bench.figures import number, ranked
-from bench.measure import Results
 from bench.peers import PEERS
+from bench.results import Results
 
 OUR_COLOUR, FAST_COLOUR, OTHERS, REFERENCE = "#d9480f", "#f08c5a", "#a9b8c6", "#e3e8ed"
 INK, FAINT = "#24292f", "#6e7781"
@@ -224,19 +224,19 @@ def _panel(axes: Any, results: Results, panel: Panel, rows: int) -> None:
     cell = BY_NAME[panel.cell]
     metric = panel.metric or cell.metric
     found = ranked(results["cells"][panel.cell], metric)
-    longest = max(figures[metric.key]["high"] for _, figures in found)
+    longest = max(figures[metric.key].high for _, figures in found)
     for row, (name, figures) in enumerate(found):
         value = figures[metric.key]
         colour = {OURS: OUR_COLOUR, FAST: FAST_COLOUR, BARE: REFERENCE}.get(name, OTHERS)
-        axes.barh(row, value["median"], color=colour, height=0.72)
-        if value["high"] > value["low"]:
-            axes.plot([value["low"], value["high"]], [row, row], color=INK, linewidth=0.8)
-        text = number(value["median"])
+        axes.barh(row, value.median, color=colour, height=0.72)
+        if value.high > value.low:
+            axes.plot([value.low, value.high], [row, row], color=INK, linewidth=0.8)
+        text = number(value.median)
         if panel.beside and panel.beside.key in figures:
             unit = " µs" if panel.beside == CPU else f" {panel.beside.unit}"
-            text += f"  · {number(figures[panel.beside.key]['median'])}{unit}"
+            text += f"  · {number(figures[panel.beside.key].median)}{unit}"
         weight = "bold" if name in (OURS, FAST) else "normal"
-        place = max(value["median"], value["high"])
+        place = max(value.median, value.high)
         axes.annotate(
             text,
             (place, row),
@@ -269,7 +269,7 @@ def _curves(results: Results, group: str) -> dict[str, list[tuple[int, float]]]:
         if cell.group == group:
             for peer, figures in _peers(results, name).items():
                 x = cell.clients if group == "clients" else cell.size
-                curves.setdefault(peer, []).append((x, figures["cpu_us"]["median"]))
+                curves.setdefault(peer, []).append((x, figures["cpu_us"].median))
     return curves
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.cells import BY_NAME, FAST, OURS
-from bench.measure import Results
+from bench.results import Results
 
 
 def compare(old: Results, new: Results) -> str:
@@ -19,7 +19,7 @@ def compare(old: Results, new: Results) -> str:
             continue
         key = BY_NAME[name].metric.key
         changes = {
-            peer: figures[key]["median"] / was["peers"][peer][key]["median"]
+            peer: figures[key].median / was["peers"][peer][key].median
             for peer, figures in found["peers"].items()
             if was["peers"].get(peer, {}).get(key, {}).get("median")
         }
@@ -29,12 +29,12 @@ def compare(old: Results, new: Results) -> str:
                 continue
             before, now = was["peers"][peer], found["peers"][peer]
             label = name if peer == OURS else f"  {peer}"
-            row = f"{label:34}{before[key]['median']:>12,.1f}{now[key]['median']:>12,.1f}"
+            row = f"{label:34}{before[key].median:>12,.1f}{now[key].median:>12,.1f}"
             row += f"{changes[peer] - 1:>+9.0%}"
             row += f"{others[len(others) // 2] - 1:>+8.0%}" if others else " " * 8
             if "cpu_us" in now and "cpu_us" in before:
-                row += f"  {before['cpu_us']['median']:.2f} → {now['cpu_us']['median']:.2f} µs"
-            if before[key]["low"] <= now[key]["median"] <= before[key]["high"]:
+                row += f"  {before['cpu_us'].median:.2f} → {now['cpu_us'].median:.2f} µs"
+            if before[key].low <= now[key].median <= before[key].high:
                 row += "  (within the old spread)"
             rows.append(row)
     return "\n".join(rows)

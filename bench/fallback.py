@@ -211,16 +211,18 @@ class Load:
         self.cycles = 0
         for group in self.groups:
             group.done, group.seconds = 0, []
-        since, own, cpu = time.perf_counter(), time.process_time(), sum(server.cpu_times()[:2])
+        since, own, before = time.perf_counter(), time.process_time(), server.cpu_times()
         while True:
             passed = time.perf_counter() - since
             enough = (self.cycles or self.groups[0].done) >= ENOUGH
             if passed > seconds * (1 if enough else PATIENCE):
                 break
             turn()
+        after = server.cpu_times()
         result = {
             "seconds": time.perf_counter() - since,
-            "server_cpu": sum(server.cpu_times()[:2]) - cpu,
+            "server_cpu": sum(after[:2]) - sum(before[:2]),
+            "server_user_cpu": after.user - before.user,
             "load_cpu": time.process_time() - own,
             "cycles": self.cycles,
             "groups": [

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from bench.cells import Metric
+from bench.results import Spread
 
 
 def ranked(found: dict[str, Any], metric: Metric) -> list[tuple[str, dict[str, Any]]]:
     """Return a cell's peers, the best first."""
     with_it = [(name, each) for name, each in found["peers"].items() if metric.key in each]
     sign = -1 if metric.higher_is_better else 1
-    return sorted(with_it, key=lambda item: sign * item[1][metric.key]["median"])
+    return sorted(with_it, key=lambda item: sign * item[1][metric.key].median)
 
 
 def number(value: float) -> str:
@@ -25,9 +26,9 @@ def number(value: float) -> str:
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
-def spread(figure: dict[str, float] | None, rounds: int) -> str:
+def spread(figure: Spread | None, rounds: int) -> str:
     """Return the median, and between which ends it lies if there was more than one round."""
     if figure is None:
         return ""
-    ends = f" ({number(figure['low'])} – {number(figure['high'])})" if rounds > 1 else ""
-    return number(figure["median"]) + ends
+    ends = f" ({number(figure.low)} – {number(figure.high)})" if rounds > 1 else ""
+    return number(figure.median) + ends

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 from bench.cells import BY_NAME, GATE_CELLS, GATE_PEERS, OURS, Cell
-from bench.measure import Results
+from bench.results import Results
 
 BASELINE = Path(__file__).with_name("baseline.json")
 COLLAPSE = 0.5
@@ -35,9 +35,9 @@ def ratios(results: Results) -> Ratios:
 
 
 def _ratio(ours: dict[str, Any], peer: dict[str, Any]) -> dict[str, float]:
-    ratio = {"cpu": peer["cpu_us"]["median"] / ours["cpu_us"]["median"]}
-    if peer["server_share"]["median"] >= ENOUGH_OF_A_CORE:
-        ratio["rate"] = ours["rate"]["median"] / peer["rate"]["median"]
+    ratio = {"cpu": peer["cpu_us"].median / ours["cpu_us"].median}
+    if peer["server_share"].median >= ENOUGH_OF_A_CORE:
+        ratio["rate"] = ours["rate"].median / peer["rate"].median
     return {key: round(value, 3) for key, value in ratio.items()}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import statistics
 import subprocess
 import time
 from contextlib import ExitStack, suppress
@@ -15,15 +14,15 @@ from typing import Any, Callable, Iterable
 from bench.cells import Cell
 from bench.load import Load, LoadError
 from bench.peers import PEERS
-from bench.servers import Server, start
+from bench.results import Results, summary
+from bench.servers import Server, command
 
 FLOOR = "floor"
 """The trivial server: what this load generator makes of it is what it can do at all."""
 SETTLE_SECONDS = 1.0
 """For threads that are no longer needed to go, before memory is looked at."""
 
-Results = dict[str, Any]
-Figures = dict[str, float]
+Round = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -49,16 +48,16 @@ class Run:
         """Measure a cell: for each peer the rounds, and what they come to."""
         measure = {"hold": self._memory, "idle": self._idle}.get(cell.load, self._rounds)
         rounds, errors = measure(cell)
-        peers = {name: {"rounds": each, **summary(each)} for name, each in rounds.items() if each}
+        peers = {name: summary(each) for name, each in rounds.items() if each}
         floor = peers.pop(FLOOR, None)
         results: Results = {"peers": peers, "errors": errors}
         if floor:
-            results["ceiling"] = floor["rate"]["high"]
+            results["ceiling"] = floor["rate"].high
         return results
 
-    def _rounds(self, cell: Cell) -> tuple[dict[str, list[Figures]], dict[str, str]]:
+    def _rounds(self, cell: Cell) -> tuple[dict[str, list[Round]], dict[str, str]]:
         """Let the peers take turns, so that what disturbs the machine disturbs them all."""
-        rounds: dict[str, list[Figures]] = {name: [] for name in self.names(cell)}
+        rounds: dict[str, list[Round]] = {name: [] for name in self.names(cell)}
         errors: dict[str, str] = {}
         with ExitStack() as stack:
             servers = self._start(cell, rounds, stack)
@@ -81,18 +80,18 @@ class Run:
         return rounds, errors
 
     def _start(self, cell: Cell, names: Iterable[str], stack: ExitStack) -> dict[str, Server]:
-        servers = {name: start(cell, name, self.certificate) for name in names}
+        servers = {name: Server(command(cell, name, self.certificate)) for name in names}
         for server in servers.values():
             stack.callback(server.end)
         return servers
 
-    def _memory(self, cell: Cell) -> tuple[dict[str, list[Figures]], dict[str, str]]:
+    def _memory(self, cell: Cell) -> tuple[dict[str, list[Round]], dict[str, str]]:
         """Look at resident memory with one client, and then with all."""
-        rounds: dict[str, list[Figures]] = {}
+        rounds: dict[str, list[Round]] = {}
         errors: dict[str, str] = {}
         for name in self.names(cell):
             self.step(f"{cell.name} {name}")
-            server = start(cell, name, self.certificate)
+            server = Server(command(cell, name, self.certificate))
             try:
                 with self.load.hold(replace(cell, clients=1), server):
                     before = server.kib
@@ -109,9 +108,9 @@ class Run:
                 server.end()
         return rounds, errors
 
-    def _idle(self, cell: Cell) -> tuple[dict[str, list[Figures]], dict[str, str]]:
+    def _idle(self, cell: Cell) -> tuple[dict[str, list[Round]], dict[str, str]]:
         """Let all servers idle at the same time: they are the better at it for being many."""
-        rounds: dict[str, list[Figures]] = {}
+        rounds: dict[str, list[Round]] = {}
         errors: dict[str, str] = {}
         with ExitStack() as stack:
             servers = self._start(cell, self.names(cell), stack)
@@ -133,7 +132,7 @@ class Run:
         return rounds, errors
 
 
-def figures(cell: Cell, result: dict[str, Any]) -> Figures:
+def figures(cell: Cell, result: dict[str, Any]) -> Round:
     """Return what a run of the load generator comes to."""
     groups = result["groups"]
     done = result["cycles"] if cell.load == "connect" else groups[0]["messages"]
@@ -149,19 +148,6 @@ def figures(cell: Cell, result: dict[str, Any]) -> Figures:
         if cell.mode == "sleep":
             found[f"bystander_{key}"] = groups[1][key]
     return found
-
-
-def summary(rounds: list[Figures]) -> Results:
-    """Return the median and the two ends of each figure."""
-    return {
-        key: {
-            "median": statistics.median(values),
-            "low": min(values),
-            "high": max(values),
-        }
-        for key in rounds[0]
-        for values in [[each[key] for each in rounds]]
-    }
 
 
 def about(load: Load, names: Iterable[str]) -> Results:

@@ -8,8 +8,8 @@ from typing import Any, Iterable, Iterator
 from bench import ROOT, charts
 from bench.cells import BY_NAME, CELLS, CPU, Cell
 from bench.figures import number, ranked, spread
-from bench.measure import Results
 from bench.peers import PEERS, SLEEPERS
+from bench.results import Results
 from bench.targets import TARGETS
 
 TEMPLATE = Path(__file__).with_name("page.md")
@@ -38,11 +38,13 @@ GROUPS = {
 def write(results: Results) -> None:
     """Write the page and its charts."""
     PICTURES.mkdir(parents=True, exist_ok=True)
-    for old in PICTURES.glob("*.svg"):
-        old.unlink()
+    drawn = charts.draw(results, PICTURES)
+    for path in PICTURES.glob("*.svg"):
+        if path.stem not in [name for name, *_ in drawn]:
+            path.unlink()
     pictures = [
         f"## {title}\n\n{text}\n\n![{title}](performance/{name}.svg)\n"
-        for name, title, text in charts.draw(results, PICTURES)
+        for name, title, text in drawn
     ]
     cells = [cell for cell in CELLS if cell.name in results["cells"]]
     rounds = [cell for cell in cells if cell.rounds > 1]
@@ -77,10 +79,10 @@ def _ceilings(results: Results, cells: Iterable[Cell]) -> tuple[str, str]:
         found = results["cells"][cell.name]
         if "ceiling" not in found or not found["peers"]:
             continue
-        name, best = max(found["peers"].items(), key=lambda item: item[1]["rate"]["median"])
-        rate, ceiling = best["rate"]["median"], found["ceiling"]
+        name, best = max(found["peers"].items(), key=lambda item: item[1]["rate"].median)
+        rate, ceiling = best["rate"].median, found["ceiling"]
         title = f"{GROUPS[cell.group]}: {cell.title}"
-        share = f"{best['load_share']['median']:.0%}"
+        share = f"{best['load_share'].median:.0%}"
         rows.append([title, PEERS[name].title, share, number(rate), number(ceiling)])
         if rate > NEAR * ceiling:
             near.append(title)
@@ -145,9 +147,9 @@ def table(results: Results) -> str:
             line = f"  {peer:22}{spread(figures[cell.metric.key], cell.rounds):32}"
             for metric in cell.also:
                 unit = " µs CPU" if metric == CPU else f" {metric.key}"
-                line += f"{number(figures[metric.key]['median']):>9}{unit}"
+                line += f"{number(figures[metric.key].median):>9}{unit}"
             if "load_share" in figures:
-                line += f"   load {figures['load_share']['median']:.0%} of a core"
+                line += f"   load {figures['load_share'].median:.0%} of a core"
             lines.append(line)
         lines += [f"  {peer:22}{error}" for peer, error in found["errors"].items()]
     lines += ["", f"{'':46}{'measured':>12}{'by CPU':>9}   aim"]

@@ -42,6 +42,12 @@ class Server:
         )
         self._port = 0
 
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.end()
+
     @property
     def port(self) -> int:
         """The port, as soon as it serves."""
@@ -81,6 +87,7 @@ class Server:
             time.sleep(TICK_SECONDS)
 
     def end(self) -> None:
+        """Close its standard input, and wait until it has ended."""
         assert self._process.stdin
         assert self._process.stdout
         self._process.stdin.close()
@@ -92,16 +99,27 @@ class Server:
             self._process.wait()
 
 
-def start(cell: Cell, name: str, certificate: tuple[str, str]) -> Server:
-    """Start a peer as a cell needs it."""
+def command(
+    cell: Cell, name: str, certificate: tuple[str, str], checkout: Path | None = None
+) -> list[str]:
+    """Return the command that starts a peer as a cell needs it.
+
+    Args:
+        cell: Tells its mode, and whether it has TLS and compression.
+        name: The peer's.
+        certificate: Paths of the certificate and its key.
+        checkout: The folder to import the package ``ws`` from; None is this checkout.
+    """
     arguments = ["0"]
+    if checkout:
+        arguments += ["--checkout", str(checkout)]
     if cell.mode != "echo":
         arguments.append(f"--{cell.mode}")
     if cell.compress:
         arguments.append("--compress")
     if cell.tls:
         arguments += ["--tls", *certificate]
-    return Server(PEERS[name].command(*arguments))
+    return PEERS[name].command(*arguments)
 
 
 @contextmanager

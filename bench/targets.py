@@ -89,7 +89,7 @@ class Target:
 
 def _medians(results: dict[str, Any], cell: str, key: str) -> dict[str, float]:
     peers = results["cells"].get(cell, {}).get("peers", {})
-    return {name: each[key]["median"] for name, each in peers.items() if key in each}
+    return {name: each[key].median for name, each in peers.items() if key in each}
 
 
 def _broadcasts(in_flight: int, aim: float) -> tuple[Target, ...]:

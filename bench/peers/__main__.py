@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.util
 import sys
+from pathlib import Path
 
 from bench.peers import MODES, PEERS
 from bench.peers.options import Options
@@ -18,6 +20,9 @@ def main() -> None:
     parser.add_argument("--compress", action="store_true", help="agree on permessage-deflate")
     parser.add_argument("--tls", nargs=2, metavar=("CERT", "KEY"), help="PEM files, for wss://")
     parser.add_argument("--no-ping", action="store_true", help="switch the keepalive off")
+    parser.add_argument(
+        "--checkout", type=Path, metavar="FOLDER", help="import the package ws from here"
+    )
     for mode, about in MODES.items():
         if mode != "echo":
             parser.add_argument(
@@ -37,7 +42,17 @@ def main() -> None:
         ping=not arguments.no_ping,
         mode=arguments.mode or "echo",
     )
-    importlib.import_module(f"peers.{peer.module}").serve(options)
+    if arguments.checkout:
+        use_checkout(arguments.checkout)
+    importlib.import_module(f"bench.peers.{peer.module}").serve(options)
+
+
+def use_checkout(folder: Path) -> None:
+    """Have the package ws imported from a folder; end the process if it isn't there."""
+    sys.path.insert(0, str(folder))
+    found = importlib.util.find_spec("ws")
+    if not found or not found.origin or Path(found.origin).parent != folder / "ws":
+        sys.exit(f"no package ws in {folder}")
 
 
 if __name__ == "__main__":

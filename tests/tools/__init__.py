@@ -1,0 +1,1 @@
+"""The repository's tools, each run for a moment on little input."""
