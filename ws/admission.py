@@ -12,7 +12,7 @@ from .wire.handshake import check_host, check_upgrade, parse_hosts
 from .wire.http11 import HandshakeError, Request
 from .wire.proxy import Proxies
 
-REFUSED_SPARE = 100
+REFUSED_SPARE = 100  # defence: refused-count
 """How many connections over a bound still get an HTTP response. Others are only closed."""
 
 
@@ -75,11 +75,11 @@ class Admission:
             TooMany: It is to be closed without an answer.
         """
         ip = ip_of(address)
-        if self._proxy_protocol and ip not in self._proxies:
+        if self._proxy_protocol and ip not in self._proxies:  # defence: proxy-header-peers
             self._warn("%s refused; to let it in, pass trusted_proxies=[...]", ip or "unix")
             raise TooMany
         refusal = self._check_address(ip)
-        over = len(self._connections) - self._limits.max_clients
+        over = len(self._connections) - self._limits.max_clients  # defence: client-count
         if over >= REFUSED_SPARE:
             raise TooMany
         if over >= 0:
@@ -94,7 +94,7 @@ class Admission:
         """
         limit = self._limits.max_clients_per_address
         over = self._addresses[ip] - limit
-        if over < 0 or not ip or ip in self._proxies:
+        if over < 0 or not ip or ip in self._proxies:  # defence: address-count
             return None
         self._warn("max_clients_per_address=%d reached by %s", limit, ip)
         if over >= REFUSED_SPARE:
@@ -111,7 +111,7 @@ class Admission:
     def leave(self, connection: Connection) -> None:
         """Count a connection no more."""
         with self._lock:
-            ip = self._connections.pop(connection, None)
+            ip = self._connections.pop(connection, None)  # defence: connection-set
             if ip is not None:
                 self._uncount(ip)
 
@@ -153,7 +153,7 @@ class Admission:
         if connection.refusal:
             raise connection.refusal
         try:
-            if self._hosts is not None:
+            if self._hosts is not None:  # defence: hosts
                 check_host(request, self._hosts)
             if request.is_upgrade:
                 check_upgrade(request, self._origins)
@@ -161,6 +161,7 @@ class Admission:
             option = {403: "origins", 421: "hosts"}.get(error.response.status)
             if option:
                 value = request.headers.get(option[:-1])
+                # defence: log-escape
                 self._warn(f"{option[:-1]} %a refused; to let it in, pass {option}=[...]", value)
             raise
 

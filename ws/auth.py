@@ -32,6 +32,7 @@ def basic_auth(
         secrets = {name: password.encode() for name, password in users.items()}
 
         def check(name: str, password: str) -> bool:
+            # defence: password-time
             same = hmac.compare_digest(secrets.get(name, b""), password.encode())
             return same and name in secrets
 

@@ -47,7 +47,7 @@ class Rooms:
 
     def join(self, client: Client, room: str) -> None:
         """Put a client into a room. Does nothing if it has left."""
-        with self.lock:
+        with self.lock:  # defence: lock-of-joining
             connection = self.clients.get(client)
             if connection is not None:
                 members = self._rooms.setdefault(room, {})
@@ -57,7 +57,7 @@ class Rooms:
 
     def leave(self, client: Client, room: str) -> None:
         """Take a client out of a room. A room without clients vanishes."""
-        with self.lock:
+        with self.lock:  # defence: lock-of-leaving
             memberships = self._memberships.get(client)
             if memberships and room in memberships:
                 memberships.discard(room)

@@ -121,7 +121,7 @@ class WSServer:
         if cert and not ssl_context:
             self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self._context.minimum_version = ssl.TLSVersion.TLSv1_2
-            self._context.options |= ssl.OP_NO_RENEGOTIATION
+            self._context.options |= ssl.OP_NO_RENEGOTIATION  # defence: renegotiation
             self.reload_cert()
         if self._context:
             self._context.sslsocket_class = TLSClient
@@ -376,7 +376,7 @@ class WSServer:
             self._pid = os.getpid()
             self._service.start(sockets)
             undo.pop_all()
-        atexit.register(self._exit)
+        atexit.register(self._exit)  # defence: exit-handler
         return self
 
     def _bind(self) -> list[socket.socket]:

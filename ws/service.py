@@ -114,7 +114,7 @@ class Service(Owner, Draining):
             connection = self._make_connection(
                 client, self.loop, self.threads.batch, self._limits, self
             )
-        except OSError:  # the system can't watch it
+        except Exception:  # the system can't watch it, or has no memory
             client.close()
             raise
         client.attach(address, connection.cut)

@@ -15,7 +15,7 @@ from tests.support.waiting import eventually
 
 RESET = struct.pack("ii", 1, 0)
 COUNT_LOOKS = """
-from ws.listen import Listener
+from ws.engine.listen import Listener
 on_readable, noted = Listener.on_readable, 0
 
 def counted(listener):

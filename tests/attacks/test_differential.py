@@ -9,7 +9,8 @@ import pytest
 from hypothesis import assume, given, settings
 
 from tests.support.frames import BINARY, CLOSE, CONT, TEXT
-from tests.unit.test_model import shown, streams
+from tests.support.model import KINDS
+from tests.support.streams import shown, streams
 from ws.wire.events import PROTOCOL_ERROR
 from ws.wire.protocol import Protocol
 
@@ -25,7 +26,7 @@ def assembled(frames):
     kind, message = None, b""
     for opcode, payload, last in frames:
         if opcode not in (CONT, *DATA):
-            yield opcode, payload
+            yield KINDS[opcode], payload
             continue
         kind = kind or opcode  # wsproto gives each fragment its message's opcode
         message += payload

@@ -149,7 +149,8 @@ def test_peer_that_dies_in_its_tls_handshake(victim, certificate, sent, end):
 
 
 FAILING = """
-import errno, random, socket, threading, ws.client, ws.poll, ws.protocol
+import errno, random, socket, threading
+import ws.admission, ws.engine.poll, ws.engine.sockets, ws.wire.protocol
 
 failing, chance = True, random.Random(1)
 
@@ -161,19 +162,19 @@ def sometimes(function, error):
     return fails
 
 def unless_removing(error):  # for which the system needs nothing
-    change = ws.poll.EpollPoller.change
+    change = ws.engine.poll.EpollPoller.change
     add = sometimes(change, error)
     return lambda *arguments: (add if arguments[-1] else change)(*arguments)
 
 """
 CALLS = {
-    "recv": "ws.client.PlainClient.recv = sometimes(socket.socket.recv, {})",
-    "send": "ws.client.PlainClient.send = sometimes(socket.socket.send, {})",
-    "accept": "for one in server._listeners: one._admit = sometimes(one._admit, {})",
-    "change a poll": "ws.poll.EpollPoller.change = unless_removing({})",
-    "poll": "ws.poll.EpollPoller.wait = sometimes(ws.poll.EpollPoller.wait, {})",
+    "recv": "ws.engine.sockets.PlainClient.recv = sometimes(socket.socket.recv, {})",
+    "send": "ws.engine.sockets.PlainClient.send = sometimes(socket.socket.send, {})",
+    "accept": "ws.admission.Admission.check_peer = sometimes(ws.admission.Admission.check_peer, {})",
+    "change a poll": "ws.engine.poll.EpollPoller.change = unless_removing({})",
+    "poll": "ws.engine.poll.EpollPoller.wait = sometimes(ws.engine.poll.EpollPoller.wait, {})",
     "start a thread": "threading.Thread.start = sometimes(threading.Thread.start, {})",
-    "parse": "ws.protocol.Protocol.feed = sometimes(ws.protocol.Protocol.feed, {})",
+    "parse": "ws.wire.protocol.Protocol.feed = sometimes(ws.wire.protocol.Protocol.feed, {})",
     "a callback": "server.onmessage(sometimes(onmessage, {}))",
 }
 ERRORS = {

@@ -5,10 +5,9 @@ from __future__ import annotations
 import base64
 import hmac
 
-from ws.handshake import parse_request
-
 from tests.support.heads import request
 from ws import basic_auth
+from ws.wire.http11 import parse_request
 
 
 def test_dns_rebinding(victim):

@@ -187,9 +187,9 @@ class Stress:
         if set(self.opened.values()) != {1} or set(self.closed.values()) != {1}:
             self.fault("onopen or onclose not exactly once")
         server = self.server
-        left = (server._connections, server._clients, server._rooms, server._memberships)
+        left = (server.stats()["active_connections"], server.clients, server.rooms)
         if any(left):
-            self.fault(f"left behind: {[len(kept) for kept in left]}")
+            self.fault(f"left behind: {left}")
         return self.faults
 
 

@@ -13,10 +13,10 @@ import logging
 import sys
 import time
 
-import ws.loop
+import ws.engine.threads
 from ws import Response, WSServer
 
-ws.loop.SPARE_SECONDS = 0.1  # threads are back to where they were without much waiting
+ws.engine.threads.FOLLOWER_SECONDS = 0.1  # threads are back to where they were without much waiting
 PAGE = "x" * (1 << 20)
 malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", lambda pad: None)  # glibc's
 
@@ -100,7 +100,7 @@ def report():
     return {
         "noted": globals().get("noted"),
         **counts,
-        "connections": len(server._connections),
+        "connections": stats["active_connections"],
         "clients": len(server.clients),
         "queued": stats["queued"],
         "messages_in": stats.get("messages_in", 0),

@@ -266,5 +266,3 @@ def test_threads_of_a_callback_outlive_the_main_thread(program):
         assert process.wait(DEADLINE) == 0
     assert process.stdout.read() == b"written False\n"
     assert process.stderr.read() == b""
-
-

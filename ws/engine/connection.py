@@ -40,7 +40,7 @@ from .outbox import CHUNK_BYTES, TLS_RECORD_BYTES, Outbox
 from .poll import READ, WRITE
 from .sockets import Client, TLSClient
 
-READ_BYTES = 1 << 14
+READ_BYTES = 1 << 14  # defence: read-size
 """How much one system call reads. TLS gives no more."""
 READ_ON_BYTES = 1 << 18
 """How much is read at most before it is parsed, if the first read was full."""
@@ -129,7 +129,7 @@ class Connection(Source):
         self._ping: Any = None  # payload and time of the last ping, until its pong
         self._checkpoint: Any = None  # bytes in and out at the last ping; whether it was sent
         loop.watch(self, READ)  # if it raises, this connection never was
-        loop.schedule(self, time.monotonic() + limits.open_timeout)
+        loop.schedule(self, time.monotonic() + limits.open_timeout)  # defence: open-timeout
 
     def __repr__(self) -> str:
         return f"<connection from {self.client.getpeername()}>"
@@ -160,8 +160,8 @@ class Connection(Source):
                 return self._read_on(data) if len(data) == READ_BYTES else self.protocol.feed(data)
             return self._read_head(data) if self.stage == AWAITING_REQUEST else None
         if OPEN <= self.stage <= CLOSING:
-            self._loop.watch(self, remove=READ | WRITE)
-            return iter(((events.CONNECTION_LOST, None),))
+            self._loop.watch(self, remove=READ | WRITE)  # defence: end-of-tcp-watch
+            return iter(((events.CONNECTION_LOST, None),))  # defence: end-of-tcp
         self.dispose(ended=self.stage == LINGERING and not self.outbox.queued)
         return None
 
@@ -202,7 +202,7 @@ class Connection(Source):
             self._loop.watch(self, add=WRITE)
         except (OSError, ValueError) as error:
             logger.info("%s: TLS handshake failed: %s", self.client.getpeername(), error)
-            self.dispose()
+            self.dispose()  # defence: tls-failure
 
     def _read_head(self, data: bytes) -> Iterator[Event]:
         """Yield the request when it is complete. If it is accepted, yield what came after it."""
@@ -250,12 +250,14 @@ class Connection(Source):
             else:  # CLOSE or PROTOCOL_ERROR
                 self.close(*payload)
                 self._leave(*payload)
-        except BaseException as error:  # a callback's sys.exit() must not end the thread either
+        # A callback's sys.exit() must not end the thread either; defence: raising-callbacks
+        except BaseException as error:
             self.owner.failed(self, error)
 
     def _leave(self, code: int, reason: str) -> None:
         """Tell the owner, once, that the WebSocket has ended."""
-        if self._left:  # a cut during a shutdown may follow a closing handshake
+        # A cut during a shutdown may follow a closing handshake; defence: ends-once
+        if self._left:
             return
         self._left = True
         self.owner.left(self, code, reason)
@@ -313,6 +315,7 @@ class Connection(Source):
                 return False
             self.stage = CLOSING
             self.outbox.close(self.protocol.close(code, reason))
+        # defence: close-timeout
         self._loop.schedule(self, time.monotonic() + self._limits.close_timeout)
         return True
 
@@ -324,7 +327,7 @@ class Connection(Source):
         with self.outbox.lock:
             if self.stage == AWAITING_REQUEST:
                 self.outbox.write(response.encode(method))
-        self.linger()
+        self.linger()  # defence: linger
 
     def linger(self) -> None:
         """End the sending direction when all is written, and wait for the peer to end TCP."""
@@ -333,6 +336,7 @@ class Connection(Source):
                 return
             self.stage = LINGERING
             self.outbox.end()
+        # defence: linger-timeout
         self._loop.schedule(self, time.monotonic() + self._limits.close_timeout)
 
     def cut(self, reason: str) -> None:
@@ -361,7 +365,7 @@ class Connection(Source):
             self._loop.forget(self)
             if not ended:  # closing doesn't end TCP while a forked child has a copy
                 with suppress(OSError):
-                    socket.socket.shutdown(self.client, socket.SHUT_RDWR)
+                    socket.socket.shutdown(self.client, socket.SHUT_RDWR)  # defence: fork-shutdown
             self.client.dispose()
         self.owner.disposed(self)
 
@@ -375,7 +379,7 @@ class Connection(Source):
         if self.stage == TLS_HANDSHAKE:
             self._shake_hands()
             return
-        with self.outbox.lock:
+        with self.outbox.lock:  # defence: lock-of-reading
             self.outbox.flush()
 
     # Deadlines: the leader
@@ -394,7 +398,7 @@ class Connection(Source):
         """Ping. Something must come and go within `ping_timeout` (RFC 6455 §5.5.2)."""
         sent = self.ping()
         self._checkpoint = self.bytes_in, self.outbox.bytes_out, sent
-        self._loop.schedule(self, now + self._limits.ping_timeout)
+        self._loop.schedule(self, now + self._limits.ping_timeout)  # defence: ping-timeout
 
     def _end_keepalive(self, now: float) -> None:
         bytes_in, bytes_out, pinged = self._checkpoint
@@ -406,7 +410,7 @@ class Connection(Source):
         elif not heard and not queued and not pinged:  # too much was queued for a ping
             self._begin_keepalive(now)
         elif not heard and not queued:
-            self.cut("keepalive ping not answered in time")
+            self.cut("keepalive ping not answered in time")  # defence: unanswered-ping
         else:
             interval = self._limits.ping_interval or 0
             self._loop.schedule(self, now + max(0, interval - self._limits.ping_timeout))

@@ -131,9 +131,10 @@ class Listener(Source):
                 client = PlainClient(*self._kind, descriptor)  # accept() would make a socket first
             except (BlockingIOError, ConnectionAbortedError):
                 return
-            except OSError as error:  # no descriptors or no memory left
+            # No descriptors or no memory left; defence: accept-errors
+            except OSError as error:
                 self._warn("can't accept connections, will try again: %s", error)
-                self._loop.watch(self, remove=READ)
+                self._loop.watch(self, remove=READ)  # defence: accept-pause
                 self._loop.schedule(self, time.monotonic() + RETRY_SECONDS)
                 return
             try:

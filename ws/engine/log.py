@@ -22,6 +22,6 @@ class Warnings:
     def warn(self, message: str, *args: Any) -> None:
         """Log *message* % *args*, unless the same message was logged a short time ago."""
         now = time.monotonic()
-        if now >= self._next.get(message, 0):
+        if now >= self._next.get(message, 0):  # defence: log-rate
             self._next[message] = now + WARNING_INTERVAL_SECONDS
             logger.warning(message, *args)

@@ -94,7 +94,7 @@ class Outbox:
             Whether they were accepted. After False, `overflow` cuts a client that is too slow.
         """
         size = len(frames)
-        with self.lock:
+        with self.lock:  # defence: lock-of-sending
             if not self.accepting:
                 return False
             if self.queued + size > self.limit and not self._wait_for_room(size, timeout):
@@ -202,14 +202,16 @@ class Outbox:
         return False
 
     def _cut_slow(self) -> None:
+        # defence: slow-reader
         self._cut(f"took too long to read: {self.queued} bytes were waiting for it")
 
     # Frames of other kinds
 
     def put_control(self, data: bytes) -> bool:
         """Write a ping or a pong, unless much is queued. Never waits (RFC 6455 §5.5)."""
-        with self.lock:
-            if not self.accepting or self.queued > CHUNK_BYTES:  # §5.5.3: not each needs a pong
+        with self.lock:  # defence: lock-of-control
+            # Not each ping needs a pong (§5.5.3); defence: unread-pongs
+            if not self.accepting or self.queued > CHUNK_BYTES:
                 return False
             self.write(data)
             return True
@@ -335,7 +337,7 @@ class Outbox:
         deadline = time.monotonic() + timeout
         while True:
             waiting = self.queued - (self._held_size if fragment else 0)
-            if not waiting or waiting + size <= self.limit:
+            if not waiting or waiting + size <= self.limit:  # defence: queue-room
                 return True
             if not self._blocked and self._queue:
                 self.flush()

@@ -70,7 +70,7 @@ class Threads:
     """
 
     def __init__(self, loop: Loop, limit: int) -> None:
-        self._loop, self._limit = loop, limit
+        self._loop, self._limit = loop, limit  # defence: thread-count
         self.batch = WriteBatch(self._write)
         """The cork of the leader's writes."""
         self.inline = True
@@ -163,7 +163,7 @@ class Threads:
                 return self._dispatch(source, events, batons)
         except Exception:
             logger.exception("error in serving %r", source)
-            source.on_fault()
+            source.on_fault()  # defence: fault-ends-source
         return False
 
     def _dispatch(self, source: Any, events: Iterator[Event], batons: list[Event]) -> bool:
@@ -197,7 +197,7 @@ class Threads:
                 self._loop.watch(source, remove=READ)
                 break
             turn -= 1
-            if not turn or self._turn_is_long:
+            if not turn or self._turn_is_long:  # defence: turns
                 self._turn_is_long = False
                 source.events = events
                 self._loop.resumed[source] = None
@@ -230,7 +230,7 @@ class Threads:
             if (
                 not event[0] & BARRIER
                 and len(source.inbox) < READ_AHEAD
-                and len(event[1] or ()) <= READ_AHEAD_SIZE
+                and len(event[1] or ()) <= READ_AHEAD_SIZE  # defence: read-ahead
             ):
                 return True
             source.events = events  # under the lock, so that a quick worker resumes it
@@ -253,13 +253,13 @@ class Threads:
             now = time.monotonic()
             since = since if lasting else now
             stuck = lasting and self._served - served < BLOCKING_SOURCES
-            if self._broadcasting and now - since < LONG_SECONDS:
+            if self._broadcasting and now - since < LONG_SECONDS:  # defence: broadcast-lead
                 stuck = False
             self._turn_is_long = lasting
             busy = lasting or served != self._served or self.short_of_threads
             idle_looks = 0 if busy else idle_looks + 1
             rounds, served = self._loop.rounds, self._served
-            if stuck and self._take_baton():
+            if stuck and self._take_baton():  # defence: new-leader
                 self.batch.close()
             if self.short_of_threads:
                 with self._lock:

@@ -50,7 +50,7 @@ class Compression:
     """From 8 to 15, for messages from clients that accept the parameter (RFC 7692 §7.1.2.2)."""
     server_context_takeover: bool = False
     """Whether a message to a client may refer to earlier ones (RFC 7692 §7.1.1.1)."""
-    client_context_takeover: bool = False
+    client_context_takeover: bool = False  # defence: client-context
     """Whether a message from a client may refer to earlier ones (RFC 7692 §7.1.1.2)."""
     # Compressors that no thread is using, by window bits
     _idle: dict[int, list[Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -129,7 +129,7 @@ class Deflate:
             self._inflater = zlib.decompressobj(-self.client_bits)
         try:
             data = bytes(data) + _TAIL if final else data
-            inflated: bytes = self._inflater.decompress(data, room + 1)
+            inflated: bytes = self._inflater.decompress(data, room + 1)  # defence: inflated-size
         except zlib.error:
             raise ProtocolError(CloseCode.INVALID_PAYLOAD, "message can't be inflated")
         if self._inflater.eof and self._inflater.unused_data not in _AFTER_FINAL_BLOCK:

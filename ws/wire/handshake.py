@@ -64,6 +64,7 @@ def check_upgrade(request: Request, origins: Sequence[str] = ()) -> None:
         raise HandshakeError(405, "a WebSocket handshake is a GET", {"Allow": "GET"})
     if not headers.has_token("connection", "upgrade"):
         raise HandshakeError(400, "Connection must say Upgrade")
+    # defence: no-body
     if "transfer-encoding" in headers or headers.get("content-length", "0") != "0":
         raise HandshakeError(400, "a WebSocket handshake has no body")
     if headers.get("sec-websocket-version") != "13":
@@ -74,10 +75,12 @@ def check_upgrade(request: Request, origins: Sequence[str] = ()) -> None:
         nonce = b""
     if len(nonce) != 16:
         raise HandshakeError(400, "Sec-WebSocket-Key must be 16 bytes in base64")
+    # defence: subprotocol-tokens
     if not all(is_token(p) for p in headers.tokens("sec-websocket-protocol")):
         raise HandshakeError(400, "Sec-WebSocket-Protocol must be a list of tokens")
     parse_extensions(headers.get("sec-websocket-extensions", ""))
     origin = headers.get("origin")
+    # defence: origin
     if not (origin is None or "*" in origins or origin in origins or _same_host(origin, headers)):
         raise HandshakeError(403, f"origin {origin!a} is not allowed")
 

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 MAX_TARGET_BYTES = 8192
 """Longest request target. A longer one is answered with 414."""
-MAX_FIELDS = 100
+MAX_FIELDS = 100  # defence: field-count
 """Most header fields in one request. One more is answered with 431."""
 DIGITS = "0123456789"
 TOKEN_CHARACTERS = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -56,11 +56,12 @@ class Headers(Mapping[str, str]):
 
     def tokens(self, name: str) -> Sequence[str]:
         """Return the members of a comma-separated field, with their case kept."""
+        # defence: linear-fields
         return [token.strip(" \t") for token in self.get(name, "").split(",") if token.strip(" \t")]
 
     def has_token(self, name: str, token: str) -> bool:
         """Say whether *token* is a member of a field, whatever its case."""
-        return token in (member.lower() for member in self.tokens(name))
+        return token in (member.lower() for member in self.tokens(name))  # defence: token-whole
 
 
 class Response:
@@ -90,7 +91,7 @@ class Response:
         if status not in _WITHOUT_BODY and "content-type" not in map(str.lower, fields):
             fields = {"Content-Type": content_type, **fields}
         for name, value in fields.items():
-            if not is_token(name) or any(c in value for c in "\r\n\0"):
+            if not is_token(name) or any(c in value for c in "\r\n\0"):  # defence: header-injection
                 raise ValueError(f"not a header field: {name!r}: {value!r}")
             if name.lower() in (_RESERVED_101 if status == 101 else _RESERVED):
                 raise ValueError(f"{name} is for the server to set")
@@ -192,7 +193,7 @@ class RequestReader:
             del self._buffer[:2]
         end = self._buffer.find(b"\r\n\r\n", searched)
         # Without the empty line, up to three bytes may be its beginning.
-        if (end if end >= 0 else len(self._buffer) - 3) > self._limit:
+        if (end if end >= 0 else len(self._buffer) - 3) > self._limit:  # defence: head-size
             if self._buffer.find(b"\r\n", 0, self._limit) < 0:
                 raise HandshakeError(414, f"request line of over {self._limit} bytes")
             raise HandshakeError(431, f"request head of over {self._limit} bytes")
@@ -210,7 +211,7 @@ def parse_request(head: bytes) -> Request:
         HandshakeError: The head is malformed, or too large.
     """
     lines = head.decode("latin-1").split("\r\n")
-    if any(c in "".join(lines) for c in "\r\n\0"):
+    if any(c in "".join(lines) for c in "\r\n\0"):  # defence: line-ends
         raise HandshakeError(400, "control character in the request head")
     if len(lines) - 1 > MAX_FIELDS:
         raise HandshakeError(431, f"request of over {MAX_FIELDS} header fields")
@@ -224,7 +225,7 @@ def parse_request(head: bytes) -> Request:
         if version[:5] == "HTTP/" and version[5:] in _HIGHER_VERSIONS:
             raise HandshakeError(505, "use HTTP/1.1")
         raise HandshakeError(400, "malformed HTTP version")
-    if not all("!" <= c <= "~" and c != "#" for c in target):
+    if not all("!" <= c <= "~" and c != "#" for c in target):  # defence: target
         raise HandshakeError(400, "request target must be printable ASCII without a fragment")
     authority = None
     if target[0] != "/" and target != "*":  # absolute-form
@@ -237,9 +238,9 @@ def parse_request(head: bytes) -> Request:
     headers = Headers()
     for line in lines[1:]:
         name, colon, value = line.partition(":")
-        if not colon or not is_token(name):
+        if not colon or not is_token(name):  # defence: field-name
             raise HandshakeError(400, "malformed header field")
-        if headers.get(name) is not None and name.lower() in _SINGLETONS:
+        if headers.get(name) is not None and name.lower() in _SINGLETONS:  # defence: singletons
             raise HandshakeError(400, f"repeated header field {name.lower()}")
         headers.add(name, value.strip(" \t"))
     host = headers.get("host", "").lower()

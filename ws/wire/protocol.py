@@ -106,6 +106,7 @@ class Protocol:
                     if end < start - 4:
                         break
                     length = _from_bytes(data[position + 2 : start - 4], "big")
+                    # defence: length-form
                     if length < (126 if start - position == 8 else 65536) or length >> 63:
                         what = (
                             "with the top bit set" if length >> 63 else "not in its shortest form"
@@ -139,7 +140,7 @@ class Protocol:
                         self.done = first == FIN | CLOSE
                         if self.done:
                             yield events.CLOSE, parse_close(payload)
-                            return
+                            return  # defence: close-ends-parsing
                         yield INLINE | first & 0x0F, payload
                         continue
                     self._begin(first, length, data[start - 4 : start])
@@ -178,7 +179,7 @@ class Protocol:
 
     def _check_first(self, first: int, length: int) -> None:
         """Refuse a frame by its first two bytes. *length* is negative without the mask bit."""
-        if length < 0 or first not in self._first_bytes:
+        if length < 0 or first not in self._first_bytes:  # defence: reserved-bits
             if first & 0x70:
                 what = "reserved bit set that no extension gives a meaning"
             elif FIN | first not in _FIRST_BYTES:
@@ -197,13 +198,13 @@ class Protocol:
         if first_frame is (first & 0x0F == CONT):
             what = "continuation of no" if first_frame else "another message inside a fragmented"
             raise ProtocolError(CloseCode.PROTOCOL_ERROR, f"{what} message")
-        if not first_frame and self._fragments >= self.max_fragments:
+        if not first_frame and self._fragments >= self.max_fragments:  # defence: fragment-count
             reason = f"message of over {self.max_fragments} fragments"
             raise ProtocolError(CloseCode.TOO_BIG, reason)
-        size = length if first_frame else length + self._size
+        size = length if first_frame else length + self._size  # defence: summed-size
         if first & RSV1 if first_frame else self._compressed:  # deflating makes noise longer
             size -= (size >> 8) + 64
-        if size > self.max_message_size:
+        if size > self.max_message_size:  # defence: message-size
             raise ProtocolError(CloseCode.TOO_BIG, f"message of over {self.max_message_size} bytes")
 
     def _begin(self, first: int, length: int, key: bytes) -> None:
@@ -228,6 +229,7 @@ class Protocol:
         complete = self._fin and not self._remaining
         payload: Any = unmask(masked, self._key)
         if self._compressed:
+            # defence: inflated-left
             payload = self._inflate(payload, self.max_message_size - self._size, complete)
         else:
             self._work += len(payload) + FRAGMENT_BYTES
@@ -236,7 +238,7 @@ class Protocol:
             payload = self._decode(payload, complete)
         if payload:
             parts.append(payload)
-        if complete or len(parts) >= MAX_PARTS:
+        if complete or len(parts) >= MAX_PARTS:  # defence: text-parts
             parts[:] = [("" if self._opcode == TEXT else b"").join(parts)]
         if complete:
             self._message = None
@@ -244,7 +246,7 @@ class Protocol:
                 self._longest_whole = self.max_message_size
             return self._opcode, parts[0]
         turn = len(masked) & 3
-        self._key = self._key[turn:] + self._key[:turn]
+        self._key = self._key[turn:] + self._key[:turn]  # defence: masking-key
         return None
 
     def _inflate(self, payload: Buffer, room: int, complete: bool) -> bytes:
