@@ -96,7 +96,7 @@ def make_server(
 
 def read_pages() -> dict[str, Response]:
     """Return what is served, by path."""
-    folder = Path(__file__).resolve().parent
+    folder = Path(__file__).resolve().with_name("page")
     pages = {
         "/" + name: Response(200, (folder / name).read_bytes(), HEADERS, content_type)
         for name, content_type in FILES.items()

@@ -766,7 +766,7 @@ def test_which_pages_may_connect(options, origin, status):
 def test_the_page_is_served_on_the_same_port(running, path, file, content_type):
     response, body = fetch(running.port, path)
     assert response.status == 200
-    assert body == (ROOT / "chat" / file).read_bytes()
+    assert body == (ROOT / "chat" / "page" / file).read_bytes()
     assert response.getheader("Content-Type") == content_type
     assert response.getheader("X-Content-Type-Options") == "nosniff"
     policy = response.getheader("Content-Security-Policy").split("; ")
@@ -789,11 +789,11 @@ def test_pages_are_only_read(running):
 
 
 def test_the_page_loads_nothing_from_elsewhere_and_never_makes_html_of_text():
-    page = (ROOT / "chat" / "index.html").read_text("utf-8")
+    page = (ROOT / "chat" / "page" / "index.html").read_text("utf-8")
     links = set(re.findall(r"""(?:src|href)="(?!data:)([^"]*)\"""", page))
     assert links | {"index.html"} == set(server.FILES)
     for name in links:
-        script = (ROOT / "chat" / name).read_text("utf-8")
+        script = (ROOT / "chat" / "page" / name).read_text("utf-8")
         assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval", script)
         assert not re.search(r"""https?://\w|url\(""", script)
 
