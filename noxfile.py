@@ -72,7 +72,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Types, strictly."""
-    session.install(MYPY)
+    session.install(MYPY, REDIS)
     session.run("mypy")
 
 
