@@ -26,7 +26,7 @@ def test_the_script_works_from_any_folder(tmp_path):
         assert alice.recv() == "Guest 1: hello"
 
 
-def test_it_says_where_to_look(process):
+def test_it_prints_its_url(process):
     assert process.line == f"Chat on http://localhost:{process.port}/ (Ctrl-C ends it)\n"
 
 
@@ -78,14 +78,14 @@ def test_a_certificate_or_key_that_is_not_there(tmp_path):
     assert path in refused(0, "--cert", __file__, "--key", path)
 
 
-def test_a_certificate_that_is_none():
+def test_a_file_that_is_no_certificate():
     assert f"{__file__}: not a certificate" in refused(0, "--cert", __file__)
 
 
 @pytest.mark.parametrize(
     "arguments", [("http",), ("-1",), ("65536",), ("0", "--key", "key.pem"), ("0", "1")]
 )
-def test_arguments_that_make_no_sense(arguments):
+def test_wrong_arguments(arguments):
     process = start(*arguments)
     out, err = process.communicate(timeout=DEADLINE)
     assert (process.returncode, out) == (2, "")

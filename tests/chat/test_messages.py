@@ -14,7 +14,7 @@ from tests.chat.talker import SUBPROTOCOL, Talker, texts
 from tests.support.wsclient import DEADLINE, connect, eventually
 
 
-def test_what_one_says_everyone_in_the_room_gets(running):
+def test_a_message_reaches_everyone_in_the_room(running):
     with Talker(running.port, "Ann") as ann, Talker(running.port, "Bob") as bob:
         said = ann.say("hello, <b>world</b> 👋\n  as it stands", "1")
         assert bob.recv() == said
@@ -58,7 +58,7 @@ def test_a_client_gets_exactly_what_it_missed(running):
             assert texts(lost.welcome) == ["before", "meanwhile", "and then"]
 
 
-def test_who_missed_too_much_is_greeted_anew(unhurried):
+def test_a_client_that_missed_too_much_is_welcomed_like_a_newcomer(unhurried):
     with Talker(unhurried.port) as ann:
         said = [str(number) for number in range(room.MAX_MISSED_MESSAGES + 1)]
         ann.say_all(said)
@@ -81,7 +81,7 @@ def test_the_history_of_another_server_does_not_resume(serve):
             assert bob.welcome["resumed"] is False
 
 
-def test_what_is_sent_twice_is_stored_once_and_acknowledged_again(running):
+def test_a_message_sent_twice_is_stored_once_and_acknowledged_again(running):
     with Talker(running.port, "Ann") as ann, Talker(running.port, "Bob") as bob:
         said = ann.say("once", "1")
         assert ann.say("once", "1") == said
@@ -92,7 +92,7 @@ def test_what_is_sent_twice_is_stored_once_and_acknowledged_again(running):
             assert again.say("once", "1") == said
 
 
-def test_everyone_sees_the_same_order_whenever_they_came(running):
+def test_everyone_sees_the_same_order_whenever_they_enter(running):
     """Six talk at once while newcomers arrive: nothing is missed, doubled or out of order."""
     said = {f"{talker} {count}" for talker in range(6) for count in range(15)}
 
@@ -151,10 +151,9 @@ def test_a_message_that_could_not_be_stored_is_refused_and_can_be_sent_again(ser
         assert ann.say("lost?", "1")
 
 
-@pytest.mark.parametrize("nothing", ["", " ", "\n\t ", "\x1b\x00"])
-def test_nothing_is_not_a_message(running, nothing):
+def test_an_empty_message_is_refused(running):
     with Talker(running.port) as ann:
-        ann.send("say", text=nothing, id="1")
+        ann.send("say", text=" ", id="1")
         assert ann.recv() == {
             "type": "error",
             "code": "empty",
@@ -164,22 +163,8 @@ def test_nothing_is_not_a_message(running, nothing):
         }
 
 
-@pytest.mark.parametrize(
-    "message",
-    [
-        "just text",
-        "[1, 2]",
-        "{no JSON",
-        '{"type": "unknown"}',
-        '{"type": ["say"]}',
-        '{"text": "no type"}',
-        '{"type": "file"}',
-        "{" * 9000,
-        '{"a":' * 5000,
-        "9" * 4000,
-    ],
-)
-def test_text_that_is_not_ours_is_a_message_as_it_stands(running, message):
+@pytest.mark.parametrize("message", ["just text", '{"type": "no"}', "{" * 9000, '{"a":' * 5000])
+def test_other_text_is_a_message_as_it_stands(running, message):
     with Talker(running.port) as ann:
         ann.client.send(message)
         event = ann.recv()

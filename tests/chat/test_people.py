@@ -124,7 +124,7 @@ def test_plain_clients_do_not_see_who_is_typing_or_renamed(running):
         assert ann.recv() == "Bea: hello"
 
 
-def test_a_fragmented_message_is_one(running):
+def test_a_fragmented_message_is_one_message(running):
     with connect(running.port, "/?name=Ann") as ann:
         ann.send_frames(frame(TEXT, b"in ", fin=False), frame(CONT, b"pieces"))
         assert ann.recv() == "Ann: in pieces"

@@ -55,7 +55,9 @@ def test_what_a_message_asks_for(message, asked):
 @pytest.mark.parametrize(
     ("message", "code"),
     [
-        (text("say", text=" \n"), "empty"),
+        (text("say", text=""), "empty"),
+        (text("say", text="\n\t "), "empty"),
+        (text("say", text="\x1b\x00"), "empty"),
         (text("say", text=5), "empty"),
         (text("say", text="x" * (protocol.MAX_TEXT_CHARS + 1)), "long"),
         ("x" * (protocol.MAX_REQUEST_CHARS + 1), "long"),
@@ -89,6 +91,7 @@ def test_why_a_message_is_refused(message, code):
         '{"text": "no type"}',
         '{"type": "file"}',
         "{" * 3000,
+        "9" * 4000,
     ],
 )
 def test_text_that_is_no_request_is_said_as_it_stands(message):

@@ -81,7 +81,7 @@ def test_a_full_disk_loses_nothing_silently(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["text", "another", "folder", "missing folder"])
-def test_a_database_that_is_none(tmp_path, kind):
+def test_a_path_that_can_be_no_database(tmp_path, kind):
     path = tmp_path / "x.db"
     if kind == "text":
         path.write_text("This is no database, whatever its name may say. " * 30)
