@@ -94,7 +94,7 @@ class Refused(Exception):
 
 
 class Request:
-    """What a client asks for; `COST` is in credits, of which a client gets a few each second."""
+    """What a client asks for, and what that costs in credits, which are earned by waiting."""
 
     COST = 0.0
 

@@ -58,14 +58,15 @@ FULL_RETRY_SECONDS = 30.0
 
 
 class Member:
-    """A client, and the person behind it; only the client's own callbacks change it."""
+    """A client, who it is, and what it may still ask for."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
         self.person = self.name = ""
         self.room = ""  # '' until it has entered one
         self.plain = client.subprotocol is None
-        self.last_message = self.last_event = 0  # the numbers of those that its welcome includes
+        # The numbers of the last message and of the last event that its welcome includes.
+        self.last_message = self.last_event = 0
         self._credits, self._counted_at = MAX_CREDITS, time.monotonic()
 
     @property
