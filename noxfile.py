@@ -29,6 +29,8 @@ OLD_TEST_TOOLS = {  # the last for these Pythons
     "3.9": "pytest==8.4.2 pytest-timeout==2.4.0 hypothesis==6.141.1 trustme==1.2.1",
     "3.10": "pytest==9.2.0 pytest-timeout==2.4.0 hypothesis==6.168.5 trustme==1.2.1",
 }
+FRAMEWORKS = "flask==3.1.3 django==5.2.19"
+"""Next to which examples serve."""
 COVERAGE = "coverage==7.17.3"
 FAST = "zlib-ng==1.1.0 numpy"
 RUFF = "ruff==0.17.6"
@@ -72,7 +74,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Types, strictly."""
-    session.install(MYPY)
+    session.install(MYPY, REDIS)
     session.run("mypy")
 
 
@@ -80,6 +82,8 @@ def types(session: nox.Session) -> None:
 def unit(session: nox.Session) -> None:
     """All tests on each Python, and the coverage of the modules without I/O on one."""
     session.install(*OLD_TEST_TOOLS.get(str(session.python), TEST_TOOLS).split())
+    if session.python == COVERAGE_PYTHON:
+        session.install(*FRAMEWORKS.split())
     others = ("attacks", "cluster", "tools")  # have sessions of their own
     chosen = session.posargs or [f"--ignore=tests/{name}" for name in others]
     session.run("python", "-m", "pytest", *chosen)

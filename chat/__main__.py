@@ -1,8 +1,8 @@
-"""The chat: ``python3 -m chat [port]``."""
+"""``python3 -m chat [port]``: start the chat."""
 
 import sys
 
-from chat.server import main
+from chat.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

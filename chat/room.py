@@ -1,466 +1,347 @@
-"""What happens to a message: rooms, presence, history, files, flood control.
-
-Text messages are JSON objects. From a client, by their "type":
-
-    hello    id, room, name, key, history, seen    enter a room, from another one too
-    say      id, text                              to everyone in the room
-    typing                                         so that others see it
-    rename   name
-    older    before                                the messages before that "seq"
-    get      file, start                           a piece of a file's content
-    ping                                           answered by a pong
-
-Any other text is a message to the room, as it stands. To a client:
-
-    welcome  id, chat, room, you, name, people, history, messages, resumed, more, limits
-    message  seq, id, from, name, time, and text or file
-    join, leave, rename                            person: id, name
-    typing                                         person: id, name
-    older    messages, more
-    pong
-    error    code, text, id or file, retry         what was refused, and the seconds to wait
-
-A file is a binary message: a line of JSON, then the content. From a client the line has "type":
-"file", "id", "name", and perhaps "width" and "height"; to a client, which asks for one piece
-after the other, "type": "file", "file", "start" and "size", that of the whole file.
-
-The *key* is the client's secret, and what others see as its "id" is made of it. With *history*
-and *seen* (the last "seq" that it got) a client gets exactly what it missed: "resumed" says so.
-A message comes back to its author too; that acknowledges it. What was sent twice, with the same
-"id", is stored once and acknowledged again. "time" is in milliseconds since 1970.
-
-A client that doesn't ask for the subprotocol `SUBPROTOCOL` is plain: until it says hello, it
-gets lines of text ("Ann: hello"), and enters by its URL (``/?room=kitchen&name=Ann``).
-"""
+"""What requests do: rooms, the people in them, messages and files."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
-import math
-import secrets
 import threading
 import time
-import unicodedata
-from typing import Any, Mapping
+from typing import Any, Callable, Iterable
 
-from chat.store import Away, Store, StoreError
+from chat.protocol import (
+    BYTES_PER_CREDIT,
+    MAX_FILE_BYTES,
+    MAX_NAME_CHARS,
+    MAX_TEXT_CHARS,
+    REQUESTS,
+    Event,
+    Fields,
+    GetFile,
+    Hello,
+    Older,
+    Ping,
+    Refused,
+    Rename,
+    Request,
+    Say,
+    SendFile,
+    Typing,
+    decode,
+    encode,
+    encode_line,
+    encode_piece,
+    error_event,
+    file_type,
+)
+from chat.store import Message, Store, StoreError, StoreUnavailable
 from ws import Client, WSServer
 
-SUBPROTOCOL = "chat.v1"
-
-MAX_TEXT = 4000
-"""Characters in a message, at most; that is at most 16,000 bytes."""
-MAX_NAME = 40
-"""Characters in the name of a person or of a room."""
-MAX_ID = 64
-"""Characters in the id of a message, and in a key."""
-MAX_FILE = 5 << 20
-"""Bytes in a file."""
-MAX_FILE_NAME = 100
-MAX_REQUEST = 64 << 10
-"""Characters in a text message, whose JSON may be all escapes, and bytes in a file's header."""
 MAX_ROOMS = 1000
-"""Rooms with someone in them."""
+"""Rooms with somebody in them."""
 MAX_PEOPLE = 500
 """Clients in one room."""
-MAX_PIXELS = 20_000
-"""Width or height of an image."""
-GREETING = 50
-"""Messages that a newcomer gets, and that "older" gets."""
-RESUMPTION = 100
-"""Missed messages that a client gets; if it missed more, it is greeted like a newcomer."""
-PLAIN_GREETING = 20
+PAGE_MESSAGES = 50
+"""Messages in the welcome of a newcomer, and in the answer to "older"."""
+MAX_MISSED_MESSAGES = 100
+"""A client that missed more than these is welcomed like a newcomer."""
+PLAIN_HISTORY_LINES = 20
 """Lines of history that a plain client gets."""
-PIECE = 128 << 10
-"""Bytes of a file that a client gets at a time, so that what is said needn't wait for long."""
+PIECE_BYTES = 128 << 10
+"""A piece of a file; messages to the same client wait until it is sent, so it must be short."""
 
-CREDIT = 20.0
-"""What a client can do at once, in the units of COSTS, before it is slowed down."""
-CREDIT_PER_SECOND = 4.0
-COSTS = {"hello": 1, "say": 1, "file": 1, "rename": 1, "typing": 0.25, "older": 0.25}
-COSTS.update(get=0.05, ping=0.1)
-BYTES_PER_CREDIT = 512 << 10
-"""What a file costs beside that."""
+MAX_CREDITS = 20.0
+"""A client has this many to begin with; each request costs its `COST`."""
+CREDITS_PER_SECOND = 4.0
 
-IMAGES = (
-    ("image/png", 0, b"\x89PNG\r\n\x1a\n"),
-    ("image/jpeg", 0, b"\xff\xd8\xff"),
-    ("image/gif", 0, b"GIF8"),
-    ("image/webp", 8, b"WEBP"),
-    ("image/avif", 4, b"ftypavif"),
-)
-"""Files that pages show, by what they begin with; all others are only offered for download."""
+STORE_RETRY_SECONDS = 5.0
+FULL_RETRY_SECONDS = 30.0
 
 
 class Member:
-    """A client, and who it is; changed by its own callbacks alone."""
+    """A client, who it is, and what it may still ask for."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
-        self.person = self.name = self.room = ""  # no room: it hasn't said hello
+        self.person = self.name = ""
+        self.room = ""  # '' until it has entered one
         self.plain = client.subprotocol is None
-        self._credit, self._counted = CREDIT, time.monotonic()
-        self.entered = self.seen = 0  # the events and messages up to these are in its welcome
+        # The numbers of the last message and of the last event that its welcome includes.
+        self.last_message = self.last_event = 0
+        self._credits, self._counted_at = MAX_CREDITS, time.monotonic()
 
-    def spend(self, cost: float) -> float:
-        """Return 0, or the seconds after which there is credit enough."""
-        now = time.monotonic()
-        self._credit += (now - self._counted) * CREDIT_PER_SECOND
-        self._credit, self._counted = min(self._credit, CREDIT), now
-        if cost > self._credit:
-            return (cost - self._credit) / CREDIT_PER_SECOND
-        self._credit -= cost
-        return 0
+    @property
+    def channel(self) -> str:
+        """The server's room in which this client gets events: as JSON, or as lines."""
+        return lines_channel(self.room) if self.plain else json_channel(self.room)
 
     def public(self) -> dict[str, str]:
         """Return what others may know."""
         return {"id": self.person, "name": self.name}
 
+    def spend(self, cost: float) -> None:
+        """Take credits for a request (a token bucket). Raises Refused if there are too few."""
+        now = time.monotonic()
+        earned = (now - self._counted_at) * CREDITS_PER_SECOND
+        self._credits, self._counted_at = min(self._credits + earned, MAX_CREDITS), now
+        if cost > self._credits:
+            wait_seconds = (cost - self._credits) / CREDITS_PER_SECOND
+            raise Refused("slow", "You are writing too fast: wait a moment.", wait_seconds)
+        self._credits -= cost
 
-class Refused(Exception):
-    """What a client asked for is refused: (code, text, seconds to wait)."""
+
+def json_channel(room: str) -> str:
+    return f"json:{room}"
+
+
+def lines_channel(room: str) -> str:
+    return f"lines:{room}"
 
 
 class Chat:
-    """All rooms of a server."""
+    """All rooms of a server.
 
-    def __init__(self, server: WSServer, store: Store, title: str) -> None:
-        self._server, self._store, self._title = server, store, title
-        # Held while a message enters the store and everyone's queue, so that all have the same
-        # order. Nothing under it waits for a client: `sendall` never does.
-        self._lock = threading.Lock()
-        self._rooms: dict[str, dict[Client, Member]] = {}
+    `chat.cluster.shared.SharedChat` overrides `arrive`, `depart`, `publish` and `set_name`, which
+    are about what others see.
+
+    Args:
+        server: not started yet; the chat registers its callbacks.
+        store: the history.
+        title: the chat's name.
+    """
+
+    def __init__(self, server: WSServer, store: Store, title: str = "Chat") -> None:
+        self.server, self.store, self.title = server, store, title
+        # Held while a message enters the store and everyone's queue, so that all clients get the
+        # same order. Nothing under it waits for a client: `sendall` never does.
+        self.lock = threading.Lock()
+        self.members: dict[str, dict[Client, Member]] = {}  # by room
         self._guests = 0
-        server.onopen(self.open)
-        server.onmessage(self.receive)
-        server.onclose(self.close)
+        self._handlers: dict[type[Request], Callable[[Member, Any], None]] = {
+            Hello: self._hello,
+            Say: self._say,
+            SendFile: self._send_file,
+            Typing: self._typing,
+            Rename: self._rename,
+            Older: self._older,
+            GetFile: self._get_file,
+            Ping: self._ping,
+        }
+        server.onopen(self._open)
+        server.onmessage(self._receive)
+        server.onclose(self._close)
 
-    def open(self, client: Client) -> None:
+    # The server's callbacks
+
+    def _open(self, client: Client) -> None:
         client.data["member"] = member = Member(client)
-        if member.plain:
-            try:
-                self._enter(member, client.request.query)
-            except Refused as refusal:
-                self._server.close(client, 1013, refusal.args[1])
-            except Away:
-                self._server.close(client, 1013, "try again later")
+        if not member.plain:
+            return
+        try:
+            self._enter(member, Hello.read(client.request.query))
+        except Refused as refusal:
+            self.server.close(client, 1013, refusal.text)
+        except StoreUnavailable:
+            self.server.close(client, 1013, "try again later")
 
-    def close(self, client: Client) -> None:
-        with self._lock:
+    def _close(self, client: Client) -> None:
+        with self.lock:
             self._leave(client.data["member"])
 
-    def receive(self, client: Client, message: str | bytes) -> None:
-        member = client.data["member"]
-        request: dict[str, Any] = {}
+    def _receive(self, client: Client, message: str | bytes) -> None:
+        member: Member = client.data["member"]
+        fields: Fields = {}
         try:
-            request, content = parse(message)
-            kind = request["type"]
-            wait = member.spend(COSTS[kind] + len(content) / BYTES_PER_CREDIT)
-            if wait:
-                raise Refused("slow", "You are writing too fast: wait a moment.", wait)
-            if not member.room and kind not in ("hello", "ping"):
+            fields, content = decode(message)
+            kind = REQUESTS[fields["type"]]
+            member.spend(kind.COST + len(content) / BYTES_PER_CREDIT)
+            if not member.room and kind not in (Hello, Ping):
                 raise Refused("hello", "Say hello first.")
-            if kind == "hello":
-                self._hello(member, request)
-            elif kind == "say":
-                self._say(member, request)
-            elif kind == "file":
-                self._file(member, request, content)
-            elif kind == "typing":
-                typing = dumps({"type": "typing", "person": member.public()})
-                self._server.sendall(typing, to=member.room, exclude=member.client)
-            elif kind == "rename":
-                self._rename(member, clean_name(request.get("name")))
-            elif kind == "older":
-                self._older(member, request)
-            elif kind == "get":
-                self._get(member, request)
-            elif kind == "ping":
-                self._send(member, {"type": "pong"})
+            self._handlers[kind](member, kind.read(fields, content))
         except Refused as refusal:
-            self._refuse(member, request, *refusal.args)
+            self._send(member, error_event(refusal, fields))
         except StoreError as error:
-            if not isinstance(error, Away):
-                logging.exception("the history is out of order")
-            self._refuse(member, request, "store", "The message could not be stored.", 5)
+            if not isinstance(error, StoreUnavailable):
+                logging.exception("the history can't be used")
+            text = "The message could not be stored."
+            self._send(member, error_event(Refused("store", text, STORE_RETRY_SECONDS), fields))
 
     # Coming and going
 
-    def _hello(self, member: Member, request: dict[str, Any]) -> None:
-        same = request.get("history") == self._store.history
-        seen = whole(request.get("seen")) if same else None
-        member.plain = False
-        self._enter(member, request, seen)
+    def _hello(self, member: Member, hello: Hello) -> None:
+        if member.plain:
+            with self.lock:
+                self.server.leave(member.client, member.channel)
+                member.plain = False
+                self.server.join(member.client, member.channel)
+        self._enter(member, hello)
 
-    def _enter(self, member: Member, hello: Mapping[str, Any], seen: int | None = None) -> None:
-        key = clean(hello.get("key"))[:MAX_ID] or secrets.token_hex()
-        room = clean_name(hello.get("room")) or "lobby"
-        with self._lock:
-            members = self._rooms.get(room, {})
-            if not members and len(self._rooms) >= MAX_ROOMS:
-                raise Refused("full", "There are too many rooms; try again later.", 30)
+    def _enter(self, member: Member, hello: Hello) -> None:
+        with self.lock:
+            members = self.members.get(hello.room, {})
+            if not members and len(self.members) >= MAX_ROOMS:
+                text = "There are too many rooms; try again later."
+                raise Refused("full", text, FULL_RETRY_SECONDS)
             if len(members) >= MAX_PEOPLE:
-                raise Refused("full", "This room is full; try another one.", 30)
+                raise Refused("full", "This room is full; try another one.", FULL_RETRY_SECONDS)
             self._leave(member)
             self._guests += 1
-            member.person = hashlib.sha256(key.encode()).hexdigest()[:16]
-            member.name = clean_name(hello.get("name")) or f"Guest {self._guests}"
-            member.room = room
+            member.person = hashlib.sha256(hello.key.encode()).hexdigest()[:16]
+            member.name = hello.name or f"Guest {self._guests}"
+            member.room = hello.room
             try:
-                self._arrive(member, seen, hello)
+                self.arrive(member, hello)
             except StoreError:
                 member.room = ""
                 raise
-            self._rooms.setdefault(room, {})[member.client] = member
-            if not member.plain:
-                self._server.join(member.client, room)
+            self.members.setdefault(member.room, {})[member.client] = member
+            self.server.join(member.client, member.channel)
 
-    def _arrive(self, member: Member, seen: int | None, hello: Mapping[str, Any]) -> None:
-        members = self._rooms.get(member.room, {}).values()
-        self._greet(member, seen, hello, [other.public() for other in members])
-        # Who is back before the old connection has ended may have another name by now.
+    def arrive(self, member: Member, hello: Hello) -> None:
+        """Welcome a member who enters, and tell the others; with the lock held."""
+        others = self.members.get(member.room, {}).values()
+        self.welcome(member, hello, [other.public() for other in others])
+        # A person who is back before the old connection has ended may have another name by now.
         kind = "rename" if self._is_here(member) else "join"
         self._tell(member.room, {"type": kind, "person": member.public()})
 
-    def _greet(
-        self,
-        member: Member,
-        seen: int | None,
-        hello: Mapping[str, Any],
-        others: list[dict[str, str]],
-    ) -> None:
-        room, store = member.room, self._store
+    def welcome(self, member: Member, hello: Hello, others: Iterable[dict[str, str]]) -> None:
+        """Send the room's people and messages to a member who enters."""
+        room, store = member.room, self.store
         if member.plain:
-            for message in store.after(room, 0, PLAIN_GREETING):
+            for message in store.after(room, 0, PLAIN_HISTORY_LINES):
                 self._send(member, message)
-                member.seen = message["seq"]
+                member.last_message = message["seq"]
             return
-        messages: list[dict[str, Any]] = []
+        messages: list[Message] = []
         resumed = False
-        if seen is not None:
-            messages = store.after(room, seen, RESUMPTION + 1)
-            resumed = len(messages) <= RESUMPTION
+        if hello.seen is not None and hello.history == store.history:
+            messages = store.after(room, hello.seen, MAX_MISSED_MESSAGES + 1)
+            resumed = len(messages) <= MAX_MISSED_MESSAGES
         if not resumed:
-            messages = store.after(room, 0, GREETING + 1)
-        member.seen = messages[-1]["seq"] if messages else 0
+            messages = store.after(room, 0, PAGE_MESSAGES + 1)
+        member.last_message = messages[-1]["seq"] if messages else 0
         people = {person["id"]: person for person in [*others, member.public()]}
-        welcome = {
+        event = {
             "type": "welcome",
-            "id": clean(hello.get("id"))[:MAX_ID],
-            "chat": self._title,
+            "id": hello.id,
+            "chat": self.title,
             "room": room,
             "you": member.person,
             "name": member.name,
             "people": list(people.values()),
             "history": store.history,
-            "messages": messages if resumed else messages[-GREETING:],
+            "messages": messages if resumed else messages[-PAGE_MESSAGES:],
             "resumed": resumed,
-            "more": not resumed and len(messages) > GREETING,
-            "limits": {"text": MAX_TEXT, "name": MAX_NAME, "file": MAX_FILE},
+            "more": not resumed and len(messages) > PAGE_MESSAGES,
+            "limits": {"text": MAX_TEXT_CHARS, "name": MAX_NAME_CHARS, "file": MAX_FILE_BYTES},
         }
-        self._send(member, welcome)
+        self._send(member, event)
 
     def _leave(self, member: Member) -> None:
-        members = self._rooms.get(member.room, {})
+        members = self.members.get(member.room, {})
         if members.pop(member.client, None) is None:
             return
         if not members:
-            del self._rooms[member.room]
-        self._server.leave(member.client, member.room)
-        self._depart(member)
+            del self.members[member.room]
+        self.server.leave(member.client, member.channel)
+        self.depart(member)
 
-    def _depart(self, member: Member) -> None:
+    def depart(self, member: Member) -> None:
+        """Tell the others that a member has left; with the lock held."""
         if not self._is_here(member):
             self._tell(member.room, {"type": "leave", "person": member.public()})
 
     def _is_here(self, member: Member) -> bool:
-        """Say whether the same person is in the room with another client, say after a cut."""
-        members = self._rooms.get(member.room, {}).values()
+        """Whether the same person is in the room with another client, as after a reconnect."""
+        members = self.members.get(member.room, {}).values()
         return any(other.person == member.person for other in members)
 
-    def _rename(self, member: Member, name: str) -> None:
-        if not name:
-            raise Refused("name", "A name needs a letter.")
-        self._set_name(member.room, {"id": member.person, "name": name})
+    def _rename(self, member: Member, rename: Rename) -> None:
+        self.set_name(member.room, {"id": member.person, "name": rename.name})
 
-    def _set_name(self, room: str, person: dict[str, str]) -> None:
-        with self._lock:
-            self._call(room, person)
+    def set_name(self, room: str, person: dict[str, str]) -> None:
+        """Change the name of a person, and tell everyone in the room."""
+        with self.lock:
+            self.note_name(room, person)
             self._tell(room, {"type": "rename", "person": person})
 
-    def _call(self, room: str, person: Mapping[str, str]) -> None:
-        """Give a person's clients here a name."""
-        for member in self._rooms.get(room, {}).values():
+    def note_name(self, room: str, person: dict[str, str]) -> None:
+        """Change the name of a person's clients here; with the lock held."""
+        for member in self.members.get(room, {}).values():
             if member.person == person["id"]:
                 member.name = person["name"]
 
+    def _typing(self, member: Member, typing: Typing) -> None:
+        event = encode({"type": "typing", "person": member.public()})
+        self.server.sendall(event, to=json_channel(member.room), exclude=member.client)
+
     # Messages and files
 
-    def _say(self, member: Member, request: dict[str, Any]) -> None:
-        text = clean(request.get("text"))
-        if len(text) > MAX_TEXT:
-            raise Refused("long", f"A message has at most {MAX_TEXT:,} characters.")
-        if not text.strip():
-            raise Refused("empty", "There is nothing in it.")
-        self._publish(member, request, {"text": text})
+    def _say(self, member: Member, say: Say) -> None:
+        self._submit(member, say.id, {"text": say.text})
 
-    def _file(self, member: Member, request: dict[str, Any], content: bytes) -> None:
-        if not 0 < len(content) <= MAX_FILE:
-            raise Refused("size", f"A file has at most {MAX_FILE >> 20} MB, and isn't empty.")
-        file = {
-            "id": self._store.add_file(content),
-            "name": file_name(request.get("name")),
-            "size": len(content),
-            "type": file_type(content),
+    def _send_file(self, member: Member, file: SendFile) -> None:
+        description = {
+            "id": self.store.add_file(file.content),
+            "name": file.name,
+            "size": len(file.content),
+            "type": file_type(file.content),
+            "width": file.width,  # for the page to leave room for the image
+            "height": file.height,
         }
-        for side in ("width", "height"):  # that the page can leave room for the image
-            file[side] = min(whole(request.get(side)) or 0, MAX_PIXELS)
-        self._publish(member, request, {"file": file})
+        self._submit(member, file.id, {"file": description})
 
-    def _publish(self, member: Member, request: dict[str, Any], content: dict[str, Any]) -> None:
+    def _submit(self, member: Member, message_id: str, content: dict[str, Any]) -> None:
         message = {
             "type": "message",
-            "id": clean(request.get("id"))[:MAX_ID] or secrets.token_hex(8),
+            "id": message_id,
             "from": member.person,
             "name": member.name,
             "time": int(time.time() * 1000),
             **content,
         }
-        message, new = self._add(member.room, message)
+        message, new = self.publish(member.room, message)
         if not new:
             self._send(member, message)
 
-    def _add(self, room: str, message: dict[str, Any]) -> tuple[dict[str, Any], bool]:
-        with self._lock:
-            message, new = self._store.add(room, message)
+    def publish(self, room: str, message: Message) -> tuple[Message, bool]:
+        """Store a message and, if it is new, send it to everyone in the room.
+
+        Returns:
+            The stored message, and whether it is new.
+        """
+        with self.lock:
+            message, new = self.store.add(room, message)
             if new:
                 self._tell(room, message)
         return message, new
 
-    def _older(self, member: Member, request: dict[str, Any]) -> None:
-        before = whole(request.get("before"))
-        if before is None:
-            raise Refused("older", "Before which message?")
-        messages = self._store.before(member.room, before, GREETING + 1)
-        more = len(messages) > GREETING
-        self._send(member, {"type": "older", "messages": messages[-GREETING:], "more": more})
+    def _older(self, member: Member, older: Older) -> None:
+        messages = self.store.before(member.room, older.before, PAGE_MESSAGES + 1)
+        more = len(messages) > PAGE_MESSAGES
+        self._send(member, {"type": "older", "messages": messages[-PAGE_MESSAGES:], "more": more})
 
-    def _get(self, member: Member, request: dict[str, Any]) -> None:
-        name, start = clean(request.get("file")), whole(request.get("start")) or 0
-        content = self._store.file(name)
+    def _get_file(self, member: Member, get: GetFile) -> None:
+        content = self.store.file(get.file)
         if content is None:
             raise Refused("gone", "This file is no longer kept.")
-        head = json.dumps({"type": "file", "file": name, "start": start, "size": len(content)})
-        message = head.encode() + b"\n" + content[start : start + PIECE]
-        self._server.sendall(message, to=member.client, compress=False)
+        piece = content[get.start : get.start + PIECE_BYTES]
+        message = encode_piece(get.file, get.start, piece, len(content))
+        self.server.sendall(message, to=member.client, compress=False)
+
+    def _ping(self, member: Member, ping: Ping) -> None:
+        self._send(member, {"type": "pong"})
 
     # Sending
 
-    def _tell(self, room: str, event: dict[str, Any]) -> None:
-        """Send an event to those in a room; with the lock held."""
-        self._send_to(list(self._rooms.get(room, {}).values()), event)
-
-    def _send_to(self, members: list[Member], event: dict[str, Any]) -> None:
-        self._server.sendall(dumps(event), to=[m.client for m in members if not m.plain])
-        plain = [m.client for m in members if m.plain]
-        line = as_line(event) if plain else ""
+    def _tell(self, room: str, event: Event) -> None:
+        """Send an event to everyone in a room; with the lock held."""
+        self.server.sendall(encode(event), to=json_channel(room))
+        line = encode_line(event)
         if line:
-            self._server.sendall(line, to=plain)
+            self.server.sendall(line, to=lines_channel(room))
 
-    def _send(self, member: Member, event: dict[str, Any]) -> None:
-        message = as_line(event) if member.plain else dumps(event)
+    def _send(self, member: Member, event: Event) -> None:
+        message = encode_line(event) if member.plain else encode(event)
         if message:
-            self._server.sendall(message, to=member.client)
-
-    def _refuse(
-        self, member: Member, request: dict[str, Any], code: str, text: str, wait: float = 0
-    ) -> None:
-        error = {"type": "error", "code": code, "text": text, "retry": math.ceil(wait * 10) / 10}
-        error.update((name, request[name]) for name in ("id", "file") if clean(request.get(name)))
-        self._send(member, error)
-
-
-def dumps(event: dict[str, Any]) -> str:
-    """Return an event as JSON; without escapes, which would make other scripts thrice as long."""
-    return json.dumps(event, ensure_ascii=False)
-
-
-def parse(message: str | bytes) -> tuple[dict[str, Any], bytes]:
-    """Return what a client asks for, and a file's content."""
-    if isinstance(message, bytes):
-        head, _, content = message.partition(b"\n")
-        request = as_request(head)
-        if request is None or request["type"] != "file":
-            raise Refused("file", "A binary message is a line of JSON and a file.")
-        return request, content
-    if len(message) > MAX_REQUEST:
-        raise Refused("long", f"A message has at most {MAX_TEXT:,} characters.")
-    request = as_request(message) if message.startswith("{") else None
-    if request is None or request["type"] == "file":
-        request = {"type": "say", "text": message}
-    return request, b""
-
-
-def as_request(message: str | bytes) -> dict[str, Any] | None:
-    """Return a JSON object of one of our types, or None."""
-    if len(message) > MAX_REQUEST:
-        return None
-    try:
-        request = json.loads(message)
-    except (ValueError, RecursionError):
-        return None
-    known = isinstance(request, dict) and str(request.get("type")) in COSTS
-    return request if known else None
-
-
-def as_line(event: dict[str, Any]) -> str:
-    """Return an event as a plain client gets it; '' if it doesn't."""
-    kind = event["type"]
-    if kind == "message":
-        text = event["text"] if "text" in event else "[{name}]".format(**event["file"])
-        return f"{event['name']}: " + text.replace("\n", "\n  ")
-    if kind in ("join", "leave"):
-        what = {"join": "joined", "leave": "left"}[kind]
-        return f"* {event['person']['name']} {what}"
-    if kind == "error":
-        return f"* Not sent: {event['text']}"
-    return ""
-
-
-def clean(text: Any) -> str:
-    """Return text without control characters and lone surrogates; '' for what isn't text."""
-    if not isinstance(text, str):
-        return ""
-    text = text.replace("\r\n", "\n")
-    return "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs"))
-
-
-def clean_name(name: Any) -> str:
-    """Return a name in one line, without invisible characters such as those that turn text."""
-    joiners = "\u200c\u200d"  # scripts and emoji need them
-    visible = (c for c in clean(name) if c in joiners or unicodedata.category(c) != "Cf")
-    return " ".join("".join(visible).split())[:MAX_NAME].strip(" " + joiners)
-
-
-def whole(number: Any) -> int | None:
-    """Return a whole number that JavaScript and SQLite can represent, or None."""
-    return number if isinstance(number, int) and 0 <= number < 1 << 53 else None
-
-
-def file_name(name: Any) -> str:
-    """Return a name that is safe to save under, in any folder of any system."""
-    name = clean(name).replace("\\", "/").rpartition("/")[2]
-    name = "".join("_" if c in '<>:"|?*' else c for c in name if unicodedata.category(c) != "Cf")
-    stem, dot, extension = " ".join(name.split()).strip(". ").rpartition(".")
-    name = stem[: MAX_FILE_NAME - 20] + dot + extension[:19] if dot else extension
-    return name[:MAX_FILE_NAME] or "file"
-
-
-def file_type(content: bytes) -> str:
-    """Return the type of an image that is safe to show, or that of a download."""
-    for kind, start, magic in IMAGES:
-        if content.startswith(magic, start):
-            return kind
-    return "application/octet-stream"
+            self.server.sendall(message, to=member.client)

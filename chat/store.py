@@ -1,4 +1,4 @@
-"""The history: messages and files, in SQLite; in memory, unless a file is named."""
+"""The history, messages and files, and where it is kept: in SQLite, in memory or in a file."""
 
 from __future__ import annotations
 
@@ -8,9 +8,74 @@ import secrets
 import sqlite3
 import sys
 import threading
+from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Iterator
+from typing import Any, Dict, Iterator
+
+Message = Dict[str, Any]
+
+
+class StoreError(Exception):
+    """The store can't do it now: the disk is full, say."""
+
+
+class StoreUnavailable(StoreError):
+    """The store can't be reached for a while; that has been logged once."""
+
+
+class Store(ABC):
+    """Messages and files; any thread may call.
+
+    A message is a dict with at least "from" and "id", which together no other message has. The
+    store gives it a "seq", which grows within a room. All methods but `close` raise StoreError.
+    """
+
+    history: str
+    """Identifies the history; in another history, sequence numbers mean something else."""
+
+    @abstractmethod
+    def add(self, room: str, message: Message) -> tuple[Message, bool]:
+        """Store a message, unless it is there already.
+
+        Returns:
+            The stored message with its "seq", and whether it is new.
+        """
+
+    @abstractmethod
+    def after(self, room: str, seq: int, count: int) -> list[Message]:
+        """Return the last *count* messages of those after *seq*, in order."""
+
+    @abstractmethod
+    def before(self, room: str, seq: int, count: int) -> list[Message]:
+        """Return the last *count* messages of those before *seq*, in order."""
+
+    @abstractmethod
+    def add_file(self, content: bytes) -> str:
+        """Store a file and return its id; whoever knows that can get the file."""
+
+    @abstractmethod
+    def file(self, file: str) -> bytes | None:
+        """Return the content of the file with this id, or None if it isn't kept any more."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release what the store uses."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What is kept of all rooms together; the oldest messages and files are deleted first."""
+
+    messages: int
+    message_bytes: int
+    file_bytes: int
+
+
+IN_MEMORY = Bounds(messages=10_000, message_bytes=16 << 20, file_bytes=64 << 20)
+ON_DISK = Bounds(messages=1_000_000, message_bytes=1 << 30, file_bytes=1 << 30)
+MIN_FILE_BYTES = 1 << 10
+"""A smaller file counts as one of this size, which bounds the number of files."""
 
 APPLICATION_ID = 0x63686174  # "chat", so that another program's database is left alone
 
@@ -31,38 +96,16 @@ CREATE TABLE IF NOT EXISTS files (
 """
 
 
-class StoreError(Exception):
-    """The store can't do it now: the disk is full, say."""
+class SQLiteStore(Store):
+    """A history for one process.
 
+    Args:
+        path: the database file; None keeps the history in memory.
+        bounds: by default IN_MEMORY or ON_DISK.
 
-class Away(StoreError):
-    """Nor could it for a while, which has been logged."""
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """What is kept at most, in all rooms together; beyond, the oldest goes."""
-
-    messages: int
-    message_bytes: int
-    file_bytes: int
-
-
-IN_MEMORY = Bounds(messages=10_000, message_bytes=16 << 20, file_bytes=64 << 20)
-ON_DISK = Bounds(messages=1_000_000, message_bytes=1 << 30, file_bytes=1 << 30)
-LEAST_SIZE = 1 << 10
-"""Bytes that a file counts for, at least."""
-
-
-class Store:
-    """What was said, in order.
-
-    A message is a dict with at least "from" and "id", which together no other has, and gets a
-    "seq", which grows within a room. From another `history`, sequence numbers mean nothing.
-    Any thread may call. Raises OSError if the database can't be used, StoreError later.
+    Raises:
+        OSError: the database can't be used.
     """
-
-    history: str
 
     def __init__(self, path: str | None = None, bounds: Bounds | None = None) -> None:
         self._bounds = bounds or (ON_DISK if path else IN_MEMORY)
@@ -74,9 +117,9 @@ class Store:
             raise OSError(f"can't use {path}: {error}")
 
     def _prepare(self) -> str:
-        """Make or check the tables; return the history's identity."""
+        """Create or check the tables; return the history's id."""
         db = self._db
-        # One process a file: another would not hear of what this one stores.
+        # One process per file: another one would not notice what this one stores.
         db.execute("PRAGMA locking_mode = EXCLUSIVE")
         ours = db.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
         if not ours and db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
@@ -94,8 +137,7 @@ class Store:
         count = "SELECT count(*), coalesce(sum(size), 0) FROM "
         self._used = {t: self._db.execute(count + t).fetchone() for t in ("messages", "files")}
 
-    def add(self, room: str, message: dict[str, Any]) -> tuple[dict[str, Any], bool]:
-        """Store a message unless it is there already; return it numbered, and whether it is new."""
+    def add(self, room: str, message: Message) -> tuple[Message, bool]:
         key = message["from"], message["id"]
         with self._transaction() as db:
             query = "SELECT seq, body FROM messages WHERE person = ? AND id = ?"
@@ -107,37 +149,32 @@ class Store:
             seq = self._insert("messages", row, self._bounds.message_bytes, self._bounds.messages)
             return _message((seq, body)), True
 
-    def after(self, room: str, seq: int, count: int) -> list[dict[str, Any]]:
-        """Return the last *count* messages of those after *seq*, in order."""
+    def after(self, room: str, seq: int, count: int) -> list[Message]:
         return self._last("seq > ?", room, seq, count)
 
-    def before(self, room: str, seq: int, count: int) -> list[dict[str, Any]]:
-        """Return the last *count* messages of those before *seq*, in order."""
+    def before(self, room: str, seq: int, count: int) -> list[Message]:
         return self._last("seq < ?", room, seq, count)
 
-    def _last(self, condition: str, *values: Any) -> list[dict[str, Any]]:
+    def _last(self, condition: str, room: str, seq: int, count: int) -> list[Message]:
         query = f"SELECT seq, body FROM messages WHERE room = ? AND {condition}"
         with self._transaction() as db:
-            rows = db.execute(query + " ORDER BY seq DESC LIMIT ?", values).fetchall()
+            rows = db.execute(query + " ORDER BY seq DESC LIMIT ?", (room, seq, count)).fetchall()
             return [_message(row) for row in reversed(rows)]
 
-    def add_file(self, data: bytes) -> str:
-        """Store a file; return its id, by which anyone can have it."""
-        name = hashlib.sha256(data).hexdigest()
+    def add_file(self, content: bytes) -> str:
+        file = hashlib.sha256(content).hexdigest()
         with self._transaction() as db:
-            if not db.execute("SELECT 1 FROM files WHERE id = ?", (name,)).fetchone():
-                row = {"id": name, "data": data, "size": max(len(data), LEAST_SIZE)}
+            if not db.execute("SELECT 1 FROM files WHERE id = ?", (file,)).fetchone():
+                row = {"id": file, "data": content, "size": max(len(content), MIN_FILE_BYTES)}
                 self._insert("files", row, self._bounds.file_bytes)
-        return name
+        return file
 
-    def file(self, name: str) -> bytes | None:
-        """Return a file, or None if it isn't kept any more."""
+    def file(self, file: str) -> bytes | None:
         with self._transaction() as db:
-            row = db.execute("SELECT data FROM files WHERE id = ?", (name,)).fetchone()
+            row = db.execute("SELECT data FROM files WHERE id = ?", (file,)).fetchone()
             return bytes(row[0]) if row else None
 
     def close(self) -> None:
-        """Let go of the database."""
         with self._lock:
             self._db.close()
 
@@ -149,21 +186,21 @@ class Store:
                     yield db
             except sqlite3.Error as error:
                 try:
-                    self._measure()  # what was counted is undone
+                    self._measure()  # the transaction is rolled back, and what it counted is not
                 except sqlite3.Error:
                     pass
                 raise StoreError(str(error))
 
     def _insert(
-        self, table: str, row: dict[str, Any], most_bytes: int, most_rows: int = sys.maxsize
+        self, table: str, row: dict[str, Any], max_bytes: int, max_rows: int = sys.maxsize
     ) -> int:
-        """Insert a row and let the oldest go as the bounds ask; return its number."""
+        """Insert a row and delete the oldest as the bounds ask; return its number."""
         columns, marks = ", ".join(row), ", ".join("?" * len(row))
         insert = f"INSERT INTO {table} ({columns}) VALUES ({marks})"
         seq = self._db.execute(insert, tuple(row.values())).lastrowid
         rows, size = self._used[table]
         rows, size = rows + 1, size + row["size"]
-        while rows > most_rows or size > most_bytes:
+        while rows > max_rows or size > max_bytes:
             oldest = f"SELECT seq, size FROM {table} ORDER BY seq LIMIT 1"
             number, freed = self._db.execute(oldest).fetchone()
             self._db.execute(f"DELETE FROM {table} WHERE seq = ?", (number,))
@@ -172,5 +209,5 @@ class Store:
         return int(seq or 0)
 
 
-def _message(row: tuple[int, str]) -> dict[str, Any]:
+def _message(row: tuple[int, str]) -> Message:
     return {"seq": row[0], **json.loads(row[1])}

@@ -24,7 +24,7 @@ class Way:
     def url(self, port: int, room: str = "") -> str:
         """Return the page's address, for the server or the proxy on `port`."""
         if self.file:
-            page = (ROOT / "chat/index.html").as_uri()
+            page = (ROOT / "chat/page/index.html").as_uri()
             url = f"{page}?port={port}" + ("&tls=1" if self.tls else "")
         else:
             url = f"http{'s' * self.tls}://localhost:{port}/"

@@ -26,7 +26,7 @@ from tests.support.waiting import eventually
 SERVERS = """
 import sys, threading
 from ws import WSServer
-from ws.backplane import RedisBackplane
+from ws.redis import RedisBackplane
 port, number, mode, url = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
 servers = []
 def broadcast(client, message):

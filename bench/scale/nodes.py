@@ -26,7 +26,7 @@ from tests.support.waiting import eventually
 NODE = """
 import sys
 from ws import WSServer
-from ws.backplane import RedisBackplane
+from ws.redis import RedisBackplane
 url = sys.argv[1]
 options = {"backplane": RedisBackplane(url)} if url else {}
 server = WSServer("127.0.0.1", 0, max_clients_per_address=10_000, **options)

@@ -16,7 +16,7 @@ from tests.support.certificates import authority
 from tests.support.rawclient import connect
 from tests.support.waiting import eventually
 from ws import WSServer, backplane
-from ws.backplane import RedisBackplane
+from ws.redis import RedisBackplane
 
 LONG = 30.0
 """Seconds, for what takes a restart."""

@@ -1,8 +1,8 @@
 "use strict";
 
-/* Who this is: an identity and a name that are remembered. */
+/* The person's identity and name, which are remembered. */
 
-/* Storage that may be missing or full: then things are remembered as long as the page lives. */
+/* Storage may be missing or full; then values last only as long as the page. */
 function remember(storage, key, value) {
   try {
     storage()[value === null ? "removeItem" : "setItem"](`chat.${key}`, value);
@@ -29,7 +29,7 @@ function guestName() {
 
 const nameInput = $("name");
 const me = { key: null, id: null, name: null };
-let first = false; // this tab, of all of the browser's, has the browser's identity
+let first = false; // this tab is the one that has the browser's identity
 
 /* The browser's identity belongs to one tab at a time: two tabs are two people. */
 async function identify() {
@@ -45,7 +45,7 @@ async function identify() {
 
 function lockIdentity(wait) {
   return new Promise((resolve) => {
-    if (wait) resolve(true); // it is this tab's already; a reload waits for its own lock
+    if (wait) resolve(true); // this tab has it already; after a reload it waits for its own lock
     const hold = (lock) => {
       resolve(Boolean(lock));
       return lock && new Promise(() => {}); // until the tab is closed
@@ -60,7 +60,7 @@ function setName(name, chosen) {
   me.name = name;
   remember(tab, "name", name);
   if (first || chosen) remember(browser, "name", name);
-  if (document.activeElement !== nameInput) nameInput.value = name; // or it is being changed
+  if (document.activeElement !== nameInput) nameInput.value = name; // else it is being edited
   showMe();
 }
 

@@ -1,17 +1,18 @@
 "use strict";
 
-/* A connection to the chat's server that notices when it is lost, and comes back by itself. */
+/* A connection to the chat's server. It notices when it is lost, and reconnects. */
 
 const SUBPROTOCOL = "chat.v1";
 const PING_AFTER = 3000; // milliseconds of silence
 const PONG_WITHIN = 5000;
 const OPEN_WITHIN = 8000;
-const FIRST_WAIT = 500; // before the first try to reconnect; doubled each time
+const FIRST_WAIT = 500; // milliseconds before the first try to reconnect; doubled each time
 const LONGEST_WAIT = 15000;
 
 class Connection {
   /* on: open(), event(object), piece(header, bytes), and status(state, seconds) with the state
-     "connecting", "open", "away" (the server shuts down) or "lost", and when it tries again. */
+     "connecting", "open", "away" (the server shuts down) or "lost", and the seconds until it
+     tries again. */
   constructor(address, on) {
     this.address = address;
     this.on = on;
@@ -48,7 +49,7 @@ class Connection {
     return this.socket?.readyState === WebSocket.OPEN;
   }
 
-  /* The server has let us in. */
+  /* The server has answered our hello. */
   settle() {
     this.tries = 0;
     this.on.status("open", 0);
@@ -91,14 +92,14 @@ class Connection {
     this.send({ type: "ping" });
   }
 
-  /* On a link that is frozen the browser goes on believing in the connection: we don't. */
+  /* On a frozen link the browser still shows the connection as open, so we check it ourselves. */
   watch() {
     const now = performance.now();
-    const asleep = now - this.watched > 3000; // the page was: what came is yet to be handled
+    const asleep = now - this.watched > 3000; // the page was suspended: what arrived meanwhile isn't handled yet
     this.watched = now;
     if (!this.open) return;
     const { bufferedAmount } = this.socket;
-    if (asleep || bufferedAmount < this.buffered) this.heard(); // sending goes on: it is alive
+    if (asleep || bufferedAmount < this.buffered) this.heard(); // data is still being sent: it is alive
     this.buffered = bufferedAmount;
     if (now > this.deadline) this.lose();
     else if (now > this.pingAt) this.ping();
@@ -112,14 +113,14 @@ class Connection {
     socket.close();
     clearTimeout(this.timer);
     if (code === 1001) this.tries = Math.max(this.tries, 2); // a restart takes a moment
-    // Half of the wait is left to chance: not all come back at once.
+    // Half of the wait is random, so that not all clients reconnect at once.
     const longest = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** this.tries++);
     const wait = longest * (0.5 + Math.random() / 2);
     this.timer = setTimeout(() => this.connect(), wait);
     this.on.status(code === 1001 ? "away" : "lost", Math.ceil(wait / 1000));
   }
 
-  /* The network is back, or somebody looks: now is the time to try. */
+  /* Try now: the network is back, or the page is visible again. */
   hurry() {
     if (this.open) this.ping();
     else if (!this.socket) this.connect();

@@ -1,6 +1,7 @@
 "use strict";
 
-/* The log: whoever has scrolled up to read stays there, but sees what they have just said. */
+/* The message log. It follows new messages unless the reader has scrolled up; sending a message
+   scrolls to the end. */
 
 const KEPT = 1000; // messages on the page
 
@@ -22,7 +23,7 @@ function clear() {
 
 const pictures = (node) => Array.from(node.querySelectorAll("img"), ({ src }) => src);
 
-/* Add an item at the end, but above what is still to be sent. */
+/* Add an item at the end, but above messages that are still to be sent. */
 function append(item) {
   const pending = messages.querySelector(".pending");
   pending ? pending.before(item) : messages.append(item);
@@ -85,7 +86,7 @@ $("jump").addEventListener("click", () => {
   input.focus();
 });
 
-/* Show a message that has come; live: nobody has seen it yet. */
+/* Show a message from the server; live: it is new to the reader. */
 function show(message, live) {
   seen = Math.max(seen ?? 0, message.seq);
   const key = `${message.from} ${message.id}`;

@@ -1,7 +1,7 @@
 "use strict";
 
-/* What is to be sent: one thing at a time, so that it stays in order, and until its own message
-   comes back. The id makes sure that what is sent again is stored once. */
+/* Messages and files to send, one at a time, in order. Each is kept until it comes back from the
+   server. Its id makes sure that it is stored once, even if it is sent again. */
 
 const input = $("input");
 let outbox = []; // {id, room, text or file, item}
@@ -14,7 +14,7 @@ function saveOutbox() {
   remember(tab, "outbox", JSON.stringify(texts));
 }
 
-/* Texts outlive a reload, files don't. */
+/* Texts survive a reload, files don't. */
 window.addEventListener("beforeunload", (event) => {
   if (outbox.some(({ file }) => file)) event.preventDefault();
 });
@@ -54,7 +54,7 @@ function settle(entry) {
   if (inFlight === entry) inFlight = null;
 }
 
-/* One's own message has come back. */
+/* One of our own messages has come back. */
 function deliver(entry, message) {
   const { item } = entry;
   settle(entry);
@@ -113,7 +113,7 @@ $("form").addEventListener("submit", (event) => {
     return;
   }
   input.value = "";
-  toldTyping = 0; // others forget it once they have the message
+  toldTyping = 0; // others stop showing it when they get the message
   saveDraft();
   post({ text });
 });

@@ -1,8 +1,8 @@
 "use strict";
 
-/* What messages and people look like: nodes made of data. Text becomes text, never HTML. */
+/* How messages and people look: nodes made from data. Text stays text, and never becomes HTML. */
 
-const SAME_BREATH = 5 * 60_000; // messages of one person closer than this belong together
+const SAME_BREATH = 5 * 60_000; // milliseconds; messages of one person closer than this form a group
 
 const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
 const calendar = new Intl.DateTimeFormat(undefined, { dateStyle: "full" });
@@ -47,7 +47,7 @@ function size(bytes) {
   return `${Number((bytes / one).toFixed(bytes < 10 * one ? 1 : 0))} ${unit}`;
 }
 
-/* Text with its links: http and https alone, each checked by the browser's own parser. */
+/* Text with links: only http: and https:, each checked by the browser's own parser. */
 function linked(text) {
   const nodes = [];
   let end = 0;
@@ -80,7 +80,7 @@ function day(time) {
 
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
-/* A message's list item; `body` is what it says. */
+/* A message's list item; `body` is a node with its text or file. */
 function messageItem(message, mine, body) {
   const meta = el("p", { className: "meta" }, el("time"));
   if (mine) meta.append(el("span", { className: "state" }, el("span", { className: "unseen" })));
@@ -128,17 +128,17 @@ function imageBody(file) {
   return frame;
 }
 
-/* Say in the item whether a message of one's own has arrived. */
+/* Show whether one of our own messages has arrived. */
 function setState(item, state, text) {
   item.classList.toggle("pending", state === "sending");
   item.classList.toggle("failed", state === "failed");
   item.querySelector(".state span").textContent = text;
 }
 
-/* A joined, left or renamed line; parts are texts and nodes. */
+/* A line such as "Ann joined"; parts are strings and nodes. */
 const noticeItem = (...parts) => el("li", { className: "notice" }, el("p", {}, ...parts));
 
-/* Put a message in its place in time: under a day's heading, or under others of its author. */
+/* Put a heading above the first message of a day, and join messages of one author to a group. */
 function arrange(item) {
   let before = item.previousElementSibling;
   if (before?.classList.contains("day")) {

@@ -1,6 +1,6 @@
 "use strict";
 
-/* Contents of files: asked for when they are needed, piece by piece, one file at a time. */
+/* The contents of files, fetched when they are needed: one file at a time, piece by piece. */
 
 const contents = new Map(); // promises of blobs, by file
 let fetching = null;
@@ -21,7 +21,7 @@ function fetchFile(file, resolve, reject) {
   let start = 0;
   const ask = () => entered && connection.send({ type: "get", file: file.id, start });
   fetching = {
-    ask, // anew, after the connection was lost
+    ask, // again, after a reconnect
     add(header, bytes) {
       if (header.file !== file.id || header.start !== start) return;
       pieces.push(bytes);

@@ -1,25 +1,25 @@
 "use strict";
 
-/* The room, the people in it, and what the server says. */
+/* The room, the people in it, and the server's events. */
 
 const ROOMS_KEPT = 12;
 const TYPING_EVERY = 2000; // milliseconds
 const TYPING_LASTS = 5000;
-const LEAVE_AFTER = 2000; // who is back by then, as by a reload, hasn't left
+const LEAVE_AFTER = 2000; // milliseconds; somebody who is back by then, as after a reload, hasn't left
 
 /* The room */
 
 const limits = { text: 4000, name: 40, file: 5 << 20 }; // until the server tells its own
 let room = ""; // where this tab is, or is about to be
 let entered = false; // the server's welcome has come
-let helloId = null; // of the hello whose welcome is awaited
-let story = null; // the history that `seen` counts in
-let seen = null; // the number of the last message that came
+let helloId = null; // the id of the hello that has no answer yet
+let story = null; // the id of the history that `seen` belongs to
+let seen = null; // the "seq" of the last message
 const people = new Map();
 const departures = new Map(); // timers, by person
 let chatTitle = "Chat";
 
-/* A name of a room as the server spells it, too. */
+/* A room's name, normalized as the server does it. */
 const roomName = (text) => [...text.replace(/\s+/g, " ").trim()].slice(0, limits.name).join("").trim();
 
 function roomOfHash() {
@@ -150,13 +150,13 @@ function typing({ id, name }) {
 
 input.addEventListener("input", () => {
   saveDraft();
-  if (!input.value) toldTyping = 0; // what is written next is something new
+  if (!input.value) toldTyping = 0; // the next text is a new message
   if (!input.value || Date.now() - toldTyping < TYPING_EVERY || !entered) return;
   toldTyping = Date.now();
   connection.send({ type: "typing" });
 });
 
-/* On a narrow page the side is a drawer. */
+/* On a narrow page, the sidebar is a drawer. */
 
 function openSide() {
   document.body.classList.add("side-open");
@@ -213,9 +213,9 @@ function showStatus(state, seconds) {
 $("retry").addEventListener("click", () => connection.hurry());
 
 function welcome(event) {
-  if (event.id !== helloId) return; // one has gone on to another room
+  if (event.id !== helloId) return; // the user has moved on to another room
   if (event.room !== room) {
-    room = event.room; // as the server spells it
+    room = event.room; // as the server normalizes it
     history.replaceState(null, "", hashOf(room));
   }
   entered = true;
@@ -232,7 +232,7 @@ function welcome(event) {
   log.ariaBusy = "true";
   if (!event.resumed) {
     if (again) {
-      // so much was missed that the page begins anew
+      // too much was missed to resume: start over
       known.clear();
       clear();
       outbox.filter(here).forEach(showPending);
@@ -274,7 +274,7 @@ let connection;
   connection = new Connection(address(), {
     open: hello,
     event(event) {
-      // between two rooms, what comes is still from the first
+      // until we are welcome in another room, events are still about the old one
       if (entered || event.type === "welcome" || event.type === "error") handlers[event.type]?.(event);
     },
     piece: (header, bytes) => fetching?.add(header, bytes),

@@ -1,0 +1,1 @@
+"""The chat on many nodes: state on Redis, and worker processes that share a port."""

@@ -1,0 +1,238 @@
+"""The history and the people of all nodes, on Redis.
+
+All that happens in a room is an event with a number, in one stream that every node follows. So all
+clients see events in the same order, and a node that lost Redis goes on where it was. A message
+enters its room's history under the number of its event, in the same transaction: a client that
+comes back to another node gets what it missed, and then what follows.
+
+While Redis can't be reached, messages are refused with "store" and a time to try again. The page
+then sends them again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import secrets
+import threading
+import time
+from pathlib import Path
+from typing import Any, Callable
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from chat.protocol import Event
+from chat.store import Message, Store, StoreError, StoreUnavailable
+
+MAX_EVENTS = 100_000
+"""Events that the stream keeps for nodes that were away; Redis may keep a few more."""
+MAX_MESSAGES = 10_000
+"""Messages that a room's history keeps; Redis may keep a few more."""
+KEEP_SECONDS = 30 * 24 * 3600
+"""Rooms without new messages, and files, are kept for this long."""
+KNOWN_SECONDS = 24 * 3600
+"""A message that is sent again within this time is recognized."""
+TIMEOUT_SECONDS = 3.0
+"""Redis counts as unavailable if it doesn't answer within this time."""
+HEARTBEAT_SECONDS = 3.0
+ALIVE_SECONDS = 12
+"""A node without a heartbeat for this long is taken for dead."""
+BLOCK_MS = 1000
+"""The longest wait for an event, after which a heartbeat may be due."""
+RECONNECT_SECONDS = 0.5
+"""The time between two tries to reach Redis."""
+
+LUA = Path(__file__).with_name("lua")
+
+OnEvent = Callable[[int, str, Event], None]
+
+
+class RedisStore(Store):
+    """What was said and who is there, on all nodes that use the same Redis and prefix.
+
+    Args:
+        url: as redis://localhost; see `redis.Redis.from_url`.
+        prefix: all keys begin with it and a colon.
+
+    Raises:
+        OSError: there is no Redis at the start.
+    """
+
+    def __init__(self, url: str, prefix: str = "chat") -> None:
+        self._prefix = prefix + ":"
+        self._redis: Any = redis.Redis.from_url(
+            url,
+            # Only a replica that was the primary is worth another try; else this would block.
+            retry=Retry(NoBackoff(), 1, (redis.ReadOnlyError,)),
+            socket_timeout=TIMEOUT_SECONDS,
+            socket_connect_timeout=TIMEOUT_SECONDS,
+        )
+        self._add = self._script("add")
+        self._enter = self._script("enter")
+        self._leave = self._script("leave")
+        self._rename = self._script("rename")
+        self._heartbeat = self._script("heartbeat")
+        self._remove_node = self._script("remove_node")
+        self._node = secrets.token_hex(8)
+        self._unavailable = False
+        self._left: set[str] = set()  # clients that left while Redis was unavailable
+        self._silent: set[str] = set()  # nodes that had no heartbeat at the last look
+        self._closed = threading.Event()
+        self._follower: threading.Thread | None = None
+        try:
+            self.history, self._seq, _ = self._beat()
+        except redis.RedisError as error:
+            raise OSError(f"can't use Redis: {error}")
+
+    def _script(self, name: str) -> Callable[..., Any]:
+        """Return a function that runs a script of the folder lua/ with these arguments."""
+        source = "".join((LUA / f"{part}.lua").read_text("utf-8") for part in ("common", name))
+        script = self._redis.register_script(source)
+        return lambda *arguments: script(args=(self._prefix, MAX_EVENTS, *arguments))
+
+    # What is kept
+
+    def add(self, room: str, message: Message) -> tuple[Message, bool]:
+        identity = f"{message['from']}:{message['id']}"
+        bounds = MAX_MESSAGES, KEEP_SECONDS, KNOWN_SECONDS
+        seq, body, new = self._try(self._add, room, identity, json.dumps(message), *bounds)
+        return {"seq": seq, **json.loads(body)}, bool(new)
+
+    def after(self, room: str, seq: int, count: int) -> list[Message]:
+        return self._last(room, "+", f"({seq}", count)
+
+    def before(self, room: str, seq: int, count: int) -> list[Message]:
+        return self._last(room, f"({seq}-0", "-", count)
+
+    def _last(self, room: str, highest: str, lowest: str, count: int) -> list[Message]:
+        history = f"{self._prefix}room:{room}"
+        rows = self._try(self._redis.xrevrange, history, highest, lowest, count=count)
+        return [{"seq": _number(key), **json.loads(row[b"body"])} for key, row in reversed(rows)]
+
+    def add_file(self, content: bytes) -> str:
+        file = hashlib.sha256(content).hexdigest()
+        self._try(self._redis.set, f"{self._prefix}file:{file}", content, ex=KEEP_SECONDS)
+        return file
+
+    def file(self, file: str) -> bytes | None:
+        content: bytes | None = self._try(self._redis.get, f"{self._prefix}file:{file}")
+        return content
+
+    # Who is there
+
+    def enter(
+        self, room: str, client: str, person: dict[str, str]
+    ) -> tuple[int, list[dict[str, str]]]:
+        """Put a client of this node into a room.
+
+        Returns:
+            The number of the event that tells this, and the people of the other clients.
+        """
+        seq, people = self._try(self._enter, self._node, client, room, json.dumps(person))
+        return seq, [json.loads(other) for other in people]
+
+    def leave(self, client: str) -> None:
+        """Remove a client of this node from its room; if Redis is unavailable, later."""
+        try:
+            self._try(self._leave, self._node, client)
+        except StoreError:
+            self._left.add(client)
+
+    def rename(self, room: str, person: dict[str, str]) -> None:
+        """Change the name of a person in a room."""
+        self._try(self._rename, room, json.dumps(person))
+
+    # What happens
+
+    def follow(self, on_event: OnEvent, on_gap: Callable[[], None]) -> None:
+        """Start to follow the stream of events, in a thread.
+
+        Args:
+            on_event: is called with the number, the room and the event, in order.
+            on_gap: is called when events may be missing: they are no longer kept, Redis has
+                another history, or the other nodes have taken this one for dead.
+        """
+        self._follower = threading.Thread(
+            target=self._follow, args=(on_event, on_gap), name="chat-follower", daemon=True
+        )
+        self._follower.start()
+
+    def close(self) -> None:
+        """Remove this node, and its clients from their rooms."""
+        self._closed.set()
+        if self._follower:
+            self._follower.join(TIMEOUT_SECONDS)
+        try:
+            self._try(self._remove_node, self._node, "alive too")
+        except StoreError:
+            pass
+        self._redis.close()
+
+    def _follow(self, on_event: OnEvent, on_gap: Callable[[], None]) -> None:
+        due = time.monotonic() + HEARTBEAT_SECONDS
+        while not self._closed.is_set():
+            try:
+                if self._unavailable or time.monotonic() >= due:
+                    due = time.monotonic() + HEARTBEAT_SECONDS
+                    self._catch_up(on_gap)
+                streams = {f"{self._prefix}events": self._seq}
+                for _, rows in self._redis.xread(streams, count=1000, block=BLOCK_MS) or ():
+                    for key, row in rows:
+                        seq = _number(key)
+                        if seq != self._seq + 1:
+                            on_gap()
+                        self._seq = seq
+                        on_event(seq, row[b"room"].decode(), json.loads(row[b"event"]))
+            except redis.RedisError as error:
+                if not self._unavailable:
+                    logging.warning("no Redis (%s): messages are refused until it is back", error)
+                self._unavailable = True
+                self._closed.wait(RECONNECT_SECONDS)
+            except Exception:
+                logging.exception("an event could not be handled")
+
+    def _catch_up(self, on_gap: Callable[[], None]) -> None:
+        """Give a sign of life, and do what had to wait for Redis."""
+        history, seq, known = self._beat()
+        if self._unavailable:
+            logging.warning("Redis is back")
+            self._unavailable = False
+        if history != self.history or not known:
+            self.history, self._seq = history, seq
+            on_gap()
+        for client in list(self._left):
+            self.leave(client)
+            self._left.discard(client)
+
+    def _beat(self) -> tuple[str, int, bool]:
+        """Give a sign of life, and remove nodes that give none.
+
+        Returns:
+            The history's id, the last event's number, and whether the others know this node.
+        """
+        history, seq, unknown, silent = self._heartbeat(
+            self._node, ALIVE_SECONDS, secrets.token_hex(8)
+        )
+        for node in self._silent.intersection(silent):  # silent for the second time
+            self._remove_node(node)
+        self._silent = set(silent)
+        return history.decode(), seq, not unknown
+
+    def _try(self, command: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        """Return what a command of Redis returns. Raises StoreError."""
+        if self._unavailable:
+            raise StoreUnavailable
+        try:
+            return command(*arguments, **options)
+        except (redis.ConnectionError, redis.TimeoutError) as error:
+            raise StoreUnavailable(str(error))
+        except redis.RedisError as error:
+            raise StoreError(str(error))
+
+
+def _number(key: bytes) -> int:
+    """Return the event's number in a key of a stream, as b"17-0"."""
+    return int(key.split(b"-")[0])

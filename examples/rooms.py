@@ -1,0 +1,18 @@
+"""Rooms: who connects to /kitchen hears what others say in the kitchen."""
+
+from ws import Client, WSServer
+
+server = WSServer(port=8000)
+
+
+@server.onopen
+def enter(client: Client) -> None:
+    server.join(client, client.request.path)
+
+
+@server.onmessage
+def say(client: Client, message: str) -> None:
+    server.sendall(message, to=client.request.path, exclude=client)
+
+
+server.run()

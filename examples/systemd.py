@@ -1,0 +1,14 @@
+"""Socket activation: systemd listens, and hands its socket over; no client waits for a restart."""
+
+import os
+import socket
+
+from ws import WSServer
+
+if os.environ.get("LISTEN_PID") == str(os.getpid()):
+    server = WSServer(sock=socket.socket(fileno=3))  # the first of LISTEN_FDS
+else:
+    server = WSServer(port=8000)
+
+server.onmessage(server.send)
+server.run()

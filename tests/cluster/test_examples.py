@@ -1,0 +1,33 @@
+"""The example backplane.py, as two processes on a real Redis."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import sys
+
+from tests.cluster.programs import Program, wait_for
+from tests.support import ROOT
+from tests.support.processes import free_port, listens
+from tests.support.rawclient import connect
+
+
+def test_what_a_client_says_reaches_those_of_another_process(redis, tmp_path):
+    source = (ROOT / "examples" / "backplane.py").read_text(encoding="utf-8")
+    source = source.replace("redis://localhost", redis.url)
+    ports = [free_port(), free_port()]
+    with contextlib.ExitStack() as stack:
+        for port in ports:
+            path = tmp_path / f"backplane_{port}.py"
+            path.write_text(source.replace("8000", str(port)), encoding="utf-8")
+            program = Program(sys.executable, str(path), env={"PYTHONPATH": str(ROOT)})
+            stack.enter_context(program)
+        wait_for(lambda: all(map(listens, ports)), "the processes don't serve")
+        ann, bob = (stack.enter_context(connect(port)) for port in ports)
+
+        def hears() -> bool:
+            ann.send("hello")
+            return bool(select.select([bob.sock], [], [], 0.2)[0])
+
+        wait_for(hears, "the other process doesn't hear of it")  # once both have found Redis
+        assert ann.recv() == bob.recv() == "hello"

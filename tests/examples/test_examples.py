@@ -1,0 +1,281 @@
+"""Each program in examples/ is started as a program of its own, and a client talks to it."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.client
+import json
+import os
+import signal
+import socket
+import ssl
+import sys
+from pathlib import Path
+
+import pytest
+import trustme
+
+from tests.support import ROOT
+from tests.support.heads import request
+from tests.support.processes import free_port, listens, popen
+from tests.support.rawclient import RawClient, connect
+from tests.support.waiting import DEADLINE, eventually
+
+EXAMPLES = ROOT / "examples"
+ELSEWHERE = {"backplane": "tests/cluster/test_examples.py"}
+"""Tests that need a Redis are among those of the cluster."""
+
+posix = pytest.mark.skipif(os.name != "posix", reason="signals and descriptors as POSIX has them")
+
+
+@contextlib.contextmanager
+def running(command, port, folder, **options):
+    """Run a program until its port is open."""
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(folder)])}
+    env.update(options.pop("env", {}))
+    process = popen(command, cwd=str(folder), env=env, universal_newlines=True, **options)
+    try:
+        eventually(lambda: process.poll() is not None or listens(port))
+        assert process.poll() is None, process.communicate()[1]
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def copy(name, folder, ports):
+    """Copy an example as a user would, with other ports; return its path."""
+    program = (EXAMPLES / f"{name}.py").read_text(encoding="utf-8")
+    for old, port in ports.items():
+        assert str(old) in program
+        program = program.replace(str(old), str(port))
+    path = Path(folder, f"{name}.py")
+    path.write_text(program, encoding="utf-8")
+    return path
+
+
+@contextlib.contextmanager
+def example(name, folder, **options):
+    """Run an example with another port than 8000; the process has it as `port`."""
+    port = free_port()
+    path = copy(name, folder, {8000: port})
+    with running([sys.executable, str(path)], port, folder, **options) as process:
+        process.port = port
+        yield process
+
+
+def fetch(port, path="/", method="GET", body=None):
+    """Return the status and the body of a plain HTTP request."""
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, DEADLINE)) as connection:
+        connection.request(method, path, body)
+        response = connection.getresponse()
+        return response.status, response.read().decode()
+
+
+def certify(folder):
+    """Write a certificate and its key as the examples name them; return a client's context."""
+    authority, context = trustme.CA(), ssl.create_default_context()
+    issued = authority.issue_cert("localhost")
+    Path(folder, "fullchain.pem").write_bytes(issued.cert_chain_pems[0].bytes())
+    Path(folder, "privkey.pem").write_bytes(issued.private_key_pem.bytes())
+    authority.configure_trust(context)
+    return context
+
+
+def test_each_example_is_short_and_has_a_test():
+    for path in EXAMPLES.glob("*.py"):
+        if path.stem != "__init__":
+            most = 30 if path.stem == "chat" else 40
+            assert 10 <= len(path.read_text(encoding="utf-8").splitlines()) <= most, path.name
+            if path.stem in ELSEWHERE:
+                assert f"{path.stem}.py" in (ROOT / ELSEWHERE[path.stem]).read_text("utf-8")
+            else:
+                assert f"test_{path.stem}" in globals()
+
+
+def test_each_example_is_in_the_table():
+    table = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    for path in EXAMPLES.glob("[!_]*.py"):
+        assert f"[{path.name}]({path.name})" in table
+
+
+def test_chat():
+    port = free_port()
+    with running([sys.executable, "-m", "examples.chat", str(port)], port, ROOT) as process:
+        status, page = fetch(port, "/kitchen")
+        assert status == 200 and "new WebSocket" in page
+        kitchen, hall = "/kitchen", "/hall"
+        with connect(port, kitchen) as ann, connect(port, kitchen) as bob, connect(
+            port, hall
+        ) as cy:
+            ann.send("Ann: hello, wörld")
+            assert ann.recv() == bob.recv() == "Ann: hello, wörld"
+            cy.send("Cy: nobody here?")
+            assert cy.recv() == "Cy: nobody here?"
+        if os.name == "posix":
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(DEADLINE) == 0
+
+
+def test_echo(tmp_path):
+    with example("echo", tmp_path) as process, connect(process.port) as client:
+        client.send("hello")
+        assert client.recv() == "hello"
+        client.send(b"\0\1")
+        assert client.recv() == b"\0\1"
+
+
+def test_push(tmp_path):
+    with example("push", tmp_path) as process, connect(process.port) as client:
+        assert client.recv()
+        assert client.recv()
+
+
+def test_rooms(tmp_path):
+    with example("rooms", tmp_path) as process, contextlib.ExitStack() as stack:
+        ann, bob, cy = (
+            stack.enter_context(connect(process.port, path))
+            for path in ("/kitchen", "/kitchen", "/hall")
+        )
+        cy.send("in the hall")
+        ann.send("in the kitchen")
+        assert bob.recv() == "in the kitchen"
+        bob.send("yes")
+        assert ann.recv() == "yes"
+
+
+@pytest.mark.parametrize(
+    ("field", "user"),
+    [
+        ("Authorization: Bearer a-long-random-token", "alice"),
+        ("Cookie: token=another-long-random-token", "bob"),
+        ("Authorization: Bearer a-long-random-guess", None),
+        ("X-Nothing: at all", None),
+    ],
+)
+def test_tokens(tmp_path, field, user):
+    head = request("/", field)
+    with example("tokens", tmp_path) as process, RawClient(process.port, head) as client:
+        assert client.status == (101 if user else 401)
+        if user:
+            client.send("hello")
+            assert client.recv() == f"{user}: hello"
+
+
+def test_passwords(tmp_path):
+    context = certify(tmp_path)
+    with example("passwords", tmp_path) as process:
+        known = base64.b64encode(b"alice:a-long-password").decode()
+        field = f"Authorization: Basic {known}"
+        with connect(process.port, "/", field, context=context) as client:
+            client.send("hello")
+            assert client.recv() == "alice: hello"
+        with RawClient(process.port, request(), context=context) as client:
+            assert client.status == 401
+        health = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        with RawClient(process.port, health, context=context) as client:
+            assert client.status == 204
+
+
+@posix
+def test_tls(tmp_path):
+    old = certify(tmp_path)
+    with example("tls", tmp_path) as process, connect(process.port, context=old) as before:
+        new = certify(tmp_path)
+        process.send_signal(signal.SIGHUP)
+
+        def renewed():
+            with contextlib.suppress(ssl.SSLError), connect(process.port, context=new) as after:
+                after.send("over the new certificate")
+                return after.recv() == "over the new certificate"
+
+        eventually(renewed)
+        before.send("still here")
+        assert before.recv() == "still here"
+
+
+def test_page(tmp_path):
+    with example("page", tmp_path) as process, connect(process.port) as client:
+        client.send("hello")
+        assert client.recv() == "hello"
+        assert "new WebSocket" in fetch(process.port)[1]
+        assert fetch(process.port, "/health") == (200, "1 clients\n")
+        assert fetch(process.port, "/else") == (404, "not found\n")
+
+
+def test_logs(tmp_path):
+    with example("logs", tmp_path) as process, connect(process.port) as client:
+        client.send("4")
+        assert client.recv() == "0.25"
+        client.send("0")
+        assert client.recv()[0] == 1011
+        lines = []
+        while not (lines and "raised ZeroDivisionError" in lines[-1]):
+            lines.append(process.stderr.readline())
+            assert lines[-1], lines
+        assert any("Traceback" in line for line in lines)
+
+
+def test_proxy(tmp_path):
+    told = "X-Forwarded-For: 203.0.113.7"
+    with example("proxy", tmp_path) as process, connect(process.port, "/", told) as client:
+        assert client.recv() == "You come from 203.0.113.7."
+
+
+ACTIVATE = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
+os.execv(sys.executable, [sys.executable, sys.argv[2]])
+"""
+"""What systemd does before it starts a program."""
+
+
+@posix
+def test_systemd(tmp_path):
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen(8)
+        port = sock.getsockname()[1]
+        program = str(EXAMPLES / "systemd.py")
+        command = [sys.executable, "-c", ACTIVATE, str(sock.fileno()), program]
+        with running(command, port, tmp_path, pass_fds=[sock.fileno()]), connect(port) as client:
+            client.send("hello")
+            assert client.recv() == "hello"
+    with example("systemd", tmp_path) as process, connect(process.port) as client:
+        client.send("hello")
+        assert client.recv() == "hello"
+
+
+def test_flask_push(tmp_path):
+    pytest.importorskip("flask")
+    page, push = free_port(), free_port()
+    path = copy("flask_push", tmp_path, {8000: page, 8001: push})
+    origin = f"Origin: http://localhost:{page}"
+    with running([sys.executable, str(path)], page, tmp_path), connect(push, "/", origin) as client:
+        status, answer = fetch(page, "/notify", "POST", "news")
+        assert (status, json.loads(answer)) == (200, {"delivered": 1})
+        assert client.recv() == "news"
+
+
+DJANGO_SETTINGS = """
+SECRET_KEY = "test"
+INSTALLED_APPS = ["app"]
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
+"""
+
+
+def test_django_command(tmp_path):
+    pytest.importorskip("django")
+    commands = tmp_path / "app" / "management" / "commands"
+    commands.mkdir(parents=True)
+    for folder in (commands, commands.parent, commands.parent.parent):
+        (folder / "__init__.py").touch()
+    (tmp_path / "settings.py").write_text(DJANGO_SETTINGS, encoding="utf-8")
+    port = free_port()
+    copy("django_command", commands, {8000: port}).rename(commands / "websockets.py")
+    command = [sys.executable, "-m", "django", "websockets", "--settings=settings"]
+    with running(command, port, tmp_path), connect(port) as client:
+        client.send("hello")
+        assert client.recv() == "HELLO"
