@@ -169,7 +169,7 @@ def unless_removing(error):  # for which the system needs nothing
 CALLS = {
     "recv": "ws.client.PlainClient.recv = sometimes(socket.socket.recv, {})",
     "send": "ws.client.PlainClient.send = sometimes(socket.socket.send, {})",
-    "accept": "for one in server._listeners: one._admit = sometimes(one._admit, {})",
+    "set an option": "socket.socket.setsockopt = sometimes(socket.socket.setsockopt, {})",
     "change a poll": "ws.poll.EpollPoller.change = unless_removing({})",
     "poll": "ws.poll.EpollPoller.wait = sometimes(ws.poll.EpollPoller.wait, {})",
     "start a thread": "threading.Thread.start = sometimes(threading.Thread.start, {})",
@@ -179,9 +179,8 @@ CALLS = {
 ERRORS = {
     "ENOBUFS": (
         "lambda: OSError(errno.ENOBUFS, 'no buffers')",
-        ["recv", "send", "change a poll"],
+        ["recv", "send", "set an option", "change a poll"],
     ),
-    "EMFILE": ("lambda: OSError(errno.EMFILE, 'no descriptors')", ["accept"]),
     "no thread": ("lambda: RuntimeError('no new thread')", ["start a thread"]),
     "no memory": ("MemoryError", [call for call in CALLS if call != "start a thread"]),
 }
