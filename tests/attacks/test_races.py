@@ -188,9 +188,10 @@ class Stress:
             self.fault("onopen or onclose not exactly once")
         server = self.server
         # A client that a race has left in the books of its rooms shows nowhere else.
-        left = (server.clients, server.rooms, server._memberships)
+        left = [server.clients, server.rooms, server._memberships]
+        left.append(server.stats().get("active_connections"))  # TODO-MERGE: ["active_connections"]
         if any(left):
-            self.fault(f"left behind: {[len(kept) for kept in left]}")
+            self.fault(f"left behind: {left}")
         return self.faults
 
 
