@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 
 from tests.support.frames import BINARY, CLOSE, CONT, TEXT
-from tests.unit.test_model import shown, streams
+from tests.support.streams import shown, streams
 from ws.protocol import FAIL, Protocol
 
 DATA = (TEXT, BINARY)
