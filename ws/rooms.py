@@ -77,6 +77,11 @@ class Rooms:
         with self.lock:
             return len(self.clients if room is None else self._rooms.get(room, ()))
 
+    def is_empty(self) -> bool:
+        """Say whether nobody is here, and nothing is kept of anybody who was."""
+        with self.lock:
+            return not (self.clients or self._rooms or self._memberships)
+
     def snapshot(self) -> dict[str, list[Client]]:
         """Return all rooms with their clients, in order of joining."""
         with self.lock:

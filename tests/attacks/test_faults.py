@@ -150,7 +150,7 @@ def test_peer_that_dies_in_its_tls_handshake(victim, certificate, sent, end):
 
 FAILING = """
 import errno, random, socket, threading
-import ws.admission, ws.engine.poll, ws.engine.sockets, ws.wire.protocol
+import ws.engine.poll, ws.engine.sockets, ws.wire.protocol
 
 failing, chance = True, random.Random(1)
 
@@ -170,7 +170,7 @@ def unless_removing(error):  # for which the system needs nothing
 CALLS = {
     "recv": "ws.engine.sockets.PlainClient.recv = sometimes(socket.socket.recv, {})",
     "send": "ws.engine.sockets.PlainClient.send = sometimes(socket.socket.send, {})",
-    "accept": "ws.admission.Admission.check_peer = sometimes(ws.admission.Admission.check_peer, {})",
+    "set an option": "socket.socket.setsockopt = sometimes(socket.socket.setsockopt, {})",
     "change a poll": "ws.engine.poll.EpollPoller.change = unless_removing({})",
     "poll": "ws.engine.poll.EpollPoller.wait = sometimes(ws.engine.poll.EpollPoller.wait, {})",
     "start a thread": "threading.Thread.start = sometimes(threading.Thread.start, {})",
@@ -180,9 +180,8 @@ CALLS = {
 ERRORS = {
     "ENOBUFS": (
         "lambda: OSError(errno.ENOBUFS, 'no buffers')",
-        ["recv", "send", "change a poll"],
+        ["recv", "send", "set an option", "change a poll"],
     ),
-    "EMFILE": ("lambda: OSError(errno.EMFILE, 'no descriptors')", ["accept"]),
     "no thread": ("lambda: RuntimeError('no new thread')", ["start a thread"]),
     "no memory": ("MemoryError", [call for call in CALLS if call != "start a thread"]),
 }

@@ -101,11 +101,16 @@ def test_bomb_in_fragments(victim):
 
 
 def test_bombs_within_the_limit(victim):
-    """Messages of a kilobyte which all inflate to a mebibyte: others come between."""
+    """Messages of a kilobyte that all inflate to a mebibyte: others come between.
+
+    On a busy machine all peers may be in callbacks at once. A peer then holds a message of one MiB,
+    the callback's copy of it, and 256 KiB of input: 11.25 MiB for five peers. A message that is
+    being inflated takes up to four more, as bytes and as text.
+    """
     server = victim(compression=True)
     bomb = frame(TEXT, squeeze(b"length:" + b"x" * (MIB - 100)), rsv=4)
     with server.attacked(memory=16, work=FAIR):
-        flood(server, [server.connect(DEFLATE) for _ in range(10)], bomb * 60, 2)
+        flood(server, [server.connect(DEFLATE) for _ in range(5)], bomb * 60, 2)
 
 
 def test_read_ahead(victim):

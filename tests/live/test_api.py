@@ -203,6 +203,7 @@ def test_close_refuses_what_may_not_be_sent(serve, code, reason):
         (close_frame(1005), (1002, "invalid close code 1005"), None),
         (frame(TEXT, b"\xff"), (1007, "text is not UTF-8"), None),
     ],
+    ids=["a code and a reason", "no code", "a forbidden code", "bad text"],
 )
 def test_close_by_the_peer(serve, closing, answer, noted):
     serving = serve()

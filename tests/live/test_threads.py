@@ -454,7 +454,7 @@ def test_parsing_that_takes_long_lets_others_in_between(serve, monkeypatch):
     assert sum(1 for _ in got) < 100
 
 
-@pytest.mark.parametrize("early", [b"", frame(TEXT, b"early")])
+@pytest.mark.parametrize("early", [b"", frame(TEXT, b"early")], ids=["alone", "with a message"])
 def test_an_onrequest_that_blocks(serve, gate, early):
     serving = serve()
     started = threading.Event()

@@ -101,6 +101,7 @@ class Program:
             descriptor, name = tempfile.mkstemp(prefix="program-", suffix=".log")
             os.close(descriptor)
             log = Path(name)
+        log.touch()
         self.log = log
         self._talks = talks
         self.start()

@@ -344,6 +344,7 @@ class Connection(Source):
         self.reason = self.reason or reason
         with suppress(OSError):  # it may have ended already
             self.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with suppress(OSError):
             socket.socket.shutdown(self.client, socket.SHUT_RDWR)
 
     def abandon(self, reason: str) -> None:
