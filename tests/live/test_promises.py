@@ -79,12 +79,12 @@ def test_a_backplane_that_cannot_start_leaves_nothing_running():
         def start(self, deliver):
             raise ConnectionError("no such host")
 
-    port, before = free_port(), threading.active_count()
+    port, before = free_port(), set(threading.enumerate())
     server = WSServer("127.0.0.1", port, backplane=Broken())
     with pytest.raises(ConnectionError):
         server.start()
     assert not listens(port)
-    eventually(lambda: threading.active_count() == before)
+    eventually(lambda: not set(threading.enumerate()) - before)
     assert server.shutdown() is True
     with pytest.raises(RuntimeError, match="runs once"):
         server.start()
@@ -92,7 +92,7 @@ def test_a_backplane_that_cannot_start_leaves_nothing_running():
 
 @pytest.mark.parametrize("started", [0, 1], ids=["no thread", "one thread"])
 def test_threads_that_cannot_start_leave_the_port_free(monkeypatch, started):
-    port, before = free_port(), threading.active_count()
+    port, before = free_port(), set(threading.enumerate())
     server = WSServer("127.0.0.1", port)
     start, left = threading.Thread.start, iter(range(started))
 
@@ -106,7 +106,7 @@ def test_threads_that_cannot_start_leave_the_port_free(monkeypatch, started):
         with pytest.raises(RuntimeError, match="can't start"):
             server.start()
     assert not listens(port)
-    eventually(lambda: threading.active_count() == before)
+    eventually(lambda: not set(threading.enumerate()) - before)
     with server.start():
         assert listens(port), "it may be tried again"
 
@@ -116,7 +116,7 @@ def test_a_backplane_that_cannot_stop_does_not_hold_up_the_end(serve, caplog):
         def stop(self, timeout):
             raise ConnectionError("it is away")
 
-    before = threading.active_count()
+    before = set(threading.enumerate())
     serving = serve(backplane=Broken())
     peer, client = serving.connect()
     ended = threading.Event()
@@ -127,7 +127,7 @@ def test_a_backplane_that_cannot_stop_does_not_hold_up_the_end(serve, caplog):
     assert serving.server.shutdown() is True
     assert ended.wait(DEADLINE)
     assert "it is away" in caplog.text
-    eventually(lambda: threading.active_count() == before)
+    eventually(lambda: not set(threading.enumerate()) - before)
 
 
 def test_a_shutdown_while_it_starts_and_a_connection_that_ends(monkeypatch):
