@@ -156,20 +156,21 @@ def document(standings: list[Standing]) -> str:
     lines = [
         "# League",
         "",
-        f"All {len(CASES)} cases of the Autobahn suite ({SUITE.replace('==', ' ')}) against echo",
-        "servers on other libraries, each the smallest honest one (`bench/peers/`), with",
-        "compression if it has it, and all else as it is by default. "
-        "`nox -s league` writes this page, and",
-        "`nox -s league -- aiohttp` runs one anew.",
+        "This page compares echo servers on other libraries by all",
+        f"{len(CASES)} cases of the Autobahn suite ({SUITE.replace('==', ' ')}).",
+        "Each server is the smallest honest one (`bench/peers/`). Each compresses if its",
+        "library can; all other options are at the library's defaults. `nox -s league` writes",
+        "this page; `nox -s league -- aiohttp` runs one server again.",
         "",
         *table(standings),
         "",
-        "NON-STRICT is tolerated by the suite, but not what the RFC says; UNIMPLEMENTED is mostly",
-        "compression, where it is lacking. The three INFORMATIONAL ones aren't judged. Closings",
-        "are judged apart from what came before: an UNCLEAN one ends in the middle. Where an",
-        "answer races the close, a case or two change from run to run.",
+        "The suite tolerates NON-STRICT answers, although they are not what the RFC says.",
+        "UNIMPLEMENTED mostly means that the library has no compression. The three",
+        "INFORMATIONAL cases aren't judged. How a connection is closed is judged separately: an",
+        "UNCLEAN closing breaks off in the middle. If an answer races the close, the result of",
+        "a case or two changes from run to run.",
         "",
-        "## What each one misses",
+        "## What each server misses",
     ]
     for standing in standings:
         title = PEERS[standing.outcome.testee.name].title
