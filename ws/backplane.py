@@ -20,6 +20,10 @@ class Backplane(ABC):
     A room is a string. None stands for all clients. `redis.RedisBackplane` is one.
     """
 
+    lock: Any = None
+    """A reentrant lock that `publish` and `count` take, if they take one. A shutdown in a signal
+    handler doesn't wait if the interrupted call holds it."""
+
     @abstractmethod
     def start(self, deliver: Callable[[Messages], Any]) -> None:
         """Begin. Must not block.

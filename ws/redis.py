@@ -1,6 +1,6 @@
-"""Many servers that behave as one: what is for all, or for a room, goes to the other nodes too.
+"""RedisBackplane: servers that share a Redis, so that a message reaches the clients of all.
 
-`RedisBackplane` needs the package redis: ``pip install threaded-ws[redis]``.
+It needs the package redis: ``pip install threaded-ws[redis]``.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from redis.retry import Retry  # type: ignore[import-not-found,unused-ignore]
 from .backplane import Backplane, Messages
 from .engine.log import logger
 
-HEARTBEAT = 5.0
-"""Seconds between two signs of life; a node that gives none in three of these isn't counted."""
-FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
-"""Seconds between two tries to reach Redis: doubled each time, half of each left to chance."""
-BATCH = 256 << 10
-"""Bytes that are published in one round trip, the last message excepted."""
-AT_ONCE = 64
-"""Messages that are delivered together, if so many have come."""
+HEARTBEAT_SECONDS = 5.0
+"""Time between two heartbeats. A node that misses three of them isn't counted any more."""
+FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.05, 1.0
+"""Time between two attempts to reach Redis: doubled each time, with up to half of it at random."""
+BATCH_BYTES = 256 << 10
+"""How much is published in one round trip. The last message may exceed it."""
+BATCH_MESSAGES = 64
+"""How many messages are delivered together at most."""
 MAX_NODES = 1024
-"""Nodes of which it is known what came last."""
+"""For how many nodes the number of their last message is kept."""
 PRESENCE = """
 local clients, total = redis.call('HGETALL', KEYS[1]), 0
 for i = 1, #clients, 2 do
@@ -41,28 +41,33 @@ for i = 1, #clients, 2 do
 end
 return total
 """
-"""Adds up the clients of the other nodes, and forgets nodes that are gone."""
+"""Adds up the clients of the other nodes, and removes nodes that have ended."""
 
 
 class RedisBackplane(Backplane):
-    """Joins all servers that use the same Redis or Valkey (6.0 or newer) and the same *prefix*.
+    """Joins all servers that use the same Redis or Valkey (6.0 or newer) and the same prefix.
 
-    url: redis://[user:password@]host:port/db; rediss:// for TLS, where ?ssl_ca_certs=PATH names the
-        authorities to trust; unix://PATH for a socket. Whoever can write there can send to
-        all clients.
-    prefix: begins the names of all channels and keys.
-    buffer: bytes that wait for Redis at most; beyond, the oldest message is dropped.
-    timeout: seconds in which Redis must take a message, and answer; then it counts as away.
+    A server is called a node here. A message reaches clients of other nodes **at most once**, by
+    pub/sub. `sendall` can't know what a client that vanishes has read, so a stream that can be
+    resumed would not promise more, and would cost more (docs/scale.md). Messages of one thread
+    reach each client in order. A node gets a room's messages from about a millisecond after its
+    first client has joined.
 
-    A message reaches clients of other nodes **at most once**, over pub/sub: `sendall` doesn't learn
-    what a client that vanishes has read, so a stream that could be resumed would promise no more,
-    at a higher price (docs/scale.md). What one thread sends reaches each client in order. A node
-    hears of a room from about a millisecond after its first client has joined.
+    While Redis is away, each node serves its own clients. Its messages for others wait in a
+    buffer. They are published one second after Redis is back, when the other nodes should be
+    connected, too. A node that isn't, or that has lost its own connection, misses messages.
+    Clients that need all of them need a history to ask, as in chat/.
 
-    While Redis is away, each node's own clients go on. What a node publishes meanwhile waits in its
-    buffer, and leaves LONGEST_PAUSE after Redis is back, when the others should be, too; a node
-    that isn't, or was cut off alone, misses what is published. Clients that need everything need
-    a history to ask for the rest, as in chat/.
+    Args:
+        url: redis://[user:password@]host:port/db, or rediss:// for TLS (?ssl_ca_certs=PATH names
+            the authorities to trust), or unix://PATH. Whoever can write there can send to all
+            clients.
+        prefix: The beginning of the names of all channels and keys.
+        buffer: Bytes that may wait for Redis. If more wait, the oldest messages are dropped.
+        timeout: Seconds for Redis to take a message, and to answer. After that it counts as away.
+
+    Raises:
+        ValueError: buffer or timeout is not over 0.
     """
 
     def __init__(
@@ -75,35 +80,37 @@ class RedisBackplane(Backplane):
             url,
             socket_timeout=timeout,
             socket_connect_timeout=timeout,
-            # Once more where this is no longer the primary; else it would block for seconds.
+            # One retry if this is no longer the primary. By default, it would block for seconds.
             retry=Retry(NoBackoff(), 1, (redis.ReadOnlyError,)),
         )
         options = self._redis.connection_pool.connection_kwargs
         self._address = str(options.get("path") or f"{options.get('host')}:{options.get('port')}")
-        self._node = os.urandom(8)  # what its messages begin with
+        self._node = os.urandom(8)  # the beginning of its messages
         self._own_channel = f"{prefix}:node:{self._node.hex()}".encode()
         self._deliver: Callable[[Messages], Any]
         self._threads: list[threading.Thread] = []
         self._stopping = threading.Event()
 
-        # `_changed` guards what follows, for a few operations at a time
-        self._changed = threading.Condition()
+        self.lock = threading.RLock()
+        self._changed = threading.Condition(self.lock)  # guards what follows
         self._queue: deque[tuple[bytes, bytes]] = deque()  # to publish: channel, message
-        self._batch: list[tuple[bytes, bytes]] = []  # out of the queue, but perhaps not published
+        self._batch: list[tuple[bytes, bytes]] = []  # out of the queue, perhaps not published yet
         self._buffered = self._sequence = 0
-        self._counts: dict[str | None, int] = {}  # of this node's clients, by room
-        self._uncounted: set[str | None] = set()  # where Redis doesn't have that count yet
-        self._alias = ""  # under which it has them
-        self._moved: set[str | None] = set()  # rooms that got their first client, or lost the last
-        self._unknown = False  # whether the reader has to be told of these
-        self._away = {"reader", "writer"}  # the threads without a connection
-        self._away_since: float | None = None  # since that has been logged
-        self._refusal = ""  # what Redis said last to a command that it refused
+        self._counts: dict[str | None, int] = {}  # this node's clients, by room
+        self._uncounted: set[str | None] = set()  # rooms whose count Redis doesn't have yet
+        self._alias = ""  # the name that it has the counts under
+        self._moved: set[str | None] = set()  # rooms that got their first client or lost their last
+        self._unknown = False  # whether the reader must be told of them
+        self._away = {"reader", "writer"}  # the threads that have no connection
+        self._away_since: float | None = None  # when that was logged
+        self._refusal = ""  # Redis's last answer to a command that it refused
         self._latency: float | None = None
         self._totals = dict.fromkeys(("published", "received", "dropped", "outages"), 0)
-        self._last: OrderedDict[bytes, int] = OrderedDict()  # by node, its last message; reader's
+        self._last: OrderedDict[bytes, int] = (
+            OrderedDict()
+        )  # by node, the number of its last message; only the reader uses it
 
-    # What the server calls
+    # The contract
 
     def start(self, deliver: Callable[[Messages], Any]) -> None:
         self._deliver = deliver
@@ -131,10 +138,10 @@ class RedisBackplane(Backplane):
                 self._counts[room] = clients
             else:
                 self._counts.pop(room, None)
-            if moved and "reader" not in self._away:  # else it will look at all of them
+            if moved and "reader" not in self._away:  # else it will look at all rooms
                 self._moved.add(room)
                 self._unknown = True
-            if "writer" not in self._away:  # the same
+            if "writer" not in self._away:  # else it will send all counts
                 self._uncounted.add(room)
                 self._changed.notify()
 
@@ -147,15 +154,17 @@ class RedisBackplane(Backplane):
             names = (self._key(room), f"{self._prefix}:alive:", alias)
             return own + int(self._redis.eval(PRESENCE, 1, *names))
         except (redis.RedisError, OSError) as error:
-            if isinstance(error, redis.ResponseError):  # else the threads notice it, too
+            if isinstance(error, redis.ResponseError):  # the threads notice all other errors
                 self._complain(error)
             return own
 
     def stats(self) -> dict[str, Any]:
-        """Return the state, "up" or "away", and more.
+        """Return a snapshot of the state.
 
-        latency: seconds to Redis and back at the last look; buffered: bytes; published, received,
-        dropped: messages; outages: how often Redis went away.
+        Returns:
+            state ("up" or "away"), latency (seconds to Redis and back, when last measured),
+            buffered (bytes), published, received and dropped (messages), outages (how often
+            Redis went away).
         """
         with self._changed:
             state = "away" if self._away else "up"
@@ -171,20 +180,20 @@ class RedisBackplane(Backplane):
             thread.join(max(0.0, deadline - time.monotonic()))
         self._redis.close()
 
-    # Two threads, each with a connection
+    # Two threads, each with a connection of its own
 
     def _keep(self, role: str, work: Callable[[], None]) -> None:
-        """Do a thread's work, again and again as Redis goes and comes back."""
-        pause = FIRST_PAUSE
+        """Do a thread's work, and begin again each time that Redis has gone away."""
+        pause = FIRST_RETRY_SECONDS
         while not self._stopping.is_set():
             began = time.monotonic()
             try:
                 work()
-            except Exception as error:  # redis-py raises others, too
+            except Exception as error:  # redis-py raises more than its own errors
                 self._lost(role, error)
                 self._redis.connection_pool.disconnect(inuse_connections=False)
-                lasted = time.monotonic() - began > 10 * LONGEST_PAUSE
-                pause = FIRST_PAUSE if lasted else min(2 * pause, LONGEST_PAUSE)
+                lasted = time.monotonic() - began > 10 * LONGEST_RETRY_SECONDS
+                pause = FIRST_RETRY_SECONDS if lasted else min(2 * pause, LONGEST_RETRY_SECONDS)
                 self._stopping.wait(pause * random.uniform(0.5, 1))
 
     def _lost(self, role: str, error: Exception) -> None:
@@ -207,17 +216,17 @@ class RedisBackplane(Backplane):
         logger.warning("backplane: Redis at %s is back after %.1f s", self._address, seconds)
 
     def _complain(self, error: object) -> None:
-        """Log what Redis refuses, once as long as it is the same."""
+        """Log that Redis refuses a command, unless its answer is the same as the last time."""
         if str(error) != self._refusal:
             self._refusal = str(error)
             logger.error("backplane: Redis at %s refuses: %s", self._address, error)
 
     def _write(self) -> None:
-        """Publish what waits, and counts; give signs of life."""
+        """Publish what waits, send counts, and give heartbeats."""
         self._register()
         late = self._away_since is not None
         self._found("writer")
-        due = time.monotonic() + HEARTBEAT
+        due = time.monotonic() + HEARTBEAT_SECONDS
         while True:
             with self._changed:
                 while not (self._batch or self._queue or self._uncounted or self._unknown):
@@ -226,14 +235,14 @@ class RedisBackplane(Backplane):
                         break
                     self._changed.wait(wait)
                 size = sum(len(message) for _, message in self._batch)
-                while self._queue and size < BATCH:
+                while self._queue and size < BATCH_BYTES:
                     self._batch.append(self._queue.popleft())
                     size += len(self._batch[-1][1])
                 counts = [(room, self._counts.get(room, 0)) for room in self._uncounted]
                 self._uncounted.clear()
                 moved, self._unknown = self._unknown, False
-            if late or self._away_since is not None:  # let the others come back as well
-                late = self._stopping.wait(LONGEST_PAUSE)
+            if late or self._away_since is not None:  # let the other nodes come back first
+                late = self._stopping.wait(LONGEST_RETRY_SECONDS)
             refused = self._execute(("PUBLISH", *one) for one in self._batch)
             with self._changed:
                 self._buffered -= size
@@ -251,27 +260,27 @@ class RedisBackplane(Backplane):
                 self._execute([("DEL", f"{self._prefix}:alive:{self._alias}"), self._wake()])
                 return
             if moved or time.monotonic() >= due:
-                due = time.monotonic() + HEARTBEAT
-                if self._execute([self._wake(), self._sign_of_life("XX")]):
-                    self._register()  # too late: by now others may have forgotten us
+                due = time.monotonic() + HEARTBEAT_SECONDS
+                if self._execute([self._wake(), self._heartbeat("XX")]):
+                    self._register()  # too late: the others may have removed it by now
 
     def _register(self) -> None:
-        """Be alive under a new name, which has no counts in Redis yet."""
+        """Begin under a new name, which has no counts in Redis yet."""
         with self._changed:
             self._alias = os.urandom(8).hex()
             self._uncounted = {None, *self._counts}
-        self._execute([self._sign_of_life()])
+        self._execute([self._heartbeat()])
 
-    def _sign_of_life(self, *condition: str) -> tuple[Any, ...]:
-        seconds = int(3 * HEARTBEAT)
+    def _heartbeat(self, *condition: str) -> tuple[Any, ...]:
+        seconds = int(3 * HEARTBEAT_SECONDS)
         return ("SET", f"{self._prefix}:alive:{self._alias}", "1", "EX", seconds, *condition)
 
     def _wake(self) -> tuple[Any, ...]:
-        """Return the command by which the reader hears from us, and learns how long that takes."""
+        """Return the command that reaches the reader, and tells it how long that takes."""
         return "PUBLISH", self._own_channel, struct.pack("!d", time.monotonic())
 
     def _execute(self, commands: Iterable[tuple[Any, ...]]) -> int:
-        """Run commands in one round trip; return how many were refused, or found nothing to do."""
+        """Run commands in one round trip. Return how many were refused or had no effect."""
         pipeline = self._redis.pipeline(transaction=False)
         for command in commands:
             pipeline.execute_command(*command)
@@ -285,7 +294,7 @@ class RedisBackplane(Backplane):
         return refused
 
     def _read(self) -> None:
-        """Subscribe to the rooms of this node's clients, and deliver what comes."""
+        """Subscribe to the rooms of this node's clients, and deliver their messages."""
         subscribed: set[bytes] = set()
         arrived: Messages = []
         pubsub = self._redis.pubsub()
@@ -294,10 +303,12 @@ class RedisBackplane(Backplane):
             with self._changed:
                 self._moved = {None, *self._counts}
             while not self._stopping.is_set():
-                if len(arrived) == AT_ONCE or (arrived and not pubsub.connection.can_read(0)):
+                if len(arrived) == BATCH_MESSAGES or (
+                    arrived and not pubsub.connection.can_read(0)
+                ):
                     self._pass_on(arrived)
-                # Never 0: redis-py drops the connection where a message has come in part.
-                message = pubsub.get_message(timeout=HEARTBEAT + self._timeout)
+                # Not 0: redis-py then drops the connection if a message has come only in part.
+                message = pubsub.get_message(timeout=HEARTBEAT_SECONDS + self._timeout)
                 if message is None:
                     raise redis.TimeoutError("it is silent")
                 channel, data = message["channel"], message["data"]
@@ -326,7 +337,10 @@ class RedisBackplane(Backplane):
             pubsub.close()
 
     def _is_new(self, data: bytes) -> bool:
-        """Say no to our own, and to what was published again since it wasn't clear that it was."""
+        """Return False for this node's own messages, and for those that were published twice.
+
+        A node publishes a message again if it doesn't know whether the first attempt succeeded.
+        """
         node, number = data[:8], int.from_bytes(data[8:16], "big")
         if node == self._node or number <= self._last.get(node, 0):
             return False
@@ -341,7 +355,7 @@ class RedisBackplane(Backplane):
         try:
             self._deliver(arrived)
         except Exception:
-            logger.exception("backplane: what came can't be delivered")
+            logger.exception("backplane: messages can't be delivered")
         arrived.clear()
 
     # Names in Redis
@@ -355,6 +369,6 @@ class RedisBackplane(Backplane):
         return None if channel == self._channel(None) else room
 
     def _key(self, room: str | None) -> bytes:
-        """Return the name of the hash with each node's clients in the room."""
+        """Return the name of the hash that has the number of each node's clients in the room."""
         name = f"{self._prefix}:clients" + ("" if room is None else f":{room}")
         return name.encode(errors="surrogatepass")

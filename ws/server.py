@@ -1,4 +1,7 @@
-"""WSServer: options, callbacks, sending, rooms, start and shutdown."""
+"""WSServer: options, callbacks, sending, rooms, start and shutdown.
+
+Over 400 lines, because each option and method is documented where it is defined.
+"""
 
 from __future__ import annotations
 
@@ -145,6 +148,7 @@ class WSServer:
             ),
             rooms=self._rooms,
             warnings=warnings,
+            locks=[backplane.lock] if backplane and backplane.lock else [],
             release=self._release,
         )
         self._lifecycle = self._service.lifecycle

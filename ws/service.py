@@ -16,7 +16,7 @@ from .engine.listen import Listener, ProxiedConnection
 from .engine.log import Warnings, logger
 from .engine.loop import Loop
 from .engine.sockets import Client
-from .engine.threads import Threads
+from .engine.threads import LeaderFollowers
 from .lifecycle import Draining, Lifecycle
 from .metrics import Metrics
 from .rooms import Rooms
@@ -40,6 +40,7 @@ class Service(Owner, Draining):
         admission: Who may come in.
         rooms: Who is here.
         warnings: Where to warn of peers.
+        locks: Reentrant locks that callbacks of rooms take.
         release: Called with a time-out at the end of the shutdown.
     """
 
@@ -54,6 +55,7 @@ class Service(Owner, Draining):
         admission: Admission,
         rooms: Rooms,
         warnings: Warnings,
+        locks: Sequence[Any],
         release: Callable[[float], None],
     ) -> None:
         # The callbacks; each may be replaced at any time
@@ -66,7 +68,7 @@ class Service(Owner, Draining):
         self._limits, self._context = limits, context
         self._subprotocols, self._compression = subprotocols, compression
         self.admission, self.rooms, self._warn = admission, rooms, warnings.warn
-        self._release = release
+        self._locks, self._release = locks, release
         self._make_connection: Callable[..., Connection] = Connection
         if proxy_protocol:
             self._make_connection = functools.partial(
@@ -74,7 +76,7 @@ class Service(Owner, Draining):
             )
         self.metrics = Metrics(admission)
         self.lifecycle = Lifecycle(self)
-        self.threads: Threads
+        self.threads: LeaderFollowers
         self.loop: Loop
         self._listeners: list[Listener] = []
         self._lock = threading.Lock()
@@ -87,7 +89,7 @@ class Service(Owner, Draining):
             RuntimeError: The system can't start a thread. Nothing is left running.
         """
         self.loop = Loop()
-        self.threads = Threads(self.loop, self._limits.threads)
+        self.threads = LeaderFollowers(self.loop, self._limits.threads)
         self._listeners = [Listener(sock, self.loop, self._admit, self._warn) for sock in sockets]
         try:
             self.threads.start()
@@ -225,7 +227,7 @@ class Service(Owner, Draining):
 
     def locks(self) -> list[Any]:
         connections = self.rooms.clients.copy().values()
-        return [self.rooms.lock, *[connection.outbox.lock for connection in connections]]
+        return [*self._locks, self.rooms.lock, *[one.outbox.lock for one in connections]]
 
 
 def _ignore(*arguments: Any) -> None:

@@ -20,7 +20,7 @@ from tests.support.processes import free_port, listens
 from tests.support.rawclient import RawClient, connect
 from tests.support.waiting import DEADLINE, eventually
 from ws import WSServer
-from ws.engine.threads import Threads
+from ws.engine.threads import LeaderFollowers
 
 ROOT = str(Path(__file__).resolve().parents[2])
 ECHO = """
@@ -137,8 +137,8 @@ def test_shutdown_before_start():
 
 def test_shutdown_while_it_starts(monkeypatch):
     server = WSServer("127.0.0.1", 0)
-    start = Threads.start
-    monkeypatch.setattr(Threads, "start", lambda self: (server.shutdown(1), start(self)))
+    start = LeaderFollowers.start
+    monkeypatch.setattr(LeaderFollowers, "start", lambda self: (server.shutdown(1), start(self)))
     server.run()
 
 

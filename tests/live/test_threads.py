@@ -18,7 +18,7 @@ from tests.support.waiting import DEADLINE, eventually
 from ws.engine.loop import Loop, Source
 from ws.engine.outbox import Outbox
 from ws.engine.poll import READ
-from ws.engine.threads import TURN_EVENTS, Threads
+from ws.engine.threads import TURN_EVENTS, LeaderFollowers
 from ws.wire import frames
 from ws.wire.events import TEXT
 from ws.wire.protocol import Protocol
@@ -261,7 +261,7 @@ def test_turns_are_shared_fairly_however_long_a_backlog_lasts(monkeypatch):
 
     monkeypatch.setattr(Backlog, "handle", handle)
     loop = Loop()
-    threads = Threads(loop, 4)
+    threads = LeaderFollowers(loop, 4)
     for source in modest, greedy:
         loop.watch(source, READ)
     threads.start()
@@ -339,14 +339,14 @@ def test_under_a_tiny_switch_interval(serve):
 
 
 def test_reading_goes_on_although_the_worker_was_quicker_than_the_leader(serve, monkeypatch):
-    enqueue = Threads._enqueue  # between the worker's end and the leader's next step
+    enqueue = LeaderFollowers._enqueue  # between the worker's end and the leader's next step
 
     def slowly(self, *arguments):
         more = enqueue(self, *arguments)
         time.sleep(0 if more else 0.01)
         return more
 
-    monkeypatch.setattr(Threads, "_enqueue", slowly)
+    monkeypatch.setattr(LeaderFollowers, "_enqueue", slowly)
     monkeypatch.setattr("ws.engine.threads.READ_AHEAD", 1)
     serving = serve()
     serving.service.threads.leave_to_workers(10**6)  # all callbacks go to workers

@@ -1,5 +1,7 @@
 """One connection's life: bytes in, events handled, deadlines, and how it ends.
 
+Over 400 lines, because a connection is read together with what it asks of its owner.
+
 Ways to end a connection, and what the peer sees:
 
     close    the closing handshake begins    a close frame, after what is queued     any thread
@@ -185,7 +187,7 @@ class Connection(Source):
         except (OSError, ValueError):
             pieces.append(b"")
         self.bytes_in += sum(map(len, pieces[1:]))
-        parsed = self.protocol.feed(b"".join(pieces))
+        parsed: Iterator[Event] = self.protocol.feed(b"".join(pieces))
         if pieces[-1]:
             return parsed
         return chain(parsed, ((events.CONNECTION_LOST, None),))  # TLS tells of its end only once

@@ -33,6 +33,7 @@ from typing import Any, Callable, Iterator
 
 from ..wire.events import BARRIER, INLINE, YIELD_TURN, Event
 from .cork import WriteBatch
+from .daemon import DaemonThread
 from .log import logger
 from .loop import RESUME, Loop, Source
 from .poll import READ, WRITE
@@ -61,7 +62,7 @@ FOLLOWER_SECONDS = 10.0
 """A thread that finds nothing to do for this long ends."""
 
 
-class Threads:
+class LeaderFollowers:
     """Serves a loop's sources with a leader, a monitor, and up to *limit* threads in callbacks.
 
     Args:
@@ -103,7 +104,7 @@ class Threads:
             RuntimeError: The system can't start a thread.
         """
         try:
-            _Thread(self._watch, "ws-monitor").start()
+            DaemonThread(self._watch, "ws-monitor").start()
             with self._lock:
                 self._vacant = True
                 self._start_thread()
@@ -138,7 +139,8 @@ class Threads:
 
     def _lead(self) -> Any:
         """Poll and serve until `stop`, or return the source with which the lead was lost."""
-        self._batons = batons = []  # type: list[Event]
+        batons: list[Event] = []
+        self._batons = batons
         loop = self._loop
         while not self._stopped:
             ready = loop.poll()
@@ -306,7 +308,7 @@ class Threads:
         if self._count > self._limit and not self._vacant:  # one of them is about to ask for work
             return
         try:
-            _Thread(self._run, "ws-thread").start()
+            DaemonThread(self._run, "ws-thread").start()
             self._count += 1
         except RuntimeError:  # there can't be more threads now: the monitor tries again
             if not self._idents:
@@ -386,24 +388,3 @@ class Threads:
             lasted, computed = time.monotonic() - started, time.thread_time() - cpu_started
             blocked = lasted - computed > max(QUICK_SECONDS, computed)
             was_quick = not blocked and lasted <= LONG_SECONDS
-
-
-class _Thread(threading.Thread):
-    """A daemon thread, whose callbacks' own threads are not daemons.
-
-    The interpreter ends daemon threads without notice, and a thread inherits that property from
-    the thread that starts it. A callback's threads must not inherit it from ours.
-    """
-
-    def __init__(self, target: Callable[[], None], name: str) -> None:
-        super().__init__(target=target, name=name, daemon=True)
-        self._running = False
-
-    def run(self) -> None:
-        self._running = True
-        super().run()
-
-    @property
-    def daemon(self) -> bool:
-        """False for the thread itself: for the threads that it starts. True for all others."""
-        return not (self._running and self.ident == threading.get_ident())

@@ -8,9 +8,9 @@ from typing import Any, Optional, Sequence, Tuple
 from .frames import Buffer, CloseCode, ProtocolError
 
 try:  # the same interface, faster
-    from zlib_ng import zlib_ng as zlib  # type: ignore[import-not-found,no-redef,unused-ignore]
+    from zlib_ng import zlib_ng as zlib
 except ImportError:
-    import zlib
+    import zlib  # type: ignore[no-redef,unused-ignore]
 
 Params = Sequence[Tuple[str, Optional[str]]]
 Offer = Tuple[str, Params]
@@ -130,7 +130,7 @@ class Deflate:
         try:
             data = bytes(data) + _TAIL if final else data
             inflated: bytes = self._inflater.decompress(data, room + 1)  # defence: inflated-size
-        except zlib.error:
+        except zlib.error:  # type: ignore[misc,unused-ignore]
             raise ProtocolError(CloseCode.INVALID_PAYLOAD, "message can't be inflated")
         if self._inflater.eof and self._inflater.unused_data not in _AFTER_FINAL_BLOCK:
             reason = "data after the end of the deflate stream"
