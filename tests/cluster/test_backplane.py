@@ -90,7 +90,7 @@ def link(own_server):
 @pytest.fixture
 def quick(monkeypatch):
     """Have nodes look at Redis each second, rather than every five."""
-    monkeypatch.setattr(backplane, "HEARTBEAT", 1.0)
+    monkeypatch.setattr("ws.redis.HEARTBEAT_SECONDS", 1.0)
 
 
 def talk(client, numbers, size=0):
