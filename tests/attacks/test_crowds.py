@@ -11,7 +11,7 @@ from tests.attacks.victim import gone
 from tests.support.frames import BINARY, TEXT, close_frame, frame
 from tests.support.heads import request
 from tests.support.rawclient import RawClient
-from tests.support.waiting import eventually
+from tests.support.waiting import LATE, eventually
 
 RESET = struct.pack("ii", 1, 0)
 COUNT_LOOKS = """
@@ -49,7 +49,7 @@ def test_connections_beyond_count(victim):
     with server.attacked():
         _, _, before = server.usage()
         peers = [server.dial() for _ in range(400)]
-        eventually(lambda: sum(map(gone, peers)) >= 400 - 47 - 100, 5)  # before open_timeout
+        eventually(lambda: sum(map(gone, peers)) >= 400 - 47 - 100, LATE)  # before open_timeout
         assert server.usage()[2] - before <= 150
 
 

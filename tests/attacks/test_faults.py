@@ -17,7 +17,7 @@ from tests.support.certificates import client_hello, unverified_context
 from tests.support.frames import BINARY, PING, TEXT, close_frame, frame
 from tests.support.heads import request
 from tests.support.rawclient import RawClient, connect
-from tests.support.waiting import eventually
+from tests.support.waiting import LATE, eventually
 
 RESET = struct.pack("ii", 1, 0)
 BIG = 8 << 20  # more than the system takes in for a peer
@@ -131,11 +131,11 @@ def test_peer_that_dies(mortal, point, end):
     peer = RawClient(mortal.port, context=mortal.context)
     POINTS[point](peer)
     ENDS[end](peer)
-    eventually(lambda: not mortal.report()["connections"], 5)
+    eventually(lambda: not mortal.report()["connections"], 1 + LATE)
     report = mortal.report()
     assert report["opened"] == report["closed"]
     assert report["closed_again"] == 0
-    eventually(lambda: mortal.usage()[1:] <= mortal.before[1:], 5)
+    eventually(lambda: mortal.usage()[1:] <= mortal.before[1:], 1 + LATE)
 
 
 @pytest.mark.parametrize("sent", [0, 1, 100, -1])
@@ -145,7 +145,7 @@ def test_peer_that_dies_in_its_tls_handshake(victim, certificate, sent, end):
     peer = RawClient(server.port)
     peer.sock.sendall(client_hello()[:sent])
     ENDS[end](peer)
-    eventually(lambda: not server.report()["connections"], 5)
+    eventually(lambda: not server.report()["connections"], 1 + LATE)
 
 
 FAILING = """
@@ -276,7 +276,7 @@ def test_forked_child(victim, child):
     assert peer.at_eof()
     started = time.monotonic()
     server.report("os.kill(pid, 9)" if "holds" in child else "os.waitpid(pid, 0)")
-    assert time.monotonic() - started < 3, "seconds until the child ended"
+    assert time.monotonic() - started < LATE, "seconds until the child ended"
 
 
 ENDINGS = """

@@ -11,7 +11,7 @@ import pytest
 
 from tests.attacks.victim import gone, push
 from tests.support.frames import BINARY, CLOSE, CONT, PING, PONG, TEXT, close_frame, frame
-from tests.support.waiting import eventually
+from tests.support.waiting import LATE, eventually
 
 MIB = 1 << 20
 DEFLATE = "Sec-WebSocket-Extensions: permessage-deflate"
@@ -174,7 +174,7 @@ def test_close_that_is_never_finished(victim):
         ends = [close_frame(), b"\xff\xff", frame(TEXT, b"close:")]
         for number, peer in enumerate(peers):
             peer.send_frames(ends[number % len(ends)])
-        eventually(lambda: server.report()["connections"] == 3, 3)
+        eventually(lambda: server.report()["connections"] == 3, 0.5 + LATE)
 
 
 def test_text_in_crumbs(victim):

@@ -10,7 +10,7 @@ import pytest
 from tests.support.frames import TEXT, frame
 from tests.support.packetlink import THERE, packet_link
 from tests.support.rawclient import connect
-from tests.support.waiting import eventually
+from tests.support.waiting import LATE, eventually
 
 MESSAGES = [f"{number}" + "x" * (number * 37 % 2000) for number in range(60)]
 FRAMES = [frame(TEXT, text.encode()) for text in MESSAGES]
@@ -58,7 +58,7 @@ def test_cut(network, cut):
         link.directions[to].cut = True
     for peer in peers[6:]:
         peer.send("is anybody there?")
-    eventually(lambda: not server.report()["connections"], 5)
+    eventually(lambda: not server.report()["connections"], 2 + LATE)
     report = server.report()
     assert (report["opened"], report["closed"], report["closed_again"]) == (10, 10, 0)
     assert [to for to, direction in link.directions.items() if direction.counts["lost"]] == cut

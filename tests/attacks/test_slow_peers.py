@@ -8,7 +8,7 @@ import time
 
 from tests.attacks.victim import gone, push
 from tests.support.frames import TEXT, frame
-from tests.support.waiting import eventually
+from tests.support.waiting import LATE, eventually
 
 MIB = 1 << 20
 
@@ -21,11 +21,11 @@ def shrink(peer):
 
 def test_half_open_peers(victim):
     """Peers that vanished without a word, as behind a cut cable."""
-    server = victim(ping_interval=0.5, ping_timeout=0.5)
+    server = victim(ping_interval=1.0, ping_timeout=2.0)  # honest clients may be slow, too
     with server.attacked():
         for _ in range(100):
             server.connect()
-        eventually(lambda: server.report()["connections"] == 3, 3)
+        eventually(lambda: server.report()["connections"] == 3, 3 + LATE)
 
 
 def test_never_reading_broadcasts(victim):
@@ -52,7 +52,7 @@ def test_never_reading_replies(victim):
             sent = [push(peer, data) for peer in peers]
             return sent == [None] * len(peers)
 
-        eventually(all_gone, 8)
+        eventually(all_gone, 3 + LATE)
 
 
 def test_trickling_readers(victim):
