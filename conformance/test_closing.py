@@ -21,7 +21,7 @@ HASTE = 1.0
 
 
 def heard(peer) -> list[str]:
-    """Return what comes until the server closes TCP; "reset" at the end if it does so hard."""
+    """Return what comes until the server closes TCP; "reset" at the end if it resets it."""
     found: list[str] = []
     try:
         while True:

@@ -9,7 +9,7 @@ from tests.support.waiting import eventually
 
 
 def test_blocking_callbacks(victim):
-    """Callbacks that block are for their own clients to wait for."""
+    """A callback that blocks makes only its own client wait."""
     server = victim(threads=64)
     with server.attacked(threads=64):
         peers = [server.connect() for _ in range(50)]
@@ -21,7 +21,7 @@ def test_blocking_callbacks(victim):
 
 
 def test_thread_exhaustion(victim):
-    """At the bound of threads callbacks wait, and nothing else does."""
+    """When all threads are taken, callbacks wait, and nothing else does."""
     server = victim(threads=10)
     with server.attacked(threads=10, latency=8):
         peers = [server.connect() for _ in range(50)]
@@ -37,7 +37,7 @@ def test_thread_exhaustion(victim):
 
 
 def test_callbacks_that_raise(victim):
-    """What a callback raises costs its own client the connection."""
+    """A callback that raises costs its own client the connection."""
     server = victim()
     with server.attacked():
         peers = [server.connect() for _ in range(100)]

@@ -20,7 +20,7 @@ def ours(stream):
 
 
 def assembled(frames):
-    """Yield the events that (opcode, payload, whether it is its message's last) mean."""
+    """Yield the events that frames mean, each (opcode, payload, whether it is the last)."""
     kind, message = None, b""
     for opcode, payload, last in frames:
         if opcode not in (CONT, *DATA):
@@ -79,7 +79,7 @@ def understood_by_websockets(stream):
 
 
 UNFINISHED = bytes(200)
-"""What completes any frame of these streams: others find some faults only then."""
+"""Completes any frame of these streams; others find some faults only in complete frames."""
 
 
 def compare(stream, understand):
@@ -88,7 +88,7 @@ def compare(stream, understand):
         assert understand(stream) == events
         return
     code, theirs = events.pop()[1], understand(stream + UNFINISHED)
-    if code == 1007:  # websockets looks at text when all of it is there
+    if code == 1007:  # websockets checks text once it is complete
         theirs = theirs[: len(events)]
     else:
         assert theirs.pop()[0] == FAIL

@@ -37,7 +37,7 @@ def without(source, name="x", replacement=None):
     ("an addition", "a += 1  # defence: x\n", "pass  # defence: x\n"),
     ("a call", "a(b)  # defence: x\n", "pass  # defence: x\n"),
     ("in several lines", "a(\n    b,  # defence: x\n)\n", "pass\n"),
-    ("behind its last line", "a(\n    b,\n)  # defence: x\n", "pass  # defence: x\n"),
+    ("after its last line", "a(\n    b,\n)  # defence: x\n", "pass  # defence: x\n"),
     ("not ASCII", "a('ü', 'é')  # defence: x\n", "pass  # defence: x\n"),
     ("a mark before it", "# defence: x\na()\nb()\n", "# defence: x\npass\nb()\n"),
     (

@@ -1,4 +1,4 @@
-"""The backplane, on a real Redis: what goes where, and what happens when Redis is away."""
+"""The backplane on a real Redis: who gets a message, and what happens without Redis."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ws import WSServer, backplane
 from ws.backplane import RedisBackplane
 
 LONG = 30.0
-"""Seconds, for what takes a restart."""
+"""Seconds to wait for something that takes a restart of Redis."""
 
 
 class Node:
@@ -89,7 +89,7 @@ def link(own_server):
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Have nodes look at Redis each second, rather than every five."""
+    """Nodes that check Redis each second, not every five."""
     monkeypatch.setattr(backplane, "HEARTBEAT", 1.0)
 
 
@@ -310,7 +310,7 @@ def test_a_slow_redis_delays_nobody_here(link, quick, caplog):
     with joined(link.url) as (first, second):
         here, there = first.connect(), second.connect()
         link.delay = 0.2
-        assert talk(here, range(50)) <= 2  # which is the machine
+        assert talk(here, range(50)) <= 2  # as the machine was busy
         assert heard(there, 49) == list(range(50))
         eventually(lambda: stats(first)["latency"] >= 2 * link.delay)
         assert (stats(first)["state"], stats(first)["outages"]) == ("up", 0)
