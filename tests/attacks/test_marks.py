@@ -136,6 +136,11 @@ def test_a_replacement_must_be_python():
     ("none", "continue", set()),
     ("the original", "{} + 1", set()),
 )
-def test_names_that_a_replacement_uses(replacement, unknown):
+def test_names_of_old_in_a_replacement(replacement, unknown):
     marked = find("self.send(now)  # defence: x\n")["x"]
     assert marked.unknown(replacement) == unknown
+
+
+def test_a_body_is_no_part_of_a_marked_head():
+    marked = find("if now:  # defence: x\n    then()\n")["x"]
+    assert marked.unknown("then") == {"then"}
