@@ -23,7 +23,7 @@ def shaken(serve, sent: bytes, pieces: int) -> RawClient:
 
 
 def assert_fields(response: str, expected: tuple[str, ...]) -> None:
-    """Each is a line of the response, or with "no " in front the name of a field it lacks."""
+    """Check each: a line of the response, or "no " and the name of a field that it lacks."""
     lines = response.split("\r\n")
     names = [line.partition(":")[0].lower() for line in lines]
     for line in expected:

@@ -18,7 +18,7 @@ OPCODES = {0: "continuation", 1: "text", 2: "binary", 8: "close", 9: "ping", 10:
 
 @dataclass(frozen=True)
 class Row:
-    """A row: the clause as "6455 §4.1", a sentence of it, what is sent, what must come back."""
+    """The clause as "6455 §4.1", a sentence of it, what is sent, and what must come back."""
 
     clause: str
     quote: str
@@ -49,11 +49,11 @@ def close(code: int | None = None, reason: str = "") -> bytes:
     return frame(CLOSE, body, key=KEY)
 
 
-# The same for people
+# What people read
 
 
 def describe(data: bytes) -> list[str]:
-    """Return the bytes of one side in lines to be read."""
+    """Return the bytes of one side as lines of text."""
     if not data:
         return ["nothing"]
     if data[:1].isalpha() and b" " in data[:16]:
@@ -62,7 +62,7 @@ def describe(data: bytes) -> list[str]:
 
 
 def _describe_head(data: bytes) -> list[str]:
-    """Return a request's lines; of a handshake, those in which it differs from the example."""
+    """Return a request's lines; for a handshake those that differ from the example's."""
     start, *lines = data.decode("latin-1").split("\r\n")
     fields = [line for line in lines if line]
     if b"Sec-WebSocket-" not in data:
@@ -83,7 +83,7 @@ def _shorten(line: str) -> str:
 
 
 def _describe_frames(data: bytes) -> list[str]:
-    """Return a line for each frame; what is none in hexadecimal."""
+    """Return a line for each frame, and other bytes in hexadecimal."""
     lines = []
     while len(data) >= 2:
         first, second = data[0], data[1]

@@ -16,6 +16,7 @@ from e2e.browsers import SYSTEM, advice, launch_options
 from e2e.server import HTTP, Proxy, Server, Way
 from e2e.tab import Tab
 from tests.support import certificates
+from tests.support.waiting import DEADLINE
 
 LOST = re.compile(
     r"WebSocket connection to .* failed"  # Chromium
@@ -29,7 +30,7 @@ MISSING = pytest.StashKey[list]()
 Visit = Callable[..., Tab]
 Serve = Callable[..., Server]
 
-expect.set_options(timeout=10_000)
+expect.set_options(timeout=1000 * DEADLINE)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -36,6 +36,7 @@ class Client:
 
     def __init__(self, number):
         self.peer = connect(port, "/honest", context=context)
+        self.peer.answers_pings = True
         self.broadcasts = number == 0 and verb
         self.sent = self.served = self.broadcast = self.waited = self.worked = 0
         self.heard = None  # the number of the last broadcast

@@ -25,13 +25,13 @@ import itertools
 import re
 import tokenize
 from dataclasses import dataclass
-from typing import Iterator
+from typing import Iterator, Tuple
 
 MARK = re.compile(r"\bdefence: ([a-z0-9-]+)\s*$")
 ENORMOUS = "10**9"
 METHODS = {name for kind in (bytes, dict, list, set, str) for name in dir(kind)}
 
-Span = "tuple[int, int]"
+Span = Tuple[int, int]
 """Where something starts and ends in a source, in bytes of UTF-8."""
 
 
@@ -46,7 +46,7 @@ class Marked:
     Attributes:
         source: All of the module.
         line: The number of the statement's first line.
-        statement: What is marked: a statement, the head of one, or a part of a condition.
+        statement: What is marked: a simple statement, the head of another, a part of a condition.
         default: What takes the place of *weakened* if no replacement is given; None if one must be.
         weakened: The part of the statement that its kind says, for *default*.
         replaced: The part of the statement that a replacement is for.
@@ -180,8 +180,10 @@ class _Candidates:
     ) -> Marked:
         spans = (self._span(part) if isinstance(part, ast.AST) else part
                  for part in (node, weakened, replaced))  # fmt: skip
-        statement, weakened, replaced = spans
-        return Marked(self._source, node.lineno, statement, default, weakened, replaced)
+        (start, end), weakened, replaced = spans
+        if getattr(node, "body", None):
+            end = self._span(node.body[0])[0]
+        return Marked(self._source, node.lineno, (start, end), default, weakened, replaced)
 
     def _span(self, node: ast.AST) -> Span:
         start = self._starts[node.lineno - 1] + node.col_offset

@@ -9,7 +9,7 @@ from tests.support.waiting import eventually
 
 
 def test_blocking_callbacks(victim):
-    """Callbacks that block are for their own clients to wait for."""
+    """A callback that blocks makes only its own client wait."""
     server = victim(threads=64)
     with server.attacked(threads=64):
         peers = [server.connect() for _ in range(50)]
@@ -21,23 +21,23 @@ def test_blocking_callbacks(victim):
 
 
 def test_thread_exhaustion(victim):
-    """At the bound of threads callbacks wait, and nothing else does."""
+    """When all threads are taken, callbacks wait, and nothing else does."""
     server = victim(threads=10)
     with server.attacked(threads=10, latency=8):
         peers = [server.connect() for _ in range(50)]
         for peer in peers:
-            peer.send("sleep:0.3")
+            peer.send("sleep:0.6")
         bystander = server.connect()
         started = time.monotonic()
         bystander.send_frames(frame(PING, b"still there?"))
         assert bystander.recv_frame() == (PONG, b"still there?", True)
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 2, "the callbacks take three seconds"
         for peer in peers:
-            assert peer.recv() == "sleep:0.3"
+            assert peer.recv() == "sleep:0.6"
 
 
 def test_callbacks_that_raise(victim):
-    """What a callback raises costs its own client the connection."""
+    """A callback that raises costs its own client the connection."""
     server = victim()
     with server.attacked():
         peers = [server.connect() for _ in range(100)]

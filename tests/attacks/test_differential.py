@@ -6,7 +6,7 @@ Where they don't, the difference is a rule here, with its reason.
 from __future__ import annotations
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 
 from tests.support.frames import BINARY, CLOSE, CONT, TEXT
 from tests.support.model import KINDS
@@ -15,14 +15,15 @@ from ws.wire.events import PROTOCOL_ERROR
 from ws.wire.protocol import Protocol
 
 DATA = (TEXT, BINARY)
+MAX_SIZE = 1 << 20
 
 
 def ours(stream):
-    return shown(Protocol(1 << 20, 1 << 17).feed(stream))
+    return shown(Protocol(MAX_SIZE, 1 << 17).feed(stream))
 
 
 def assembled(frames):
-    """Yield the events that (opcode, payload, whether it is its message's last) mean."""
+    """Yield the events that frames mean, each (opcode, payload, whether it is the last)."""
     kind, message = None, b""
     for opcode, payload, last in frames:
         if opcode not in (CONT, *DATA):
@@ -63,7 +64,7 @@ def understood_by_websockets(stream):
     from websockets.protocol import OPEN
     from websockets.server import ServerProtocol
 
-    protocol = ServerProtocol(state=OPEN, max_size=1 << 20)
+    protocol = ServerProtocol(state=OPEN, max_size=MAX_SIZE)
     protocol.receive_data(stream)
     frames = []
     for got in protocol.events_received():
@@ -80,8 +81,8 @@ def understood_by_websockets(stream):
     return events
 
 
-UNFINISHED = bytes(1 << 16)
-"""What completes any frame of these streams: others find some faults only then."""
+REST = bytes(MAX_SIZE)
+"""Completes any frame that isn't too long; others find some faults only in complete frames."""
 
 
 def compare(stream, understand):
@@ -89,8 +90,8 @@ def compare(stream, understand):
     if not events or events[-1][0] != PROTOCOL_ERROR:
         assert understand(stream) == events
         return
-    code, theirs = events.pop()[1], understand(stream + UNFINISHED)
-    if code == 1007:  # websockets looks at text when all of it is there
+    code, theirs = events.pop()[1], understand(stream + REST)
+    if code == 1007:  # websockets checks text once it is complete
         theirs = theirs[: len(events)]
     else:
         assert theirs.pop()[0] == PROTOCOL_ERROR
@@ -106,6 +107,7 @@ def test_wsproto(stream):
 
 @settings(max_examples=500)
 @given(streams())
+@example(b"\x00\xfe\x80\x00" + bytes(15))  # a long frame that others must see the end of
 def test_websockets(stream):
     pytest.importorskip("websockets")
     compare(stream, understood_by_websockets)

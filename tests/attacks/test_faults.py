@@ -17,7 +17,7 @@ from tests.support.certificates import client_hello, unverified_context
 from tests.support.frames import BINARY, PING, TEXT, close_frame, frame
 from tests.support.heads import request
 from tests.support.rawclient import RawClient, connect
-from tests.support.waiting import eventually
+from tests.support.waiting import LATE, eventually
 
 RESET = struct.pack("ii", 1, 0)
 BIG = 8 << 20  # more than the system takes in for a peer
@@ -29,7 +29,7 @@ def opened(peer):
 
 
 def after(*frames):
-    """Return what gets a peer to where it has opened, and sent these."""
+    """Return a function that opens a peer, and sends these frames."""
 
     def act(peer):
         opened(peer)
@@ -84,7 +84,7 @@ POINTS = {
 
 
 def killed(peer):
-    """End as a process does that is killed: the system closes its sockets."""
+    """End as a killed process does: the system closes its sockets."""
     with subprocess.Popen(["sleep", "60"], pass_fds=[peer.sock.fileno()]) as holder:
         peer.close()
         holder.kill()
@@ -111,7 +111,7 @@ ENDS = {"killed": killed, "reset": reset, "closed": RawClient.close, "half-close
 
 @pytest.fixture(scope="module", params=["plain", "TLS"])
 def mortal(request, certificate):
-    """A server for all cells of the table, with what it uses when nobody is there."""
+    """A server for all cells of the table; `before` is what it uses without a client."""
     if not sys.platform.startswith("linux"):
         pytest.skip("descriptors and threads are counted in /proc")
     short = {"close_timeout": 0.5, "open_timeout": 1.0, "send_timeout": 0.5}
@@ -131,11 +131,11 @@ def test_peer_that_dies(mortal, point, end):
     peer = RawClient(mortal.port, context=mortal.context)
     POINTS[point](peer)
     ENDS[end](peer)
-    eventually(lambda: not mortal.report()["connections"], 5)
+    eventually(lambda: not mortal.report()["connections"], 1 + LATE)
     report = mortal.report()
     assert report["opened"] == report["closed"]
     assert report["closed_again"] == 0
-    eventually(lambda: mortal.usage()[1:] <= mortal.before[1:], 5)
+    eventually(lambda: mortal.usage()[1:] <= mortal.before[1:], 1 + LATE)
 
 
 @pytest.mark.parametrize("sent", [0, 1, 100, -1])
@@ -145,7 +145,7 @@ def test_peer_that_dies_in_its_tls_handshake(victim, certificate, sent, end):
     peer = RawClient(server.port)
     peer.sock.sendall(client_hello()[:sent])
     ENDS[end](peer)
-    eventually(lambda: not server.report()["connections"], 5)
+    eventually(lambda: not server.report()["connections"], 1 + LATE)
 
 
 FAILING = """
@@ -161,7 +161,7 @@ def sometimes(function, error):
         return function(*arguments, **options)
     return fails
 
-def unless_removing(error):  # for which the system needs nothing
+def unless_removing(error):  # removing takes no memory, and can't fail
     change = ws.engine.poll.EpollPoller.change
     add = sometimes(change, error)
     return lambda *arguments: (add if arguments[-1] else change)(*arguments)
@@ -196,7 +196,7 @@ ERRORS = {
     ],
 )
 def test_call_that_fails(victim, call, error):
-    """One in twenty of them: the server goes on, and once it is over, all is as it was."""
+    """One in twenty calls fails: the server goes on, and afterwards uses what it did before."""
     server = victim(open_timeout=1.0, close_timeout=0.5, send_timeout=0.5)
     connect(server.port).close()
     eventually(lambda: not server.report()["connections"])
@@ -212,7 +212,7 @@ def test_call_that_fails(victim, call, error):
                         peer.send(f"sleep:{number % 5 / 1000}")
                         peer.recv()
             except (OSError, EOFError, AssertionError):
-                pass  # that is what is to be expected
+                pass  # as calls fail in the server
 
     workers = [threading.Thread(target=work) for _ in range(8)]
     for worker in workers:
@@ -240,7 +240,7 @@ time.monotonic = lambda: monotonic() + {monotonic}
 
 @pytest.mark.parametrize("wall, monotonic", [(-1e6, 0), (1e6, 0), (0, 60), (0, 1e6)])
 def test_clock_that_jumps(victim, wall, monotonic):
-    """Set by hand, or gone on while the machine slept: who is there stays, or may come again."""
+    """A clock set by hand, or that went on while the machine slept, costs nobody the connection."""
     server = victim()
     peers = [server.connect() for _ in range(5)]
     server.report(JUMPS.format(wall=wall, monotonic=monotonic))
@@ -260,7 +260,7 @@ FORKS = {
 
 @pytest.mark.parametrize("child", FORKS)
 def test_forked_child(victim, child):
-    """Its descriptors are the server's as well: neither its end nor its life may matter."""
+    """A child shares the server's descriptors; neither its end nor its life disturbs the server."""
     server = victim(open_timeout=0.5)
     peer, mute = server.connect(), server.dial()
     eventually(lambda: server.report()["connections"] == 2)
@@ -277,7 +277,7 @@ def test_forked_child(victim, child):
     assert peer.at_eof()
     started = time.monotonic()
     server.report("os.kill(pid, 9)" if "holds" in child else "os.waitpid(pid, 0)")
-    assert time.monotonic() - started < 3, "seconds until the child ended"
+    assert time.monotonic() - started < LATE, "seconds until the child ended"
 
 
 ENDINGS = """
@@ -296,7 +296,7 @@ sys.stdin.readline()
 @pytest.mark.parametrize("end", ["", "sys.exit(3)", "1 / 0", "import os; os._exit(4)"])
 @pytest.mark.parametrize("busy", ["None", "time.sleep(60)", "server.send(client, 'x' * (1 << 25))"])
 def test_interpreter_that_ends(end, busy):
-    """With clients connected, some of them in callbacks: the process ends, and soon."""
+    """The process ends soon, though clients are connected, and some callbacks run."""
     source = ENDINGS.format(end=end, busy=busy)
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     with subprocess.Popen([sys.executable, "-c", source], cwd=str(ROOT), **pipes) as program:

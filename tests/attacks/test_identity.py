@@ -1,4 +1,4 @@
-"""Attacks on who may connect: names, addresses and passwords that are not the peer's own."""
+"""Attacks with names, addresses and passwords that aren't the peer's own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ws.wire.http11 import parse_request
 
 
 def test_dns_rebinding(victim):
-    """A page that gave this server's address to its own name is of the same host."""
+    """A page whose name resolves to this server's address passes for one of the same host."""
     server = victim(hosts="localhost")
     with server.attacked():
         for name in ("evil.example", "localhost.evil.example", "evil.example:80"):
@@ -20,7 +20,7 @@ def test_dns_rebinding(victim):
 
 
 def test_forged_addresses(victim):
-    """X-Forwarded-For of peers that nobody has called proxies gets them past no limit."""
+    """X-Forwarded-For is ignored unless the peer is a trusted proxy."""
     server = victim(max_clients_per_address=20)
     with server.attacked():
         peers = [
@@ -31,7 +31,7 @@ def test_forged_addresses(victim):
 
 
 def test_forged_addresses_behind_a_proxy(victim):
-    """Nor does what a peer says itself, when its proxy adds the truth on the right."""
+    """Only what trusted proxies added at the end of X-Forwarded-For counts."""
     server = victim(max_clients_per_address=20, trusted_proxies="127.0.0.0/8")
     with server.attacked():
         peers = [
@@ -42,7 +42,7 @@ def test_forged_addresses_behind_a_proxy(victim):
 
 
 def test_passwords_are_compared_in_constant_time(monkeypatch):
-    """How long a comparison takes tells nothing: not of the password, nor whether a name exists."""
+    """The time of a comparison reveals neither the password nor whether a name exists."""
     compared = []
     compare = hmac.compare_digest
 

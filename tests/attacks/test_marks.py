@@ -37,7 +37,7 @@ def without(source, name="x", replacement=None):
     ("an addition", "a += 1  # defence: x\n", "pass  # defence: x\n"),
     ("a call", "a(b)  # defence: x\n", "pass  # defence: x\n"),
     ("in several lines", "a(\n    b,  # defence: x\n)\n", "pass\n"),
-    ("behind its last line", "a(\n    b,\n)  # defence: x\n", "pass  # defence: x\n"),
+    ("after its last line", "a(\n    b,\n)  # defence: x\n", "pass  # defence: x\n"),
     ("not ASCII", "a('ü', 'é')  # defence: x\n", "pass  # defence: x\n"),
     ("a mark before it", "# defence: x\na()\nb()\n", "# defence: x\npass\nb()\n"),
     (
@@ -136,6 +136,11 @@ def test_a_replacement_must_be_python():
     ("none", "continue", set()),
     ("the original", "{} + 1", set()),
 )
-def test_names_that_a_replacement_uses(replacement, unknown):
+def test_names_of_old_in_a_replacement(replacement, unknown):
     marked = find("self.send(now)  # defence: x\n")["x"]
     assert marked.unknown(replacement) == unknown
+
+
+def test_a_body_is_no_part_of_a_marked_head():
+    marked = find("if now:  # defence: x\n    then()\n")["x"]
+    assert marked.unknown("then") == {"then"}

@@ -1,4 +1,4 @@
-"""Attacks by frames and messages: what they declare, hold, inflate to, and how many come."""
+"""Attacks by frames and messages: large, unfinished, compressed, or very many."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from tests.attacks.victim import gone, push
 from tests.support.frames import BINARY, CLOSE, CONT, PING, PONG, TEXT, close_frame, frame
-from tests.support.waiting import eventually
+from tests.support.waiting import LATE, eventually
 
 MIB = 1 << 20
 DEFLATE = "Sec-WebSocket-Extensions: permessage-deflate"
@@ -24,11 +24,11 @@ def squeeze(data):
 
 
 FAIR = 0.2
-"""Seconds of CPU time that a flood may come before others: three times of what it does."""
+"""Seconds of CPU time that a flood may delay others; three times what it does."""
 
 
 def flood(server, peers, data, seconds):
-    """Have all peers send *data* for as long as said, reading what comes back."""
+    """Have all peers send *data* for some seconds, and read the replies."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         for peer in peers:
@@ -47,7 +47,7 @@ def test_declared_but_never_sent(victim, size):
 
 
 def test_unfinished_messages(victim):
-    """Of a message in the making only what has come is kept, and at most `max_message_size`."""
+    """An unfinished message takes memory for what has come, at most `max_message_size`."""
     server = victim(max_message_size=MIB // 4)
     start = b"\x82\xff" + struct.pack("!Q", MIB // 4) + b"mask"
     with server.attacked(memory=10):
@@ -62,7 +62,7 @@ def test_unfinished_messages(victim):
 
 @pytest.mark.parametrize("size", [0, 1], ids=["empty", "tiny"])
 def test_fragments(victim, size):
-    """Fragments that hardly count by their size, but by their number."""
+    """Many fragments of little or no size are refused by their number."""
     server = victim()
     fragment = frame(CONT, b"x" * size, fin=False)
     with server.attacked():
@@ -76,7 +76,7 @@ def test_fragments(victim, size):
 
 
 def test_bomb(victim):
-    """64 MiB in 64 KiB."""
+    """64 KiB that inflate to 64 MiB are refused."""
     server = victim(compression=True)
     bomb = frame(BINARY, squeeze(bytes(64 * MIB)), rsv=4)
     with server.attacked():
@@ -87,7 +87,7 @@ def test_bomb(victim):
 
 
 def test_bomb_in_fragments(victim):
-    """None inflates to over a mebibyte, all together to 50."""
+    """Fragments that inflate to less than a mebibyte each, and to 50 together, are refused."""
     server = victim(compression=True)
     data = squeeze(bytes(50 * MIB))
     parts = [data[at : at + 500] for at in range(0, len(data), 500)]
@@ -114,7 +114,7 @@ def test_bombs_within_the_limit(victim):
 
 
 def test_read_ahead(victim):
-    """Messages that wait for their callback are bounded in bytes, inflated ones too."""
+    """Messages that wait for their callback are bounded in bytes after inflating."""
     server = victim(compression=True)
     bomb = frame(BINARY, squeeze(bytes(MIB)), rsv=4)
     with server.attacked(memory=50, latency=8):
@@ -128,7 +128,7 @@ def test_read_ahead(victim):
 
 @pytest.mark.parametrize("opcode", [PING, PONG])
 def test_ping_flood(victim, opcode):
-    """Pings and pongs as fast as can be: nobody waits for long, and no threads come of them."""
+    """A flood of pings or pongs delays nobody for long, and starts no threads."""
     server = victim()
     with server.attacked(work=FAIR):
         data = frame(opcode) * 200_000
@@ -136,7 +136,7 @@ def test_ping_flood(victim, opcode):
 
 
 def test_ping_flood_unread(victim):
-    """Pings whose pongs are not read: these don't pile up."""
+    """Pongs that a peer doesn't read don't pile up."""
     server = victim()
     with server.attacked():
         peer = server.connect()
@@ -148,7 +148,7 @@ def test_ping_flood_unread(victim):
 
 
 def test_message_flood(victim):
-    """The smallest messages, as many as there is room for."""
+    """A flood of the smallest messages delays nobody for long."""
     server = victim()
     with server.attacked(work=FAIR):
         data = frame(TEXT, b"x") * 200_000
@@ -156,7 +156,7 @@ def test_message_flood(victim):
 
 
 def test_close_flood(victim):
-    """A hundred thousand close frames get one, and one onclose."""
+    """Thousands of close frames get one answer, and one onclose."""
     server = victim(close_timeout=0.5)
     with server.attacked():
         for _ in range(10):
@@ -167,18 +167,18 @@ def test_close_flood(victim):
 
 
 def test_close_that_is_never_finished(victim):
-    """Peers that keep TCP open after the close frames, or don't answer one."""
+    """Peers that keep TCP open after the close frames, or don't answer one, are cut."""
     server = victim(close_timeout=0.5)
     with server.attacked():
         peers = [server.connect() for _ in range(50)]
         ends = [close_frame(), b"\xff\xff", frame(TEXT, b"close:")]
         for number, peer in enumerate(peers):
             peer.send_frames(ends[number % len(ends)])
-        eventually(lambda: server.report()["connections"] == 3, 3)
+        eventually(lambda: server.report()["connections"] == 3, 0.5 + LATE)
 
 
 def test_text_in_crumbs(victim):
-    """Text that is checked again from its start for each fragment takes quadratic time."""
+    """Text in many small fragments is checked in linear time."""
     server = victim()
     crumbs = "ж".encode() * 4
     with server.attacked():
@@ -190,7 +190,7 @@ def test_text_in_crumbs(victim):
 
 
 def test_masking(victim):
-    """Payloads are unmasked a bounded piece at a time, quickly, whatever the key."""
+    """Payloads are unmasked quickly, in pieces of bounded size, whatever the key."""
     server = victim()
     big = b"length:" + b"x" * (MIB - 100)
     with server.attacked(memory=40):
@@ -200,7 +200,7 @@ def test_masking(victim):
 
 
 def test_garbage(victim):
-    """Bytes that are no frames end their own connection, and nothing else."""
+    """Bytes that aren't frames end only their own connection."""
     server = victim(close_timeout=0.5)
     with server.attacked():
         for number in range(300):

@@ -19,7 +19,7 @@ import time
 from tests.support import ROOT
 from tests.support.frames import TEXT, close_frame, frame
 from tests.support.rawclient import connect
-from tests.support.waiting import eventually
+from tests.support.waiting import LATE, eventually
 from ws import WSServer
 
 SECONDS = 4
@@ -177,7 +177,7 @@ class Stress:
             stopper.start()
         for stopper in stoppers:
             stopper.join(20)
-        if time.monotonic() - started > 6:
+        if time.monotonic() - started > 5 + LATE:
             self.fault("shutdown took too long")
         try:
             eventually(lambda: self.closed == self.opened)

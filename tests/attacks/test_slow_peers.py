@@ -8,7 +8,7 @@ import time
 
 from tests.attacks.victim import gone, push
 from tests.support.frames import TEXT, frame
-from tests.support.waiting import eventually
+from tests.support.waiting import LATE, eventually
 
 MIB = 1 << 20
 
@@ -20,16 +20,16 @@ def shrink(peer):
 
 
 def test_half_open_peers(victim):
-    """Peers that vanished without a word, as behind a cut cable."""
-    server = victim(ping_interval=0.5, ping_timeout=0.5)
+    """Peers that vanish without a sign, as when a cable is cut, are noticed."""
+    server = victim(ping_interval=1.0, ping_timeout=2.0)  # honest clients may be slow, too
     with server.attacked():
         for _ in range(100):
             server.connect()
-        eventually(lambda: server.report()["connections"] == 3, 3)
+        eventually(lambda: server.report()["connections"] == 3, 3 + LATE)
 
 
 def test_never_reading_broadcasts(victim):
-    """Peers that read nothing of what goes to all: cut, when their queue is full."""
+    """Peers that read no broadcasts are cut when their queue is full."""
     server = victim(max_queue_size=MIB)
     with server.attacked(memory=20, verb="all"):
         peers = [shrink(server.connect()) for _ in range(5)]
@@ -42,7 +42,7 @@ def test_never_reading_broadcasts(victim):
 
 
 def test_never_reading_replies(victim):
-    """Peers that read nothing of what they asked for: cut after `send_timeout`."""
+    """Peers that don't read replies are cut after `send_timeout`."""
     server = victim(max_queue_size=MIB, send_timeout=0.5)
     with server.attacked(memory=30):
         peers = [shrink(server.connect()) for _ in range(10)]
@@ -52,11 +52,11 @@ def test_never_reading_replies(victim):
             sent = [push(peer, data) for peer in peers]
             return sent == [None] * len(peers)
 
-        eventually(all_gone, 8)
+        eventually(all_gone, 3 + LATE)
 
 
 def test_trickling_readers(victim):
-    """Peers that read a byte now and then are bounded in what waits for them."""
+    """What waits for peers that read a byte now and then is bounded."""
     server = victim(max_queue_size=MIB, send_timeout=1)
     with server.attacked(memory=24):
         peers = [shrink(server.connect()) for _ in range(10)]

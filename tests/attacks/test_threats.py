@@ -1,4 +1,4 @@
-"""docs/threats.md, the tests that it names, and the defences: each has to know of the others."""
+"""docs/threats.md, the tests that it names, and the defences agree."""
 
 from __future__ import annotations
 

@@ -19,12 +19,12 @@ WORK = 0.5
 MEMORY = 8
 """MiB that an attack may cost, if its test doesn't say otherwise."""
 LEFT = 4
-"""MiB that may be left of it: allocators don't return everything."""
+"""MiB of it that may stay in use: allocators don't return everything."""
 THREADS = 16
 """The option of that name, and how many more threads an attack may cost."""
 SAMPLE_SECONDS = 0.02
 BACKLOG = 30.0
-"""Seconds that the server may take for what had been sent, and the system held, when all left."""
+"""Seconds that the server may take for data that the system still held when all had left."""
 MIB = 1 << 20
 
 
@@ -78,7 +78,7 @@ class Victim:
 
     @contextmanager
     def attacked(self, *, memory=MEMORY, threads=THREADS, latency=LATENCY, work=WORK, verb="room"):
-        """Check that, whatever the block does, honest clients and the process fare well.
+        """Check that honest clients and the process are well, whatever the block does.
 
         They lose nothing and wait no longer than is said; memory (MiB) and threads grow by no
         more than is said; and soon after all is as it was. Of the honest clients, who are three,
@@ -111,7 +111,7 @@ class Victim:
         left = {}
 
         def as_before():
-            self.report("malloc_trim(0)")  # free, but between what isn't, is no leak
+            self.report("malloc_trim(0)")  # memory that is free between blocks in use is no leak
             left.update(zip(("MiB", "threads", "descriptors"), zip(self.usage(), bounds)))
             return all(now <= was for now, was in left.values())
 

@@ -15,7 +15,7 @@ from websockets.typing import Subprotocol
 from tests.support.chatclient import SUBPROTOCOL, hello
 
 AT_ONCE = 100
-"""Connections that are being made at a time."""
+"""Connections that may be being made at a time."""
 LONGEST_WAIT = 1.0
 """Seconds before a client that was cut comes back; half of it left to chance."""
 
@@ -129,7 +129,7 @@ class Crowd:
         task.add_done_callback(self.tasks.discard)
 
     async def talk(self, messages: int, seconds: float) -> None:
-        """Let each talker say so many messages, spread over a time."""
+        """Have each talker say some messages, spread over some seconds."""
 
         async def talk(client: Client) -> None:
             await asyncio.sleep(random.uniform(0, seconds / messages))

@@ -30,7 +30,7 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     "nginx": ("nginx",),
     "haproxy": ("haproxy",),
 }
-"""The Debian packages that are needed, and the programs of which one will do."""
+"""The Debian packages that are needed, and for each the programs that do: any of them."""
 
 
 def find(*names: str) -> str | None:
@@ -40,7 +40,7 @@ def find(*names: str) -> str | None:
 
 
 def compose_command() -> list[str] | None:
-    """Return how Docker Compose is called here: as a part of Docker, or the program of old."""
+    """Return the command of Docker Compose: a part of Docker, or the older program."""
     for command in (["docker", "compose"], ["docker-compose"]):
         try:
             subprocess.run([*command, "version"], capture_output=True, check=True)

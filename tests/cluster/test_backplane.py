@@ -1,4 +1,4 @@
-"""The backplane, on a real Redis: what goes where, and what happens when Redis is away."""
+"""The backplane on a real Redis: who gets a message, and what happens without Redis."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tests.cluster.programs import Redis, RedisProxy
 from tests.support.certificates import authority
 from tests.support.rawclient import connect
 from tests.support.waiting import eventually
-from ws import WSServer, backplane
+from ws import WSServer
 from ws.redis import RedisBackplane
 
 LONG = 30.0
-"""Seconds, for what takes a restart."""
+"""Seconds to wait for something that takes a restart of Redis."""
 
 
 class Node:
@@ -89,7 +89,7 @@ def link(own_server):
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Have nodes look at Redis each second, rather than every five."""
+    """Nodes that check Redis each second, not every five."""
     monkeypatch.setattr("ws.redis.HEARTBEAT_SECONDS", 1.0)
 
 
@@ -246,7 +246,7 @@ def test_what_is_said_while_redis_restarts_comes_late_but_once_and_in_order(own_
 
 
 def test_a_redis_that_hangs_delays_nobody_here(own_server, quick, caplog):
-    with joined(own_server.url, timeout=0.5) as (first, second):
+    with joined(own_server.url, timeout=2.0) as (first, second):
         here, there = first.connect(), second.connect()
         own_server.signal(signal.SIGSTOP)
         assert talk(here, range(50)) <= 2
@@ -310,7 +310,7 @@ def test_a_slow_redis_delays_nobody_here(link, quick, caplog):
     with joined(link.url) as (first, second):
         here, there = first.connect(), second.connect()
         link.delay = 0.2
-        assert talk(here, range(50)) <= 2  # which is the machine
+        assert talk(here, range(50)) <= 2  # as the machine was busy
         assert heard(there, 49) == list(range(50))
         eventually(lambda: stats(first)["latency"] >= 2 * link.delay)
         assert (stats(first)["state"], stats(first)["outages"]) == ("up", 0)
@@ -334,12 +334,12 @@ def test_a_narrow_way_to_redis_costs_what_doesn_t_fit(link, quick, caplog):
     assert not [r for r in caplog.records if r.name == "ws"]
 
 
-@pytest.mark.parametrize(("seconds", "outages"), [(0.5, 0), (2.5, 1)])
+@pytest.mark.parametrize(("seconds", "outages"), [(0.5, 0), (5.0, 1)])
 def test_a_redis_that_pauses_delays_all_but_nobody_here(
     own_server, quick, caplog, seconds, outages
 ):
     admin = redis.Redis.from_url(own_server.url)
-    with contextlib.closing(admin), joined(own_server.url, timeout=1.0) as (first, second):
+    with contextlib.closing(admin), joined(own_server.url, timeout=2.0) as (first, second):
         here, there = first.connect(), second.connect()
         admin.client_pause(int(seconds * 1000))
         assert talk(here, range(50)) <= 2

@@ -1,4 +1,4 @@
-"""The chat on several nodes: what is said on one is said on all, once, whoever dies."""
+"""The chat on several nodes: a message reaches all of them, once, whichever node dies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What docs/deploy/ has for Docker and systemd, started; what dies costs nobody a message."""
+"""The files of docs/deploy/ for Docker and systemd work; a node that dies loses no message."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from conformance.server import HarnessError
 DEPLOY = ROOT / "docs/deploy"
 DOCKERFILE = ROOT / "tests/cluster/Dockerfile"
 NAME = f"ws-cluster-{os.getpid()}"
-"""Of the Compose project, and of what else is there for a time."""
+"""Name of the Compose project, and of other things that exist for a time."""
 NODE = "ws-cluster-node"
 """The image that docs/deploy/Dockerfile makes."""
 CLIENTS, ROOMS = 60, 3
@@ -65,7 +65,7 @@ async def _outlast(url: str, *deaths: Callable[[], None]) -> list[int]:
 
 
 def outlast(port: int, *deaths: Callable[[], None]) -> list[int]:
-    """Do this while people talk, who all have to hear all; return how many each has cut off."""
+    """Cause deaths while people talk, who must hear everything; return how many each cut off."""
     return asyncio.run(_outlast(f"ws://127.0.0.1:{port}/", *deaths))
 
 
@@ -209,12 +209,12 @@ class Machine:
         self.wait_until_booted()
 
     def port(self, number: int) -> int:
-        """Return at which of our ports one of its is."""
+        """Return the port of ours that leads to a port of the container."""
         self.container.reload()
         return int(self.container.ports[f"{number}/tcp"][0]["HostPort"])
 
     def person(self, port: int, name: str) -> ChatClient:
-        """Return somebody who has come to the chat at this port, as soon as there is one."""
+        """Return a client of the chat at this port, as soon as the chat serves."""
         found: list[ChatClient] = []
 
         def comes() -> bool:
@@ -232,7 +232,7 @@ def _is_source(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
 
 @pytest.fixture
 def machine(docker: DockerClient, debian: str) -> Iterator[Machine]:
-    """Give a machine that has booted; to be one, a container may do more than others."""
+    """Give a machine that has booted: a container with more rights than others."""
     # systemd wants to write to its part of the groups, in the one hierarchy that it knows for good.
     cgroups = "umount -R /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup"
     network = docker.networks.create(NAME)

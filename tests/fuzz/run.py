@@ -21,13 +21,13 @@ from tests.support import ROOT
 HERE = Path(__file__).parent
 FINDINGS = HERE / "findings"
 MEGABYTES = 1000
-"""Resident memory at which a target counts as leaking."""
+"""MB of resident memory at which a target counts as leaking."""
 SECONDS = 10
 """Within which any input has to be dealt with."""
 
 
 def fuzz(name, seconds, grown):
-    """Run one target, what it learns going to the folder *grown*; return whether all was well."""
+    """Run one target, which adds inputs to the folder *grown*; return whether it found nothing."""
     FINDINGS.mkdir(exist_ok=True)
     options = [
         f"-max_total_time={seconds}",

@@ -74,7 +74,7 @@ def head(data):
 
 
 def read_head(parts):
-    """Return the request and what is behind it, the error, or None if the head isn't complete."""
+    """Return the request and what follows it, or the error; None if the head is incomplete."""
     reader = RequestReader(HEAD)
     for number, part in enumerate(parts):
         try:
@@ -88,7 +88,7 @@ def read_head(parts):
 
 
 def shown(outcome):
-    """Return what of an outcome must not depend on how the input was cut."""
+    """Return the part of an outcome that mustn't depend on where the input was cut."""
     if not isinstance(outcome, tuple):
         return outcome and outcome.response.status
     request, rest = outcome
@@ -164,7 +164,7 @@ def extensions(data):
 
 
 def answers(params, offer):
-    """Whether a client that made this offer may get these parameters (RFC 7692 §7.1.2)."""
+    """Say whether a client that made this offer may get these parameters (RFC 7692 §7.1.2)."""
     client, server = "client_max_window_bits", "server_max_window_bits"
     bits = offer.get(server, "15")
     if bits not in map(str, range(8, 16)) or int(params.get(server, "15")) > int(bits):

@@ -30,11 +30,11 @@ from tests.support.processes import SMALL_HEAP, Program, module
 from tests.support.rawclient import connect
 
 ALLOWED = {"memory, MiB": 6.0, "threads": 20.0, "descriptors": 20.0}
-"""By how much the last quarter of the time may exceed the second, in the median."""
+"""By how much the median of the last quarter may exceed that of the second."""
 CLIENTS = 24
-"""At a time, each in a thread here."""
+"""Clients at a time, each in a thread."""
 SAMPLES = 240
-"""Over the whole time."""
+"""Samples over the whole time."""
 RESET = struct.pack("ii", 1, 0)
 DEFLATE = "Sec-WebSocket-Extensions: permessage-deflate"
 

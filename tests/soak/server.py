@@ -1,4 +1,4 @@
-"""What is soaked: it echoes, and sends to all in a room what starts with "room:".
+"""The server: it echoes, and sends a message that begins with "room:" to all in the room.
 
 `python -m tests.soak.server FOLDER`, with cert.pem and key.pem in it, prints its ports, plain and
 TLS. At the next line of its standard input it shuts down, and says whether each onopen had its

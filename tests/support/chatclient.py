@@ -53,6 +53,7 @@ class ChatClient:
     def enter(self, port: int) -> None:
         """Connect, and enter the room, or come back to it."""
         self.socket = connect(port, "/", f"Sec-WebSocket-Protocol: {SUBPROTOCOL}")
+        self.socket.answers_pings = True
         self.socket.send(json.dumps(hello(self.name, self.room, self.key, self.history, self.seen)))
         self.welcome = self.hear("welcome")
         self.id = self.welcome["you"]

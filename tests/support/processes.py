@@ -256,7 +256,8 @@ class ServerProgram(Program):
             if found:
                 break
             if not runs or time.monotonic() > deadline:
-                self.kill()
-                raise StartError(f"{self} doesn't start: {self.last_words()}")
+                words = self.last_words()
+                self.close()
+                raise StartError(f"{self} doesn't start: {words}")
             time.sleep(POLL_SECONDS)
         self.scheme, self.port = found.group(1), int(found.group(2))
