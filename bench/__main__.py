@@ -22,9 +22,11 @@ from bench.peers import PEERS
 from bench.results import Results, read, write
 from bench.servers import Running, certificate
 
-PAGE_RESULTS = ROOT / "docs/performance/results.json"
+DOCS = ROOT / "docs"
+PAGE_RESULTS = DOCS / "performance/results.json"
 OTHER_RESULTS = ROOT / "bench/results.json"
 LOAD_SECONDS = 60.0
+"""How long each cell loads a server that somebody looks at, unless told otherwise."""
 LOG_SECONDS = 30.0
 """How often a log gets a line of progress; a terminal is told at once."""
 
@@ -33,7 +35,7 @@ def main() -> int:
     """Return the exit code: 1 if the gate is shut."""
     arguments = _arguments()
     if arguments.page:
-        report.write(read(PAGE_RESULTS))
+        report.write(read(PAGE_RESULTS), arguments.page)
         return 0
     cells, peers = _selection(arguments)
     _allow_many_files()
@@ -42,7 +44,7 @@ def main() -> int:
             print(line, flush=True)
         return 0
     if arguments.load:
-        return put_load_on(arguments.load, cells)
+        return put_load_on(arguments.load, cells, arguments.seconds or LOAD_SECONDS)
     chosen = (arguments.only, arguments.peer, arguments.rounds, arguments.seconds)
     whole = not (arguments.quick or arguments.gate or any(chosen))
     output = arguments.output or (PAGE_RESULTS if whole else OTHER_RESULTS)
@@ -52,7 +54,7 @@ def main() -> int:
     results = read(output)  # as rounded as anyone will see them
     print(report.table(results))
     if whole:
-        report.write(results)
+        report.write(results, DOCS)
         gate.record(results)
     if old:
         print(compare(old, results))
@@ -75,7 +77,14 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--compare", type=Path, metavar="OLD.json", help="show what has changed")
     parser.add_argument("--output", type=Path, metavar="FILE", help="where the results go")
-    parser.add_argument("--page", action="store_true", help="only draw the last full run again")
+    parser.add_argument(
+        "--page",
+        type=Path,
+        nargs="?",
+        const=DOCS,
+        metavar="FOLDER",
+        help="only write the page of the last full run again, into docs/ or elsewhere",
+    )
     parser.add_argument(
         "--gate", action="store_true", help="fail on a collapse against bench/baseline.json"
     )
@@ -128,12 +137,12 @@ def _allow_many_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def put_load_on(port: int, cells: list[Cell]) -> int:
-    """Load a server that runs already, for a minute each cell."""
+def put_load_on(port: int, cells: list[Cell], seconds: float) -> int:
+    """Load a server that runs already, with each cell for some seconds."""
     with tempfile.TemporaryDirectory() as folder:
         load = Load(folder)
         for cell in cells:
-            print(cell.name, load.run(replace(cell, seconds=LOAD_SECONDS), Running(port)))
+            print(cell.name, load.run(replace(cell, seconds=seconds), Running(port)))
     return 0
 
 

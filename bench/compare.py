@@ -21,7 +21,7 @@ def compare(old: Results, new: Results) -> str:
         changes = {
             peer: figures[key].median / was["peers"][peer][key].median
             for peer, figures in found["peers"].items()
-            if was["peers"].get(peer, {}).get(key, {}).get("median")
+            if key in was["peers"].get(peer, {}) and was["peers"][peer][key].median
         }
         others = sorted(change for peer, change in changes.items() if peer not in (OURS, FAST))
         for peer in (OURS, FAST):

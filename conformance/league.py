@@ -53,9 +53,9 @@ class Standing:
     date: str
 
     @classmethod
-    def load(cls, name: str) -> Standing:
+    def load(cls, name: str, folder: Path) -> Standing:
         """Return what is kept of a peer: nothing, if it was never run, or in another version."""
-        version, path = PEERS[name].version, REPORTS / f"{name}.json"
+        version, path = PEERS[name].version, folder / f"{name}.json"
         kept = json.loads(path.read_text()) if path.exists() else {}
         if kept.get("version") != version:
             kept = {"date": "", "seconds": 0.0, "faults": [], "results": []}
@@ -64,7 +64,7 @@ class Standing:
         outcome = Outcome(_testee(name, cases), cases, results, kept["faults"], kept["seconds"])
         return cls(outcome, version, kept["date"])
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: Outcome, folder: Path) -> None:
         """Keep how a run came out, too."""
         kept = self.outcome
         kept.results.update(outcome.results)
@@ -80,13 +80,13 @@ class Standing:
             "faults": kept.faults,
             "results": [asdict(result) for result in kept.results.values()],
         }
-        path = REPORTS / f"{kept.testee.name}.json"
+        path = folder / f"{kept.testee.name}.json"
         path.write_text(json.dumps(state, indent=1))
 
 
 def _testee(name: str, cases: list[str]) -> Testee:
     peer = PEERS[name]
-    command = f"peers {name} --no-ping" + (" --compress" if peer.compression else "")
+    command = f"bench.peers {name} --no-ping" + (" --compress" if peer.compression else "")
     return Testee(name, f"{peer.title} {peer.version}", cases, command)
 
 
@@ -157,8 +157,8 @@ def document(standings: list[Standing]) -> str:
         "",
         f"All {len(CASES)} cases of the Autobahn suite ({SUITE.replace('==', ' ')}) against echo",
         "servers on other libraries, each the smallest honest one (`bench/peers/`), with",
-        "compression if it has it, and all else as it is by default. `nox -s league` writes this page, and",
-        "`nox -s league -- aiohttp` runs one anew.",
+        "compression if it has it, and all else as it is by default. `nox -s league` writes this",
+        "page, and `nox -s league -- aiohttp` runs one anew.",
         "",
         *table(standings),
         "",
@@ -182,6 +182,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(CONTESTANTS)}")
     parser.add_argument("--cases", nargs="+", metavar="PREFIX", help="only these, as 6.4 or 9")
     parser.add_argument("--limit", type=float, default=CASE_SECONDS, help="seconds for a case")
+    parser.add_argument("--reports", type=Path, default=REPORTS, help="where they are kept")
     parser.add_argument("--workers", type=int, default=(os.cpu_count() or 1) + 1)
     arguments = parser.parse_args()
     names = arguments.names or CONTESTANTS
@@ -191,7 +192,7 @@ def main() -> int:
             parser.error(f"{name!r} is none of {', '.join(CONTESTANTS)}")
         if PEERS[name].missing:
             parser.error(f"{name} needs {PEERS[name].missing}")
-    with tempfile.TemporaryDirectory(prefix="reports-", dir=REPORTS.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix="reports-", dir=arguments.reports.parent) as folder:
         run = Run(
             [Outcome(_testee(name, cases), cases) for name in names],
             Path(folder, "new"),
@@ -206,26 +207,27 @@ def main() -> int:
         except KeyboardInterrupt:
             return 130
         print(report.table(run))
-        _publish(run)
+        _publish(run, arguments.reports)
     ours = [outcome for outcome in run.outcomes if outcome.testee.name == OURS]
     return 0 if all(outcome.good for outcome in ours) else 1
 
 
-def _publish(run: Run) -> None:
+def _publish(run: Run, folder: Path) -> None:
     """Keep how the peers came out, and write the page and the document about all that is kept."""
-    REPORTS.mkdir(exist_ok=True)
-    standings = {name: Standing.load(name) for name in CONTESTANTS}
+    folder.mkdir(exist_ok=True)
+    here = [name for name in CONTESTANTS if not PEERS[name].missing]
+    standings = {name: Standing.load(name, folder) for name in here}
     for outcome in run.outcomes:
         name = outcome.testee.name
-        shutil.copytree(run.folder / name, REPORTS / name, dirs_exist_ok=True)
-        standings[name].add(outcome)
+        shutil.copytree(run.folder / name, folder / name, dirs_exist_ok=True)
+        standings[name].add(outcome, folder)
     found = [standing for standing in standings.values() if standing.outcome.results]
     found.sort(key=lambda standing: -standing.outcome.passed)
-    everything = Run([standing.outcome for standing in found], REPORTS, workers=0)
+    everything = Run([standing.outcome for standing in found], folder, workers=0)
     everything.seconds = sum(outcome.seconds for outcome in everything.outcomes)
     report.write(everything, title=f"{len(found)} servers, {len(CASES)} cases")
-    print(f"\n{os.path.relpath(REPORTS / 'index.html')}")
-    if len(found) == len(CONTESTANTS):
+    print(f"\n{os.path.relpath(folder / 'index.html')}")
+    if len(found) == len(CONTESTANTS) and folder == REPORTS:
         DOCUMENT.write_text(document(found), encoding="utf-8")
         print(os.path.relpath(DOCUMENT))
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import ssl
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Coroutine
 
@@ -53,6 +51,8 @@ class Options:
     async def asleep(self, message: str | bytes) -> None:
         """Block in a thread, for servers that run on an event loop."""
         if self._blocks(message):
+            import asyncio  # noqa: PLC0415
+
             await asyncio.get_running_loop().run_in_executor(None, time.sleep, SLEEP_SECONDS)
 
     def _blocks(self, message: str | bytes) -> bool:
@@ -61,6 +61,8 @@ class Options:
 
     def run(self, main: Coroutine[Any, Any, None]) -> None:
         """Run an asyncio program, on uvloop where the peer asks for that."""
+        import asyncio  # noqa: PLC0415 - only servers on an event loop pay for it
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
 
         async def with_threads() -> None:
             asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(SLEEPERS))
