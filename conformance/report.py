@@ -199,7 +199,10 @@ def page(run: Run, title: str, rows: Sequence[Checked] = ()) -> str:
 
 
 def _head(outcomes: Iterable[Outcome], first: str) -> str:
-    cells = (f"<th>{o.testee.name}<small>{o.testee.about}</small>" for o in outcomes)
+    cells = (
+        f"<th>{o.testee.name}<small>{escape(o.testee.about).replace('.web', '.<wbr>web')}</small>"
+        for o in outcomes
+    )
     return f"<thead><tr><th>{first}{''.join(cells)}</thead>"
 
 
@@ -216,12 +219,13 @@ def _matrix(run: Run) -> Iterator[str]:
             else:
                 first = next(r.case for r in _wrong(outcome) if section(r.case) == number)
                 anchor = f"#{outcome.testee.name}-{first}"
-                cells += f"<td class=bad><a href={anchor}>{passed} of {count}</a>"
+                cells += f"<td class=bad><a href={anchor}>{passed}<small>/{count}</small></a>"
         yield f"<tr><th><span class=number>{number}</span>{SECTIONS[number]}{cells}"
     yield "<tfoot><tr><th>All"
     for outcome in run.outcomes:
         passed, count = _count(outcome)
-        yield f"<td class={'good' if outcome.good else 'bad'}>{passed} of {count}"
+        text = f"{count}" if passed == count else f"{passed}<small>/{count}</small>"
+        yield f"<td class={'good' if outcome.good else 'bad'}>{text}"
     yield "</tfoot></table></div>"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shutil
 import subprocess
@@ -79,14 +80,57 @@ def test_the_league_is_played_and_kept(tool: Tool, tmp_path: Path, monkeypatch):
     assert ">9.1.1</a>" in (tmp_path / "league/index.html").read_text()
 
 
-def test_pictures_of_the_page(tool: Tool, tmp_path: Path):
-    needs("playwright", "PIL")
-    from PIL import Image
-
+def chromium() -> dict[str, object]:
+    """Return how Playwright starts it."""
+    needs("playwright")
     from e2e.browsers import advice, launch_options
 
-    if "chromium" not in launch_options():
-        pytest.skip(advice("chromium"))
+    options = launch_options().get("chromium")
+    return pytest.skip(advice("chromium")) if options is None else options
+
+
+def test_the_report_of_many_servers_needs_no_scrolling_sideways(tmp_path: Path):
+    needs("docker")
+    options = chromium()
+    from playwright.sync_api import sync_playwright
+
+    from bench.peers import PEERS
+    from conformance import report
+    from conformance.cases import CASES
+    from conformance.harness import Run
+    from conformance.league import CONTESTANTS
+    from conformance.results import Outcome, Result
+    from conformance.testees import OURS, Testee
+
+    league = [Testee(name, f"{PEERS[name].title} 17.10.12", CASES, "") for name in CONTESTANTS]
+    for name, testees in (("ours", list(OURS.values())), ("league", league)):
+        run = Run([Outcome(each, each.cases) for each in testees], tmp_path / name, workers=0)
+        for outcome in run.outcomes:  # the widest there can be: all failed, after long
+            for case in outcome.cases:
+                outcome.results[case] = Result(case, "FAILED", milliseconds=99_999, page="x")
+        run.folder.mkdir()
+        report.write(run)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(**options)
+        for name, width in itertools.product(("ours", "league"), (1000, 1100, 1300, 1700)):
+            page = browser.new_page(viewport={"width": width, "height": 900})
+            page.goto((tmp_path / name / "index.html").as_uri())
+            page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+            boxes = page.evaluate(
+                "['html', '.matrix', '.times'].map(each => document.querySelector(each))"
+                ".map(each => [each.parentElement ?? each, each])"
+                ".map(([box, each]) => [each.scrollWidth, box.clientWidth])"
+            )
+            assert all(content <= box for content, box in boxes), (name, width, boxes)
+            page.close()
+        browser.close()
+
+
+def test_pictures_of_the_page(tool: Tool, tmp_path: Path):
+    needs("PIL")
+    chromium()
+    from PIL import Image
+
     tool("e2e.shots", "--quick", "--any-font", "--folder", tmp_path)
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"chat.gif", "chat-light.png", "chat-dark.png", "chat-phone.png"}
