@@ -6,6 +6,7 @@ It takes the same arguments and input, and prints the same.
 from __future__ import annotations
 
 import json
+import os
 import selectors
 import socket
 import ssl
@@ -283,7 +284,7 @@ def fail(reason: str) -> None:
 def _read(size: int) -> bytes:
     data = b""
     while len(data) < size:
-        data += sys.stdin.buffer.raw.read(size - len(data))  # type: ignore[attr-defined]
+        data += os.read(sys.stdin.fileno(), size - len(data))
     return data
 
 

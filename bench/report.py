@@ -157,10 +157,10 @@ def table(results: Results) -> str:
         measured = target.measure(results)
         if measured is not None:
             mark = "   " if target.holds(measured.value) else "NO "
-            figures = f"{measured.value:.2f}{target.unit:6}"[:12].rjust(12)
+            value = f"{measured.value:.2f}{target.unit:6}"[:12]
             against = f" ({measured.against})" * bool(measured.against)
             lines.append(
-                f"{mark}{target.about:43}{figures}{_ratio(measured.by_cpu):>9}"
+                f"{mark}{target.about:43}{value:>12}{_ratio(measured.by_cpu):>9}"
                 f"   {target.asked}{against}"
             )
     return "\n".join(lines)

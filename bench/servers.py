@@ -37,6 +37,7 @@ class Server:
 
     def __init__(self, command: Sequence[str]) -> None:
         pipe, quiet = subprocess.PIPE, subprocess.DEVNULL
+        self._command = " ".join(command)
         self._process = subprocess.Popen(
             command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=quiet, text=True
         )
@@ -55,7 +56,7 @@ class Server:
             assert self._process.stdout
             url = self._process.stdout.readline()
             if not url:
-                raise OSError(f"didn't start: {' '.join(self._process.args)}")  # type: ignore[arg-type]
+                raise OSError(f"didn't start: {self._command}")
             self._port = int(url.rstrip("/\n").rpartition(":")[2])
         return self._port
 
@@ -66,17 +67,17 @@ class Server:
     @property
     def kib(self) -> float:
         """Resident memory."""
-        return psutil.Process(self.pid).memory_info().rss / 1024
+        return float(psutil.Process(self.pid).memory_info().rss / 1024)
 
     @property
     def threads(self) -> int:
-        return psutil.Process(self.pid).num_threads()
+        return int(psutil.Process(self.pid).num_threads())
 
     @property
     def cpu(self) -> float:
         """Seconds of CPU that it has used."""
         times = psutil.Process(self.pid).cpu_times()
-        return times.user + times.system
+        return float(times.user + times.system)
 
     def calm_down(self) -> None:
         """Wait until it is done with the clients of the last round."""

@@ -99,8 +99,8 @@ def pytest_runtestloop(session: pytest.Session) -> None:
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> Iterator[None]:
     """Note how each row of our own tables comes out."""
     result = yield
-    row = getattr(item, "callspec", None) and item.callspec.params.get("row")
-    if isinstance(row, Row) and call.when == "call":
+    row = item.callspec.params.get("row") if hasattr(item, "callspec") else None
+    if isinstance(item, pytest.Function) and isinstance(row, Row) and call.when == "call":
         verdict = call.excinfo.exconly().splitlines()[0] if call.excinfo else ""
         title, _, _ = item.module.__doc__.partition("\n")
         checked = Checked(

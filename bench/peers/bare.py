@@ -41,8 +41,9 @@ def serve(options: Options) -> None:
                 data = b""
             if not data:
                 poller.unregister(descriptor)
-                for kept in (waiting, clients, rests):
-                    kept.pop(descriptor, None)  # type: ignore[attr-defined]
+                waiting.pop(descriptor, None)
+                clients.pop(descriptor, None)
+                rests.pop(descriptor, None)
                 client.close()
             elif descriptor in waiting:
                 clients[descriptor] = waiting.pop(descriptor)

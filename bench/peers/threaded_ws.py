@@ -15,7 +15,8 @@ EXTRAS = ("numpy", "zlib_ng", "isal")
 
 def serve(options: Options) -> None:
     if options.peer.name == "threaded-ws":
-        sys.modules.update(dict.fromkeys(EXTRAS))  # to import one is an ImportError now
+        hidden: dict[str, Any] = dict.fromkeys(EXTRAS)
+        sys.modules.update(hidden)  # to import one of them is an ImportError now
     from ws import WSServer  # noqa: PLC0415
 
     limits: dict[str, Any] = {

@@ -42,7 +42,7 @@ CLIENTS = 200
 WINDOW = 32
 """Messages on their way at a time."""
 MANY = 20
-"""Messages for each round where they don't wait for each other."""
+"""Messages of a round that don't wait for each other."""
 DRAIN_SECONDS = 0.1
 """Pause between two reads of the clients that only listen."""
 SIZE = 100
@@ -114,8 +114,12 @@ def kinds(server: Redis, rounds: int) -> Iterator[tuple[str, str]]:
                         return
                     got(row[b"x"])
 
-    publish = lambda to, data: to.publish("measured", data)  # noqa: E731
-    add = lambda to, data: to.xadd("measured", {"x": data}, maxlen=10_000)  # noqa: E731
+    def publish(to: redis.Redis, data: bytes) -> None:
+        to.publish("measured", data)
+
+    def add(to: redis.Redis, data: bytes) -> None:
+        to.xadd("measured", {"x": data}, maxlen=10_000)
+
     for name, read, write in (("pub/sub", pubsub, publish), ("streams", stream, add)):
         heard, starting = threading.Semaphore(0), threading.Semaphore(0)
 
@@ -135,9 +139,9 @@ def kinds(server: Redis, rounds: int) -> Iterator[tuple[str, str]]:
                 heard.acquire()
             delays.append(time.perf_counter() - began)
         used, many = client.info("cpu"), MANY * rounds
-        for _ in range(many // 100):
+        for _ in range(rounds):
             with client.pipeline(transaction=False) as pipeline:
-                for _ in range(100):
+                for _ in range(MANY):
                     write(pipeline, b"x" * SIZE)
                 pipeline.execute()
         for _ in range(many * len(readers)):
