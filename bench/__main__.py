@@ -26,9 +26,9 @@ DOCS = ROOT / "docs"
 PAGE_RESULTS = DOCS / "performance/results.json"
 OTHER_RESULTS = ROOT / "bench/results.json"
 LOAD_SECONDS = 60.0
-"""How long each cell loads a server that somebody looks at, unless told otherwise."""
+"""How long ``--load`` applies each cell, by default."""
 LOG_SECONDS = 30.0
-"""How often a log gets a line of progress; a terminal is told at once."""
+"""Between two lines of progress in a log; a terminal shows each step."""
 
 
 def main() -> int:
@@ -65,7 +65,7 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="nox -s bench --", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a few cells and peers: two minutes")
+    parser.add_argument("--quick", action="store_true", help="some cells and peers, in two minutes")
     parser.add_argument(
         "--only", action="append", metavar="CELL", help="a name, or a pattern of it"
     )
@@ -89,10 +89,10 @@ def _arguments() -> argparse.Namespace:
         "--gate", action="store_true", help="fail on a collapse against bench/baseline.json"
     )
     parser.add_argument(
-        "--load", type=int, metavar="PORT", help="only load the server there, to look at it"
+        "--load", type=int, metavar="PORT", help="only put load on the server there, to profile it"
     )
     parser.add_argument(
-        "--python-load", action="store_true", help="the load generator that needs no compiler"
+        "--python-load", action="store_true", help="use the load generator that needs no compiler"
     )
     parser.add_argument("--list", action="store_true", help="name the cells and peers, and end")
     arguments = parser.parse_args()
@@ -132,7 +132,7 @@ def _selection(arguments: argparse.Namespace) -> tuple[list[Cell], list[str]]:
 
 
 def _allow_many_files() -> None:
-    """One descriptor a client, here and in the servers."""
+    """Allow one descriptor for each client, here and in the servers."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 

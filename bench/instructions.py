@@ -30,7 +30,7 @@ DEFAULT = "echo-16x1-32 pipelined-16x64-32 pipelined-16x8-1k large-4x4-64k tls-1
 MESSAGES = 2000
 """Of the shorter run, at least."""
 PATIENCE_SECONDS = 60.0
-"""For a reply: under valgrind everything takes some fifty times as long."""
+"""Within which a reply must come. Under valgrind, everything takes some fifty times as long."""
 RECEIVE_SIZE = 1 << 18
 REQUEST = (
     b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -99,7 +99,7 @@ def _collected(cell: Cell, turns: int, checkout: Path) -> int:
 
 
 def talk(cell: Cell, port: int, turns: int) -> None:
-    """Let each client write its batch so many times, and again when all replies are there."""
+    """Let each client write its batch, and again when all replies have come, ``turns`` times."""
     messages = batch(cell.size, cell.in_flight, binary=cell.binary)
     replied = len(messages) - 4 * cell.in_flight  # replies have no masking keys
     with ExitStack() as stack:

@@ -13,7 +13,7 @@ from bench.targets import TARGETS
 
 TEMPLATE = Path(__file__).with_name("page.md")
 NEAR = 0.8
-"""A server that gets so near to the trivial one may be faster than this load can show."""
+"""Above this part of the trivial server's rate, a server may be faster than the load can show."""
 
 GROUPS = {
     "latency": "One client, one message in flight",
@@ -86,7 +86,11 @@ def _ceilings(results: Results, cells: Iterable[Cell]) -> tuple[str, str]:
         rows.append([title, PEERS[name].title, share, number(rate), number(ceiling)])
         if rate > NEAR * ceiling:
             near.append(title)
-    said = f"Within a fifth of that comes the fastest server at: {'; '.join(near)}." if near else ""
+    said = (
+        f"The fastest server comes within a fifth of that rate at: {'; '.join(near)}."
+        if near
+        else ""
+    )
     head = ["Cell", "Fastest", "CPU of the load", "messages/s", "trivial server"]
     return said, markdown(head, rows)
 

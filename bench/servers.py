@@ -1,4 +1,4 @@
-"""Servers, each in a process of its own."""
+"""Server processes."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from bench.cells import Cell
 from bench.peers import PEERS
 
 END_SECONDS = 5.0
-CALM_SECONDS = 5.0
-TICK_SECONDS = 0.03
-"""A server that hasn't used any CPU in this time has nothing to do."""
+IDLE_PATIENCE_SECONDS = 5.0
+IDLE_SECONDS = 0.03
+"""A server is idle when it has used no CPU for this long."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class Running:
 
     port: int
     pid: int = 0
-    """0: its CPU time isn't looked at."""
+    """With 0, its CPU time isn't measured."""
 
 
 class Server:
-    """A server process, told to end by the end of its standard input."""
+    """A server process; it ends when its standard input does."""
 
     def __init__(self, command: Sequence[str]) -> None:
         pipe, quiet = subprocess.PIPE, subprocess.DEVNULL
@@ -51,7 +51,7 @@ class Server:
 
     @property
     def port(self) -> int:
-        """The port, as soon as it serves."""
+        """The port; waits until the server has printed its URL."""
         if not self._port:
             assert self._process.stdout
             url = self._process.stdout.readline()
@@ -66,7 +66,7 @@ class Server:
 
     @property
     def kib(self) -> float:
-        """Resident memory."""
+        """Resident memory, in KiB."""
         return float(psutil.Process(self.pid).memory_info().rss / 1024)
 
     @property
@@ -75,17 +75,17 @@ class Server:
 
     @property
     def cpu(self) -> float:
-        """Seconds of CPU that it has used."""
+        """CPU time used so far, in seconds."""
         times = psutil.Process(self.pid).cpu_times()
         return float(times.user + times.system)
 
-    def calm_down(self) -> None:
-        """Wait until it is done with the clients of the last round."""
-        deadline = time.monotonic() + CALM_SECONDS
+    def wait_until_idle(self) -> None:
+        """Wait until it has finished with the clients of the last round."""
+        deadline = time.monotonic() + IDLE_PATIENCE_SECONDS
         before = -1.0
         while before != self.cpu and time.monotonic() < deadline:
             before = self.cpu
-            time.sleep(TICK_SECONDS)
+            time.sleep(IDLE_SECONDS)
 
     def end(self) -> None:
         """Close its standard input, and wait until it has ended."""
@@ -125,7 +125,7 @@ def command(
 
 @contextmanager
 def certificate() -> Iterator[tuple[str, str]]:
-    """Make a certificate; the paths of it and its key."""
+    """Make a certificate; yield the paths of the chain and of the key, as PEM files."""
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         issued = trustme.CA().issue_cert("localhost", "127.0.0.1")

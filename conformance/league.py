@@ -1,7 +1,7 @@
 """The suite against other servers: ``python -m conformance.league [NAME...] [--cases PREFIX...]``.
 
-What they miss is data; only ours has to be perfect. How each came out is kept, so the whole may be
-run in parts.
+Their failures are data; only ours fail the run. All results are kept, so that it can be run in
+parts.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ OURS = "threaded-ws"
 CONTESTANTS = [
     name for name in PEERS if name not in ("threaded-ws-fast", "websockets-uvloop", "bare")
 ]
-"""All servers but those that differ from another only in what drives them."""
+"""Without servers that differ from another only in their event loop or extra."""
 BEHAVIORS = ("OK", "NON-STRICT", "FAILED", "UNIMPLEMENTED", "INFORMATIONAL", "MISSING")
 NOT_RUN = "not run"
 CLOSINGS = {
@@ -46,7 +46,7 @@ CLOSINGS = {
 
 @dataclass
 class Standing:
-    """How a peer came out, in the cases that were run with this version of it."""
+    """The results of a peer, in the cases that were run with this version of it."""
 
     outcome: Outcome
     version: str
@@ -54,7 +54,7 @@ class Standing:
 
     @classmethod
     def load(cls, name: str, folder: Path) -> Standing:
-        """Return what is kept of a peer: nothing, if it was never run, or in another version."""
+        """Return the kept results of a peer; none of those of another version."""
         version, path = PEERS[name].version, folder / f"{name}.json"
         kept = json.loads(path.read_text()) if path.exists() else {}
         if kept.get("version") != version:
@@ -65,7 +65,7 @@ class Standing:
         return cls(outcome, version, kept["date"])
 
     def add(self, outcome: Outcome, folder: Path) -> None:
-        """Keep how a run came out, too."""
+        """Add the results of a run, and keep them."""
         kept = self.outcome
         kept.results.update(outcome.results)
         kept.cases[:] = [case for case in CASES if case in kept.results]
@@ -91,7 +91,7 @@ def _testee(name: str, cases: list[str]) -> Testee:
 
 
 def _counts(outcome: Outcome) -> dict[str, int]:
-    """Return a column's number by its title."""
+    """Return the number for each column, by its title."""
     results = outcome.results.values()
     counts = Counter(result.behavior for result in results)
     for title, closings in CLOSINGS.items():
@@ -114,7 +114,7 @@ def table(standings: list[Standing]) -> Iterator[str]:
 
 
 def ranges(cases: Sequence[str]) -> str:
-    """Return case ids in short: 1.1.1–4 for a run of them, 1.1 or 1 for all that are below."""
+    """Return case ids, abbreviated: 1.1.1–4 for a range, 1.1 or 1 for all cases below."""
     wanted, parts = set(cases), []
     for number in dict.fromkeys(map(section, cases)):
         if wanted.issuperset(select(str(number))):
@@ -155,17 +155,17 @@ def document(standings: list[Standing]) -> str:
     lines = [
         "# League",
         "",
-        f"All {len(CASES)} cases of the Autobahn suite ({SUITE.replace('==', ' ')}) against echo",
-        "servers on other libraries, each the smallest honest one (`bench/peers/`), with",
-        "compression if it has it, and all else as it is by default. `nox -s league` writes this",
-        "page, and `nox -s league -- aiohttp` runs one anew.",
+        f"All {len(CASES)} cases of the Autobahn suite ({SUITE.replace('==', ' ')}) against",
+        "minimal echo servers on other libraries (`bench/peers/`), with compression where a",
+        "library has it, and otherwise with its defaults. `nox -s league` writes this page, and",
+        "`nox -s league -- aiohttp` runs one server again.",
         "",
         *table(standings),
         "",
-        "NON-STRICT is tolerated by the suite, but not what the RFC says; UNIMPLEMENTED is mostly",
-        "compression, where it is lacking. The three INFORMATIONAL ones aren't judged. Closings",
-        "are judged apart from what came before: an UNCLEAN one ends in the middle. Where an",
-        "answer races the close, a case or two change from run to run.",
+        "NON-STRICT: the suite tolerates it, the RFC doesn't. UNIMPLEMENTED: mostly compression,",
+        "in servers without it. INFORMATIONAL: three cases that the suite doesn't judge. Closings",
+        "are judged separately; an UNCLEAN one ends without a closing handshake. Where an answer",
+        "races the close, one or two cases change from run to run.",
         "",
         "## What each one misses",
     ]
@@ -182,7 +182,9 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(CONTESTANTS)}")
     parser.add_argument("--cases", nargs="+", metavar="PREFIX", help="only these, as 6.4 or 9")
     parser.add_argument("--limit", type=float, default=CASE_SECONDS, help="seconds for a case")
-    parser.add_argument("--reports", type=Path, default=REPORTS, help="where they are kept")
+    parser.add_argument(
+        "--reports", type=Path, default=REPORTS, help="the folder in which results are kept"
+    )
     parser.add_argument("--workers", type=int, default=(os.cpu_count() or 1) + 1)
     arguments = parser.parse_args()
     names = arguments.names or CONTESTANTS
@@ -213,7 +215,7 @@ def main() -> int:
 
 
 def _publish(run: Run, folder: Path) -> None:
-    """Keep how the peers came out, and write the page and the document about all that is kept."""
+    """Keep the results, and write the page and the document about all that are kept."""
     folder.mkdir(exist_ok=True)
     here = [name for name in CONTESTANTS if not PEERS[name].missing]
     standings = {name: Standing.load(name, folder) for name in here}

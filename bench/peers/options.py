@@ -1,4 +1,4 @@
-"""What a peer is asked for, and what all of them need."""
+"""The options of an echo server, and functions that several of them share."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from bench.peers import SLEEP_SECONDS, SLEEPERS, Peer
 
 @dataclass(frozen=True)
 class Options:
-    """The command line."""
+    """The options of the command line."""
 
     peer: Peer
     port: int
     compress: bool
     tls: tuple[str, str] | None
     ping: bool
-    """Whether pings are sent as the library does by default; False: none."""
+    """True: pings as the library sends them by default. False: none."""
     mode: str
 
     @property
@@ -44,12 +44,12 @@ class Options:
         print(f"{'wss' if self.tls else 'ws'}://127.0.0.1:{port}/", flush=True)
 
     def sleep(self, message: str | bytes) -> None:
-        """Block, if that is what this message is for."""
+        """Block, if the message asks for that."""
         if self._blocks(message):
             time.sleep(SLEEP_SECONDS)
 
     async def asleep(self, message: str | bytes) -> None:
-        """Block in a thread, for servers that run on an event loop."""
+        """Block in a thread, if the message asks for that: for servers on an event loop."""
         if self._blocks(message):
             import asyncio  # noqa: PLC0415
 
@@ -79,4 +79,4 @@ class Options:
 def _exit_with_stdin() -> None:
     while sys.stdin.buffer.read(1):
         pass
-    os._exit(0)  # whatever its threads are at
+    os._exit(0)  # without waiting for threads

@@ -1,4 +1,4 @@
-"""Our own: ``threaded-ws`` with nothing beside it, ``threaded-ws-fast`` with the extra ``fast``."""
+"""Ours: ``threaded-ws`` in pure Python, ``threaded-ws-fast`` with the extra ``fast``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bench.peers import MAX_MESSAGE_SIZE, SLEEPERS
 from bench.peers.options import Options
 
 EXTRAS = ("numpy", "zlib_ng", "isal")
-"""Packages that ``ws`` uses where it finds them."""
+"""Packages that ``ws`` uses if they are installed."""
 
 
 def serve(options: Options) -> None:

@@ -1,7 +1,7 @@
-"""Several servers in one process, or in processes of their own: docs/scale.md.
+"""Several servers in one process and in several processes: docs/scale.md.
 
-`python -m bench.scale.leaders python3.13 python3.13t` runs them on each of these interpreters and
-prints the CPU time of a message. It takes a C compiler, and the packages redis, psutil and trustme.
+`python -m bench.scale.leaders python3.13 python3.13t` prints the CPU time of a message on each of
+these interpreters. It needs a C compiler, and the packages redis, psutil and trustme.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ WAYS = {
     "two servers in one process": (1, 2),
     "two processes": (2, 1),
 }
-"""Processes, and servers in each. They share a port."""
+"""The number of processes, and of servers in each; all share a port."""
 CELLS = ("echo-16x1-32", "pipelined-16x64-32", "broadcast-100x16-64")
 ROUNDS = 9
 SECONDS = 1.0

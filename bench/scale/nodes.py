@@ -1,4 +1,4 @@
-"""What a hop over Redis costs, and what more nodes bring: docs/scale.md.
+"""The cost of a hop over Redis, and the throughput of several nodes: docs/scale.md.
 
 `python -m bench.scale.nodes --picture docs/scale.svg` prints its tables and draws the picture.
 """
@@ -71,7 +71,7 @@ def percentiles(seconds: list[float]) -> str:
 
 
 def hop(server: Redis, rounds: int) -> Iterator[tuple[str, str]]:
-    """From a client to one of the same node and to one of another, one message at a time."""
+    """Yield the time from one client to another on the same node, and on another node."""
     with nodes(server.url, 2) as (here, there):
         speaker, beside, beyond = (connect(node.port) for node in (here, here, there))
         local, remote = [], []
@@ -90,7 +90,7 @@ def hop(server: Redis, rounds: int) -> Iterator[tuple[str, str]]:
 
 
 def kinds(server: Redis, rounds: int) -> Iterator[tuple[str, str]]:
-    """Pub/sub and streams with three readers each: one message at a time, then many."""
+    """Yield times and CPU of pub/sub and of streams, with three readers each."""
     client = redis.Redis.from_url(server.url)
 
     def pubsub(got: Callable[[bytes], None], ready: Callable[[], None]) -> None:
@@ -157,7 +157,18 @@ def kinds(server: Redis, rounds: int) -> Iterator[tuple[str, str]]:
 def throughput(
     url: str, number: int, seconds: float, clients: int, window: int = WINDOW
 ) -> tuple[float, float, list[float]]:
-    """Return messages and deliveries per second, and each node's CPU seconds per message."""
+    """Broadcast from a client of the first node to the clients of all.
+
+    Args:
+        url: Of Redis; empty for a single node without a backplane.
+        number: How many nodes.
+        seconds: Length of the measurement.
+        clients: On each node, besides the one that sends.
+        window: Messages on their way at a time.
+
+    Returns:
+        Messages per second, deliveries per second, and each node's CPU seconds per message.
+    """
     with nodes(url, number) as started:
         speaker = connect(started[0].port)
         crowd = [connect(node.port) for node in started for _ in range(clients)]
