@@ -35,9 +35,16 @@ class Running:
 class Server:
     """A server process; it ends when its standard input does."""
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(self, command: Sequence[str], end_seconds: float = END_SECONDS) -> None:
+        """Start a server.
+
+        Args:
+            command: Runs in the root of the repository.
+            end_seconds: Within which it must end when told so; then it is killed.
+        """
         pipe, quiet = subprocess.PIPE, subprocess.DEVNULL
         self._command = " ".join(command)
+        self._end_seconds = end_seconds
         self._process = subprocess.Popen(
             command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=quiet, text=True
         )
@@ -94,7 +101,7 @@ class Server:
         self._process.stdin.close()
         self._process.stdout.close()
         try:
-            self._process.wait(END_SECONDS)
+            self._process.wait(self._end_seconds)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

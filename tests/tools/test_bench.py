@@ -14,13 +14,13 @@ pytest.importorskip("matplotlib", reason="no matplotlib: pip install matplotlib"
 pytest.importorskip("psutil", reason="no psutil: pip install psutil")
 
 from bench import gate
-from bench.cells import OURS
+from bench.cells import BY_NAME, OURS
 from bench.compare import compare
+from bench.instructions import talk
 from bench.peers import PEERS
 from bench.results import Results, Spread, read, write
 from bench.servers import Server
 from tests.support import ROOT
-from tests.support.wsclient import connect
 from tests.tools.conftest import PATIENCE_SECONDS, Tool
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -47,9 +47,8 @@ def test_a_cell_is_measured(tool: Tool, tmp_path: Path):
 def test_each_server_echoes(name: str):
     if PEERS[name].missing:
         pytest.skip(f"no {PEERS[name].missing}: see bench/peers/requirements.txt and package.json")
-    with Server(PEERS[name].command("0")) as server, connect(server.port) as client:
-        client.send("ä message")
-        assert client.recv() == "ä message"
+    with Server(PEERS[name].command("0")) as server:
+        talk(BY_NAME[CELL], server.port, turns=2)  # and wait for all replies
 
 
 @pytest.mark.parametrize(
