@@ -73,7 +73,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Types, strictly."""
-    session.install(MYPY, *TEST_TOOLS.split())
+    session.install(MYPY, REDIS, *TEST_TOOLS.split())
     session.run("mypy")
 
 
