@@ -45,6 +45,7 @@ BENCH_TOOLS = f"{MATPLOTLIB} psutil==7.2.2 tqdm==4.70.1 {TRUSTME}"
 REDIS = "redis==8.1.0"
 ATHERIS = "atheris==3.1.0"
 OTHER_PROTOCOLS = "wsproto==1.3.2 websockets==17.4"
+NOX = "nox"
 MYPY = "mypy==2.4.1"
 BUILD = "build==1.6.1"
 
@@ -75,7 +76,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Types, strictly."""
-    session.install(MYPY, REDIS)
+    session.install(MYPY, REDIS, *TEST_TOOLS.split())
     session.run("mypy")
 
 
@@ -209,6 +210,18 @@ def _install_peers(session: nox.Session) -> None:
     fresh = done.exists() and done.stat().st_mtime >= lock.stat().st_mtime
     if shutil.which("npm") and not fresh:
         session.run("npm", "ci", "--silent", "--prefix", "bench/peers", external=True)
+
+
+@nox.session
+def tools(session: nox.Session) -> None:
+    """Each tool of the repository, for a moment: `-- -k instructions`."""
+    playwright = BROWSER_TOOLS.split(maxsplit=1)[0]
+    session.install(
+        *TEST_TOOLS.split(), *BENCH_TOOLS.split(), REDIS, DOCKER, PILLOW, playwright, NOX
+    )
+    _install_peers(session)
+    pytest = ("python", "-m", "pytest", "tests/tools", *session.posargs)
+    session.run(*_browsers(), "ci/cluster", "ci/valgrind", *pytest, external=True)
 
 
 @nox.session

@@ -22,18 +22,20 @@ from bench.peers import PEERS
 from bench.results import Results, read, write
 from bench.servers import Running, certificate
 
-PAGE_RESULTS = ROOT / "docs/performance/results.json"
+DOCS = ROOT / "docs"
+PAGE_RESULTS = DOCS / "performance/results.json"
 OTHER_RESULTS = ROOT / "bench/results.json"
 LOAD_SECONDS = 60.0
+"""How long ``--load`` applies each cell, by default."""
 LOG_SECONDS = 30.0
-"""How often a log gets a line of progress; a terminal is told at once."""
+"""Between two lines of progress in a log; a terminal shows each step."""
 
 
 def main() -> int:
     """Return the exit code: 1 if the gate is shut."""
     arguments = _arguments()
     if arguments.page:
-        report.write(read(PAGE_RESULTS))
+        report.write(read(PAGE_RESULTS), arguments.page)
         return 0
     cells, peers = _selection(arguments)
     _allow_many_files()
@@ -42,7 +44,7 @@ def main() -> int:
             print(line, flush=True)
         return 0
     if arguments.load:
-        return put_load_on(arguments.load, cells)
+        return put_load_on(arguments.load, cells, arguments.seconds or LOAD_SECONDS)
     chosen = (arguments.only, arguments.peer, arguments.rounds, arguments.seconds)
     whole = not (arguments.quick or arguments.gate or any(chosen))
     output = arguments.output or (PAGE_RESULTS if whole else OTHER_RESULTS)
@@ -52,7 +54,7 @@ def main() -> int:
     results = read(output)  # as rounded as anyone will see them
     print(report.table(results))
     if whole:
-        report.write(results)
+        report.write(results, DOCS)
         gate.record(results)
     if old:
         print(compare(old, results))
@@ -63,7 +65,7 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="nox -s bench --", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a few cells and peers: two minutes")
+    parser.add_argument("--quick", action="store_true", help="some cells and peers, in two minutes")
     parser.add_argument(
         "--only", action="append", metavar="CELL", help="a name, or a pattern of it"
     )
@@ -75,15 +77,22 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--compare", type=Path, metavar="OLD.json", help="show what has changed")
     parser.add_argument("--output", type=Path, metavar="FILE", help="where the results go")
-    parser.add_argument("--page", action="store_true", help="only draw the last full run again")
+    parser.add_argument(
+        "--page",
+        type=Path,
+        nargs="?",
+        const=DOCS,
+        metavar="FOLDER",
+        help="only write the page of the last full run again, into docs/ or elsewhere",
+    )
     parser.add_argument(
         "--gate", action="store_true", help="fail on a collapse against bench/baseline.json"
     )
     parser.add_argument(
-        "--load", type=int, metavar="PORT", help="only load the server there, to look at it"
+        "--load", type=int, metavar="PORT", help="only put load on the server there, to profile it"
     )
     parser.add_argument(
-        "--python-load", action="store_true", help="the load generator that needs no compiler"
+        "--python-load", action="store_true", help="use the load generator that needs no compiler"
     )
     parser.add_argument("--list", action="store_true", help="name the cells and peers, and end")
     arguments = parser.parse_args()
@@ -123,17 +132,17 @@ def _selection(arguments: argparse.Namespace) -> tuple[list[Cell], list[str]]:
 
 
 def _allow_many_files() -> None:
-    """One descriptor a client, here and in the servers."""
+    """Allow one descriptor for each client, here and in the servers."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def put_load_on(port: int, cells: list[Cell]) -> int:
-    """Load a server that runs already, for a minute each cell."""
+def put_load_on(port: int, cells: list[Cell], seconds: float) -> int:
+    """Load a server that runs already, with each cell for some seconds."""
     with tempfile.TemporaryDirectory() as folder:
         load = Load(folder)
         for cell in cells:
-            print(cell.name, load.run(replace(cell, seconds=LOAD_SECONDS), Running(port)))
+            print(cell.name, load.run(replace(cell, seconds=seconds), Running(port)))
     return 0
 
 

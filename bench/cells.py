@@ -1,4 +1,4 @@
-"""What is measured. A cell is one way to use a server; all servers take turns in it."""
+"""The cells of the benchmark: each is one way to use a server, in which all servers take turns."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ KIB, MIB = 1 << 10, 1 << 20
 
 OURS, FAST = "threaded-ws", "threaded-ws-fast"
 BARE = "bare"
-"""No server, but what one in Python can't be below."""
+"""Not a server, but the least that one written in Python has to do."""
 ALL = tuple(name for name in PEERS if name not in (FAST, BARE, "picows-compat"))
-"""The extra changes nothing for small messages; picows is measured by its own, faster API."""
+"""Without threaded-ws-fast, as the extra changes nothing for small messages, and with picows by its
+own API, which is faster than the compatible one."""
 WITH_BARE = (*ALL, BARE)
 WITH_FAST = (OURS, FAST, *ALL[1:])
 SCALING = (OURS, "picows", "websockets-uvloop", "npm-ws")
@@ -21,7 +22,7 @@ SIZING = (OURS, FAST, "picows", "websockets-sync", "npm-ws")
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure that is measured."""
+    """A figure, and whether more of it is better."""
 
     key: str
     unit: str
@@ -49,9 +50,16 @@ IDLE = Metric("percent", "% of a core", False)
 class Cell:
     """One way to use a server.
 
-    load: what the load generator does, see load.c.
-    clients: connections; each has ``in_flight`` messages of ``size`` bytes on their way at a time.
-    deaf: one more client, which never reads.
+    Args:
+        load: What the load generator does, see load.c.
+        mode: What the server does, see peers.MODES.
+        clients: The number of connections.
+        in_flight: The messages of each connection that are on their way at a time.
+        size: Bytes of each message.
+        deaf: Add one client, which never reads.
+        metric: The figure by which servers are ranked; ``also`` are shown beside it.
+        warm_up: Seconds of load in each round before the measurement.
+        seconds: Length of the measurement in each round.
     """
 
     name: str
@@ -74,7 +82,7 @@ class Cell:
     seconds: float = 0.6
 
     def takes(self, peer: Peer) -> bool:
-        """Say whether the peer can do it at all."""
+        """Say whether the peer takes part, and has what the cell needs."""
         return (
             peer.name in self.peers
             and peer.compression >= self.compress
@@ -210,7 +218,7 @@ CELLS = [
     Cell(
         "idle",
         "idle",
-        "A server with 1,000 clients, none of which says anything",
+        "A server with 1,000 clients, all silent",
         load="idle",
         clients=1000,
         metric=IDLE,

@@ -29,7 +29,15 @@ BAR_INCHES, PANEL_INCHES, FRAME_INCHES = 0.26, 3.9, 1.15
 
 @dataclass(frozen=True)
 class Panel:
-    """Bars for one figure of one cell. beside: a figure that is written behind the bars."""
+    """Bars for one figure of one cell.
+
+    Args:
+        cell: Its name.
+        title: By default the cell's.
+        metric: The figure; by default the cell's.
+        beside: A figure that is written after each bar.
+        log: A logarithmic scale.
+    """
 
     cell: str
     title: str = ""
@@ -40,7 +48,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Chart:
-    """One picture; lines=True: one line a peer over the cells."""
+    """One picture, of several panels."""
 
     name: str
     title: str
@@ -53,9 +61,9 @@ CHARTS = (
     Chart(
         "small",
         "One message in flight",
-        "Each client waits for its reply before it says something again: this is about the way of"
-        " one message through the server. With a single client everybody waits for the operating"
-        " system's scheduler.",
+        "Each client waits for the reply before it sends the next message: this shows the cost of"
+        " one message's way through the server. With a single client, the time is mostly that of"
+        " the operating system's scheduler.",
         (
             Panel("echo-16x1-32", "16 clients, 32 B: messages/s", RATE, CPU),
             Panel("echo-256x1-32", "256 clients, 32 B: messages/s", RATE, CPU),
@@ -70,7 +78,7 @@ CHARTS = (
     Chart(
         "pipelined",
         "Many messages in flight",
-        "Clients that don't wait. Replies that are made while more input waits leave together.",
+        "Clients that don't wait for replies. Servers may send several replies together.",
         (
             Panel("pipelined-16x64-32", "16 clients, 64 × 32 B in flight: messages/s", RATE, CPU),
             Panel("pipelined-16x8-1k", "16 clients, 8 × 1 KiB in flight: messages/s", RATE, CPU),
@@ -79,7 +87,7 @@ CHARTS = (
     Chart(
         "large",
         "Large messages",
-        "Here bytes are what costs: unmasking them, checking that text is UTF-8, and copying.",
+        "The cost is that of the bytes: unmasking, checking that text is UTF-8, and copying.",
         (
             Panel("large-4x4-64k", "4 clients, 4 × 64 KiB in flight, text: messages/s", RATE, CPU),
             Panel("large-4x2-1m", "4 clients, 2 × 1 MiB in flight, text: messages/s", RATE, CPU),
@@ -90,7 +98,7 @@ CHARTS = (
     Chart(
         "broadcast",
         "Broadcast",
-        "One client's message goes to all; the next follows when all have got it.",
+        "One client's message goes to all; it sends the next when all have received it.",
         (
             Panel("broadcast-100x1-64", "64 B to 100, 1 in flight: deliveries/s", None, CPU),
             Panel("broadcast-100x16-64", "64 B to 100, 16 in flight: deliveries/s", None, CPU),
@@ -121,7 +129,7 @@ CHARTS = (
     Chart(
         "connections",
         "Connections",
-        "Connect, upgrade, say goodbye, and again: four at a time.",
+        "Connecting, the opening handshake and the closing handshake: four connections at a time.",
         (
             Panel("connect-plain", "Plain: connections/s", None, CPU),
             Panel("connect-tls", "TLS: connections/s", None, CPU),
@@ -129,7 +137,7 @@ CHARTS = (
     ),
     Chart(
         "idle",
-        "Clients that just stay",
+        "Idle clients",
         "Resident memory that each of 5,000 clients adds, after 2 KiB each way, and CPU time spent"
         " on 1,000 of them while nothing happens, keepalive included where the library has it by"
         " default.",
@@ -143,8 +151,8 @@ CHARTS = (
     Chart(
         "blocking",
         "Callbacks that block",
-        "Fifty clients whose messages take 0.2 s of blocking each, as a query does, and one that"
-        " only wants an echo.",
+        "Fifty clients, each of whose messages blocks for 0.2 s, as a query does, and one that only"
+        " wants an echo.",
         (
             Panel("blocking-rate", "Callbacks/s; 250 is all there is"),
             Panel(

@@ -1,4 +1,4 @@
-"""What has changed between two results."""
+"""Two results of the benchmark side by side."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from bench.results import Results
 def compare(old: Results, new: Results) -> str:
     """Return a table of our figures, old and new.
 
-    The machine may have been busier one time than the other, so beside each change there is
-    that of the peers in the same cell: the median of theirs. CPU per message depends least on it.
+    Beside each change stands the median change of the peers in the same cell, as the machine may
+    have been busier one time than the other. That changes CPU time per message least.
     """
     rows = [f"{'':34}{'old':>12}{'new':>12}{'change':>9}{'peers':>8}  CPU"]
     for name, found in new["cells"].items():
@@ -21,7 +21,7 @@ def compare(old: Results, new: Results) -> str:
         changes = {
             peer: figures[key].median / was["peers"][peer][key].median
             for peer, figures in found["peers"].items()
-            if was["peers"].get(peer, {}).get(key, {}).get("median")
+            if key in was["peers"].get(peer, {}) and was["peers"][peer][key].median
         }
         others = sorted(change for peer, change in changes.items() if peer not in (OURS, FAST))
         for peer in (OURS, FAST):

@@ -1,11 +1,12 @@
-"""What load.c does, without a compiler: for servers in Python it is nearly always the bottleneck.
+"""The load generator for machines without a C compiler; see load.c for its arguments.
 
-It takes the same arguments and input, and prints the same.
+It is slower than most servers, so it measures itself rather than them.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import selectors
 import socket
 import ssl
@@ -18,7 +19,8 @@ import psutil
 
 OPEN_SECONDS = 30
 STALL_SECONDS = 0.25
-PATIENCE, ENOUGH = 5, 8
+STRETCH, ENOUGH_MESSAGES = 5, 8
+"""A measurement may take this many times as long, to get at least this many messages."""
 RECEIVE_SIZE = 1 << 18
 CLOSE_FRAME = b"\x88\x82\0\0\0\0\x03\xe8"
 REQUEST = (
@@ -31,17 +33,17 @@ WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 @dataclass
 class Group:
-    """Clients that do the same."""
+    """Clients with the same messages."""
 
     clients: int
     messages: int
     batches: list[bytes]
-    """Written in turn."""
+    """Written one after another."""
     done: int = 0
     seconds: list[float] = field(default_factory=list)
 
     def percentile(self, share: float) -> float:
-        """Return microseconds."""
+        """Return a percentile of the response times, in microseconds."""
         ordered = sorted(self.seconds)
         return ordered[int(share * (len(ordered) - 1))] * 1e6 if ordered else 0.0
 
@@ -106,7 +108,7 @@ class Connection:
             pass
 
     def count(self) -> int:
-        """Return how many messages end in what has come; answer pings."""
+        """Return the number of messages completed by the input; answer pings."""
         data, messages = self.input, 0
         if self.load.mode == "raw":
             messages, rest = divmod(len(data), len(self.group.batches[0]) // self.group.messages)
@@ -146,7 +148,7 @@ class Load:
         self.heard = time.perf_counter()
 
     def open(self) -> None:
-        """Open all connections; with ``hold`` as many as there is time for."""
+        """Open all connections; in the mode ``hold``, as many as there is time for."""
         end = time.monotonic() + OPEN_SECONDS
         for number, group in enumerate(self.groups):
             for _ in range(group.clients):
@@ -214,8 +216,8 @@ class Load:
         since, own, before = time.perf_counter(), time.process_time(), server.cpu_times()
         while True:
             passed = time.perf_counter() - since
-            enough = (self.cycles or self.groups[0].done) >= ENOUGH
-            if passed > seconds * (1 if enough else PATIENCE):
+            enough = (self.cycles or self.groups[0].done) >= ENOUGH_MESSAGES
+            if passed > seconds * (1 if enough else STRETCH):
                 break
             turn()
         after = server.cpu_times()
@@ -248,7 +250,7 @@ class Load:
 
 
 def serve_floor() -> None:
-    """Be the trivial server: send back whatever bytes come."""
+    """Run the trivial server, which sends back the bytes that it receives."""
     selector = selectors.DefaultSelector()
     listener = socket.create_server(("127.0.0.1", 0), backlog=128)
     selector.register(listener, selectors.EVENT_READ)
@@ -283,7 +285,7 @@ def fail(reason: str) -> None:
 def _read(size: int) -> bytes:
     data = b""
     while len(data) < size:
-        data += sys.stdin.buffer.raw.read(size - len(data))  # type: ignore[attr-defined]
+        data += os.read(sys.stdin.fileno(), size - len(data))
     return data
 
 

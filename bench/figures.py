@@ -1,4 +1,4 @@
-"""Figures as people read them."""
+"""Figures for people."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def ranked(found: dict[str, Any], metric: Metric) -> list[tuple[str, dict[str, A
 
 
 def number(value: float) -> str:
-    """Return a figure as people say it: three digits, and k or M."""
+    """Return a figure with three digits, and k or M."""
     for limit, unit in ((1e6, " M"), (1e4, " k")):
         if value >= limit:
             scaled = value / (limit if unit == " M" else 1e3)
@@ -27,7 +27,7 @@ def number(value: float) -> str:
 
 
 def spread(figure: Spread | None, rounds: int) -> str:
-    """Return the median, and between which ends it lies if there was more than one round."""
+    """Return the median, and the lowest and highest if there was more than one round."""
     if figure is None:
         return ""
     ends = f" ({number(figure.low)} – {number(figure.high)})" if rounds > 1 else ""

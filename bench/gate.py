@@ -1,9 +1,9 @@
-"""The gate of CI: shut only by a collapse, as machines there are noisy.
+"""The gate of CI: it fails on a collapse only, as machines there are noisy.
 
-baseline.json has how we compare with each peer, as the last full run found it: by messages per
-second, and per second of CPU time. Less than half of either is a collapse, if the cell shows it
-a second time. Rates count only where the peer got half of a core at least: otherwise it is the
-machine that is too busy to say.
+baseline.json holds our ratios to some peers in the last full run: of messages per second, and of
+messages per second of CPU time. A cell has collapsed if one of its ratios is less than half of
+that, twice in a row. Rates count only if the peer got at least half of a core: with less, the
+machine was too busy.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Ratios = dict[str, dict[str, dict[str, float]]]
 
 
 def ratios(results: Results) -> Ratios:
-    """Return how we compare: by cell, peer, and what is compared."""
+    """Return our ratios to the peers: by cell, peer and figure."""
     found: Ratios = {}
     for cell in GATE_CELLS:
         peers = results["cells"].get(cell, {}).get("peers", {})
@@ -42,12 +42,12 @@ def _ratio(ours: dict[str, Any], peer: dict[str, Any]) -> dict[str, float]:
 
 
 def record(results: Results) -> None:
-    """Write the baseline."""
+    """Make the ratios of these results the baseline."""
     BASELINE.write_text(json.dumps(ratios(results), indent=2) + "\n")
 
 
 def collapsed(results: Results) -> list[str]:
-    """Return the cells that have."""
+    """Return the cells whose ratios have fallen below half of the baseline."""
     recorded, now = json.loads(BASELINE.read_text()), ratios(results)
     return [
         cell
@@ -61,7 +61,12 @@ def collapsed(results: Results) -> list[str]:
 
 
 def check(results: Results, again: Callable[[Cell], Results]) -> int:
-    """Print a verdict; return the exit code."""
+    """Print a verdict, and return the exit code.
+
+    Args:
+        results: Of the cells of the gate.
+        again: Measures a cell a second time.
+    """
     bad = [cell for cell in collapsed(results) if cell in collapsed(again(BY_NAME[cell]))]
     for cell in bad:
         print(f"bench: {cell} has collapsed: less than half of what {BASELINE.name} has")

@@ -30,7 +30,7 @@ DEFAULT = "echo-16x1-32 pipelined-16x64-32 pipelined-16x8-1k large-4x4-64k tls-1
 MESSAGES = 2000
 """Of the shorter run, at least."""
 PATIENCE_SECONDS = 60.0
-"""For a reply: under valgrind everything takes some fifty times as long."""
+"""For a reply, and for the server to end: valgrind makes everything some fifty times slower."""
 RECEIVE_SIZE = 1 << 18
 REQUEST = (
     b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -90,7 +90,7 @@ def _collected(cell: Cell, turns: int, checkout: Path) -> int:
         tool = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={os.devnull}"]
         python, _, _, *arguments = command(cell, OURS, paths, checkout)
         program = [python, "-c", SLOW_CLOCK, *arguments, "--no-ping"]
-        with Server([*tool, f"--log-file={log}", *program]) as server:
+        with Server([*tool, f"--log-file={log}", *program], PATIENCE_SECONDS) as server:
             talk(cell, server.port, turns)
         found = re.search(r"Collected : (\d+)", log.read_text())
         if not found:
@@ -99,7 +99,7 @@ def _collected(cell: Cell, turns: int, checkout: Path) -> int:
 
 
 def talk(cell: Cell, port: int, turns: int) -> None:
-    """Let each client write its batch so many times, and again when all replies are there."""
+    """Let each client write its batch, and again when all replies have come, ``turns`` times."""
     messages = batch(cell.size, cell.in_flight, binary=cell.binary)
     replied = len(messages) - 4 * cell.in_flight  # replies have no masking keys
     with ExitStack() as stack:

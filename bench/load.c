@@ -16,7 +16,7 @@
  *              A second group is of clients that never read
  *   connect    CLIENTS connections at a time are opened, closed, and opened again
  *   hold       each client writes once; then all just stay, until the standard input ends
- *   floor      be the trivial server that sends back whatever bytes come
+ *   floor      run the trivial server, which sends back the bytes that it receives
  *
  * The result is a line of JSON. The CPU seconds in it, of the server (process PID) and of this
  * program, are those of the time measured. TLS is libssl's, loaded when it is needed: no headers to install. */
@@ -36,10 +36,10 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { AT_ONCE = 4 };           /* connections being opened at a time: some listen with little backlog */
+enum { AT_ONCE = 4 };           /* connections being opened at a time: some servers have a short backlog */
 #define STALL_SECONDS 0.25
 enum { OPEN_SECONDS = 30 };     /* for all of them */
-enum { PATIENCE = 5, ENOUGH = 8 }; /* times the seconds asked for, to get so many messages */
+enum { STRETCH = 5, ENOUGH = 8 }; /* a measurement may take 5 times as long, to get 8 messages */
 enum { MAX_SAMPLES = 1 << 22 };
 enum { EVENTS = 512, STDIN = -1 };
 enum { MAX_BATCHES = 64 };
@@ -64,7 +64,7 @@ typedef struct {
     State state;
     Group *group;
     void *ssl;
-    const char *out; /* what is to be written */
+    const char *out; /* to be written */
     long left;
     int awaited;     /* messages */
     int written;     /* batches */
@@ -96,7 +96,7 @@ static double cpu_of(pid_t pid) {
     return t.tv_sec + t.tv_nsec / 1e9;
 }
 
-/* In ticks of a hundredth of a second, of which the kernel guesses each from where it finds the process. */
+/* Counted in ticks of 10 ms. Most kernels only estimate it, by sampling. */
 static double user_cpu_of(pid_t pid) {
     char path[32], line[1024] = "";
     unsigned long ticks = 0;
@@ -338,7 +338,7 @@ static void readable(Connection *c) {
     for (;;) {
         long got = receive(c, buffer, sizeof buffer);
         if (got > 0 && c->state == UPGRADING) {
-            /* Heads are short, and come in one piece or fill up what is missing soon. */
+            /* The head of the response is short: read byte by byte up to its end. */
             static const char ok[] = "HTTP/1.1 101";
             for (long i = 0; i < got; i++) {
                 int n = c->have;
@@ -439,7 +439,7 @@ static void measure(pid_t pid, double warm_up, double seconds) {
     double since = now(), server = cpu_of(pid), user = user_cpu_of(pid), own = own_cpu();
     end = since + seconds;
     /* The slowest get more time, for something to show up at all. */
-    while (now() < end || (now() < since + PATIENCE * seconds && progress() < ENOUGH)) {
+    while (now() < end || (now() < since + STRETCH * seconds && progress() < ENOUGH)) {
         turn(10);
         nudge();
     }

@@ -17,21 +17,26 @@ from bench.cells import Cell
 from bench.messages import BATCHES, batch, frame, letters
 from bench.servers import Running, Server
 
-PATIENCE = 45.0
-"""Seconds beyond those to be measured: for connecting, above all."""
-BYSTANDER = 32
-"""Bytes of the message of the client that watches while others block."""
+PATIENCE_SECONDS = 45.0
+"""Allowed in addition to the measured time, mainly for connecting."""
+BYSTANDER_SIZE = 32
+"""Bytes of a message of the one client that doesn't block."""
 
 
 class LoadError(Exception):
-    """It couldn't be measured."""
+    """The load generator failed."""
 
 
 class Load:
     """Runs the load generator."""
 
     def __init__(self, folder: str, python: bool = False) -> None:
-        """python: take the fallback in any case."""
+        """Compile load.c into a folder.
+
+        Args:
+            folder: Where the program goes.
+            python: Use fallback.py even if there is a compiler.
+        """
         self.command = [sys.executable, "-m", "bench.fallback"]
         self.title = "Python (no C compiler)"
         compiler = shutil.which(os.environ.get("CC", "cc"))
@@ -42,13 +47,13 @@ class Load:
             self.title = "C"
 
     def floor(self) -> Server:
-        """Start the trivial server that sends back whatever bytes come."""
+        """Start the trivial server, which sends back the bytes that it receives."""
         return Server([*self.command, "floor"])
 
     def run(self, cell: Cell, server: Server | Running) -> dict[str, Any]:
-        """Put a cell's load on a server, and return what the generator reports."""
+        """Put a cell's load on a server, and return the load generator's report."""
         arguments, batches = self._arguments(cell, server)
-        limit = PATIENCE + cell.warm_up + cell.seconds
+        limit = PATIENCE_SECONDS + cell.warm_up + cell.seconds
         try:
             done = subprocess.run(
                 arguments,
@@ -64,7 +69,7 @@ class Load:
 
     @contextmanager
     def hold(self, cell: Cell, server: Server | Running) -> Iterator[int]:
-        """Keep a cell's clients connected; how many they are."""
+        """Keep a cell's clients connected; yield their number."""
         arguments, batches = self._arguments(replace(cell, load="hold"), server)
         process = subprocess.Popen(
             arguments, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -78,7 +83,7 @@ class Load:
         finally:
             process.stdin.close()
             process.stdout.close()
-            process.wait(PATIENCE)
+            process.wait(PATIENCE_SECONDS)
 
     def _arguments(self, cell: Cell, server: Server | Running) -> tuple[list[str], bytes]:
         different = BATCHES if cell.compress and cell.load == "echo" else 1
@@ -89,7 +94,8 @@ class Load:
         sizes = (str(len(each)) for each in batches)
         groups = [",".join((str(cell.clients), str(cell.in_flight), *sizes))]
         if cell.mode == "sleep":
-            batches = [frame(0x81, b"sleep", bytes(4)), frame(0x81, letters(BYSTANDER), bytes(4))]
+            messages = (b"sleep", letters(BYSTANDER_SIZE))
+            batches = [frame(0x81, message, bytes(4)) for message in messages]
             groups = [f"{cell.clients},1,{len(batches[0])}", f"1,1,{len(batches[1])}"]
         if cell.deaf and cell.load == "broadcast":
             groups.append("1,1,0")

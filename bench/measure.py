@@ -1,4 +1,4 @@
-"""Runs cells, and keeps what comes out."""
+"""Runs cells: starts the servers, has the load put on them, and collects the figures."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from bench.results import Results, summary
 from bench.servers import Server, command
 
 FLOOR = "floor"
-"""The trivial server: what this load generator makes of it is what it can do at all."""
+"""The trivial server. Its rate is the highest that the load generator can show."""
 SETTLE_SECONDS = 1.0
-"""For threads that are no longer needed to go, before memory is looked at."""
+"""Time for threads without work to end, before memory is measured."""
 
 Round = dict[str, float]
 
@@ -32,20 +32,20 @@ class Run:
     load: Load
     certificate: tuple[str, str]
     peers: frozenset[str]
-    """By name; those that are missing are left out."""
+    """Their names."""
     step: Callable[[str], None]
-    """Called before each single measurement, with what it is."""
+    """Called before each measurement, with its description."""
 
     def names(self, cell: Cell) -> list[str]:
         """Return the peers that take part in a cell."""
         return [name for name, peer in PEERS.items() if name in self.peers and cell.takes(peer)]
 
     def steps(self, cells: Iterable[Cell]) -> int:
-        """Return how often ``step`` is going to be called."""
+        """Return the number of measurements, as ``step`` counts them."""
         return sum(cell.rounds * len(self.names(cell)) for cell in cells)
 
     def cell(self, cell: Cell) -> Results:
-        """Measure a cell: for each peer the rounds, and what they come to."""
+        """Measure a cell, and return the summary of each peer's rounds."""
         measure = {"hold": self._memory, "idle": self._idle}.get(cell.load, self._rounds)
         rounds, errors = measure(cell)
         peers = {name: summary(each) for name, each in rounds.items() if each}
@@ -56,7 +56,7 @@ class Run:
         return results
 
     def _rounds(self, cell: Cell) -> tuple[dict[str, list[Round]], dict[str, str]]:
-        """Let the peers take turns, so that what disturbs the machine disturbs them all."""
+        """Measure in turns, so that a disturbance of the machine affects all peers alike."""
         rounds: dict[str, list[Round]] = {name: [] for name in self.names(cell)}
         errors: dict[str, str] = {}
         with ExitStack() as stack:
@@ -73,7 +73,7 @@ class Run:
                     if name in errors:
                         continue
                     try:
-                        server.calm_down()
+                        server.wait_until_idle()
                         rounds[name].append(figures(cell, self.load.run(cell, server)))
                     except (LoadError, OSError) as error:
                         errors[name] = str(error)
@@ -86,7 +86,7 @@ class Run:
         return servers
 
     def _memory(self, cell: Cell) -> tuple[dict[str, list[Round]], dict[str, str]]:
-        """Look at resident memory with one client, and then with all."""
+        """Compare resident memory with one client and with all."""
         rounds: dict[str, list[Round]] = {}
         errors: dict[str, str] = {}
         for name in self.names(cell):
@@ -109,7 +109,7 @@ class Run:
         return rounds, errors
 
     def _idle(self, cell: Cell) -> tuple[dict[str, list[Round]], dict[str, str]]:
-        """Let all servers idle at the same time: they are the better at it for being many."""
+        """Let all servers be idle at the same time, and measure their CPU time."""
         rounds: dict[str, list[Round]] = {}
         errors: dict[str, str] = {}
         with ExitStack() as stack:
@@ -133,7 +133,7 @@ class Run:
 
 
 def figures(cell: Cell, result: dict[str, Any]) -> Round:
-    """Return what a run of the load generator comes to."""
+    """Return the figures of one run of the load generator."""
     groups = result["groups"]
     done = result["cycles"] if cell.load == "connect" else groups[0]["messages"]
     seconds = result["seconds"]
@@ -151,7 +151,7 @@ def figures(cell: Cell, result: dict[str, Any]) -> Round:
 
 
 def about(load: Load, names: Iterable[str]) -> Results:
-    """Return when and on what this is measured."""
+    """Return when and on which machine this is measured."""
     return {
         "date": time.strftime("%Y-%m-%d"),
         "cpu": _cpu(),

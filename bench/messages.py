@@ -1,4 +1,4 @@
-"""The bytes that a client sends, made before anything is measured."""
+"""The frames that clients send, made before the measurement."""
 
 from __future__ import annotations
 
@@ -10,16 +10,24 @@ from string import ascii_lowercase
 
 TEXT, BINARY, FIN, COMPRESSED, MASKED = 0x1, 0x2, 0x80, 0x40, 0x80
 BATCHES = 64
-"""Different ones that are compressed: a compressor that remembers makes nothing of repetition."""
+"""Different compressed batches, as with context takeover a repeated one would cost nothing."""
 CHUNK = 1 << 16
-"""Masked at a time: a multiple of four; integers much longer get slow."""
+"""Bytes masked at a time: a multiple of four. Much longer integers are slow."""
 
 
 @functools.lru_cache(maxsize=BATCHES)
 def batch(
     size: int, count: int, *, binary: bool = False, compress: bool = False, seed: int = 0
 ) -> bytes:
-    """Return ``count`` frames with ``size`` bytes each, before compression; *seed* varies that."""
+    """Return ``count`` frames of ``size`` bytes each before compression.
+
+    Args:
+        size: Bytes of each payload.
+        count: The number of frames.
+        binary: Binary messages instead of text.
+        compress: Compress each payload (RFC 7692), of text that depends on ``seed``.
+        seed: Different ones give different texts.
+    """
     payloads = [letters(size)] * count
     first = FIN | (BINARY if binary else TEXT)
     if compress:
@@ -55,12 +63,12 @@ def _mask(chunk: bytes, key: bytes) -> bytes:
 
 
 def letters(size: int) -> bytes:
-    """Return text that isn't for being compressed."""
+    """Return ASCII text, for messages that aren't compressed."""
     return (ascii_lowercase.encode() * (size // 26 + 1))[:size]
 
 
 def prose(size: int, seed: int) -> bytes:
-    """Return text that compresses as the JSON of an ordinary program does: to about a third."""
+    """Return JSON that compresses to about a third, as that of ordinary programs does."""
     numbers = random.Random(seed)
     records, length = [], 0
     while length < size:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Iterable, Iterator
 
-from bench import ROOT, charts
 from bench.cells import BY_NAME, CELLS, CPU, Cell
 from bench.figures import number, ranked, spread
 from bench.peers import PEERS, SLEEPERS
@@ -13,10 +12,8 @@ from bench.results import Results
 from bench.targets import TARGETS
 
 TEMPLATE = Path(__file__).with_name("page.md")
-PAGE = ROOT / "docs/performance.md"
-PICTURES = ROOT / "docs/performance"
 NEAR = 0.8
-"""A server that gets so near to the trivial one may be faster than this load can show."""
+"""Above this part of the trivial server's rate, a server may be faster than the load can show."""
 
 GROUPS = {
     "latency": "One client, one message in flight",
@@ -35,11 +32,14 @@ GROUPS = {
 }
 
 
-def write(results: Results) -> None:
-    """Write the page and its charts."""
-    PICTURES.mkdir(parents=True, exist_ok=True)
-    drawn = charts.draw(results, PICTURES)
-    for path in PICTURES.glob("*.svg"):
+def write(results: Results, folder: Path) -> None:
+    """Write performance.md into a folder, and its charts into performance/ there."""
+    from bench import charts  # noqa: PLC0415 - only this needs Matplotlib, and a second to load it
+
+    pictures_folder = folder / "performance"
+    pictures_folder.mkdir(parents=True, exist_ok=True)
+    drawn = charts.draw(results, pictures_folder)
+    for path in pictures_folder.glob("*.svg"):
         if path.stem not in [name for name, *_ in drawn]:
             path.unlink()
     pictures = [
@@ -64,7 +64,7 @@ def write(results: Results) -> None:
         ceilings=ceilings,
         figures="\n".join(_figures(results, cells)),
     )
-    PAGE.write_text(page)
+    (folder / "performance.md").write_text(page)
 
 
 def _versions(results: Results) -> str:
@@ -86,7 +86,11 @@ def _ceilings(results: Results, cells: Iterable[Cell]) -> tuple[str, str]:
         rows.append([title, PEERS[name].title, share, number(rate), number(ceiling)])
         if rate > NEAR * ceiling:
             near.append(title)
-    said = f"Within a fifth of that comes the fastest server at: {'; '.join(near)}." if near else ""
+    said = (
+        f"The fastest server comes within a fifth of that rate at: {'; '.join(near)}."
+        if near
+        else ""
+    )
     head = ["Cell", "Fastest", "CPU of the load", "messages/s", "trivial server"]
     return said, markdown(head, rows)
 
@@ -157,10 +161,10 @@ def table(results: Results) -> str:
         measured = target.measure(results)
         if measured is not None:
             mark = "   " if target.holds(measured.value) else "NO "
-            figures = f"{measured.value:.2f}{target.unit:6}"[:12].rjust(12)
+            value = f"{measured.value:.2f}{target.unit:6}"[:12]
             against = f" ({measured.against})" * bool(measured.against)
             lines.append(
-                f"{mark}{target.about:43}{figures}{_ratio(measured.by_cpu):>9}"
+                f"{mark}{target.about:43}{value:>12}{_ratio(measured.by_cpu):>9}"
                 f"   {target.asked}{against}"
             )
     return "\n".join(lines)

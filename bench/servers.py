@@ -1,4 +1,4 @@
-"""Servers, each in a process of its own."""
+"""Server processes."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from bench.cells import Cell
 from bench.peers import PEERS
 
 END_SECONDS = 5.0
-CALM_SECONDS = 5.0
-TICK_SECONDS = 0.03
-"""A server that hasn't used any CPU in this time has nothing to do."""
+IDLE_PATIENCE_SECONDS = 5.0
+IDLE_SECONDS = 0.03
+"""A server is idle when it has used no CPU for this long."""
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,22 @@ class Running:
 
     port: int
     pid: int = 0
-    """0: its CPU time isn't looked at."""
+    """With 0, its CPU time isn't measured."""
 
 
 class Server:
-    """A server process, told to end by the end of its standard input."""
+    """A server process; it ends when its standard input does."""
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(self, command: Sequence[str], end_seconds: float = END_SECONDS) -> None:
+        """Start a server.
+
+        Args:
+            command: Runs in the root of the repository.
+            end_seconds: Within which it must end when told so; then it is killed.
+        """
         pipe, quiet = subprocess.PIPE, subprocess.DEVNULL
+        self._command = " ".join(command)
+        self._end_seconds = end_seconds
         self._process = subprocess.Popen(
             command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=quiet, text=True
         )
@@ -50,12 +58,12 @@ class Server:
 
     @property
     def port(self) -> int:
-        """The port, as soon as it serves."""
+        """The port; waits until the server has printed its URL."""
         if not self._port:
             assert self._process.stdout
             url = self._process.stdout.readline()
             if not url:
-                raise OSError(f"didn't start: {' '.join(self._process.args)}")  # type: ignore[arg-type]
+                raise OSError(f"didn't start: {self._command}")
             self._port = int(url.rstrip("/\n").rpartition(":")[2])
         return self._port
 
@@ -65,26 +73,26 @@ class Server:
 
     @property
     def kib(self) -> float:
-        """Resident memory."""
-        return psutil.Process(self.pid).memory_info().rss / 1024
+        """Resident memory, in KiB."""
+        return float(psutil.Process(self.pid).memory_info().rss / 1024)
 
     @property
     def threads(self) -> int:
-        return psutil.Process(self.pid).num_threads()
+        return int(psutil.Process(self.pid).num_threads())
 
     @property
     def cpu(self) -> float:
-        """Seconds of CPU that it has used."""
+        """CPU time used so far, in seconds."""
         times = psutil.Process(self.pid).cpu_times()
-        return times.user + times.system
+        return float(times.user + times.system)
 
-    def calm_down(self) -> None:
-        """Wait until it is done with the clients of the last round."""
-        deadline = time.monotonic() + CALM_SECONDS
+    def wait_until_idle(self) -> None:
+        """Wait until it has finished with the clients of the last round."""
+        deadline = time.monotonic() + IDLE_PATIENCE_SECONDS
         before = -1.0
         while before != self.cpu and time.monotonic() < deadline:
             before = self.cpu
-            time.sleep(TICK_SECONDS)
+            time.sleep(IDLE_SECONDS)
 
     def end(self) -> None:
         """Close its standard input, and wait until it has ended."""
@@ -93,7 +101,7 @@ class Server:
         self._process.stdin.close()
         self._process.stdout.close()
         try:
-            self._process.wait(END_SECONDS)
+            self._process.wait(self._end_seconds)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -124,7 +132,7 @@ def command(
 
 @contextmanager
 def certificate() -> Iterator[tuple[str, str]]:
-    """Make a certificate; the paths of it and its key."""
+    """Make a certificate; yield the paths of the chain and of the key, as PEM files."""
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         issued = trustme.CA().issue_cert("localhost", "127.0.0.1")

@@ -1,4 +1,4 @@
-"""What we aim at, as ratios to the peers in the same run."""
+"""The aims of docs/performance.md, as ratios to the peers in the same run."""
 
 from __future__ import annotations
 
@@ -14,23 +14,35 @@ BEST_IN_PYTHON = "the best peer in Python"
 
 @dataclass(frozen=True)
 class Measured:
-    """What came of an aim.
+    """How far an aim is reached.
 
-    by_cpu: the same ratio, if CPU time were all that counts; it depends less on a busy machine.
+    Args:
+        value: The ratio, or our own figure.
+        against: The title of the peer or cell that it is compared with.
+        by_cpu: The ratio of CPU times per message; a busy machine changes it less.
+        bare: The ratio that a loop in Python without any checks reaches.
     """
 
     value: float
     against: str
     by_cpu: float | None = None
     bare: float | None = None
-    """The ratio that a loop in Python has which checks nothing."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """A ratio of two medians, or with ``peer=None`` a figure of ours alone.
+    """A ratio of two medians that we aim at, or a figure of our own.
 
-    peer: a name, BEST, BEST_IN_PYTHON, or another cell to compare our own figure with.
+    Args:
+        about: The title.
+        cell: The cell that is looked at.
+        aim: The ratio or figure that counts as reached.
+        peer: Whom to compare with: a name, BEST, BEST_IN_PYTHON, the name of another cell for our
+            own figure there, or None for our figure by itself.
+        key: The figure; by default the metric of the cell.
+        at_most: Less is better.
+        ours: Which of our servers.
+        unit: What follows the figure.
     """
 
     about: str
@@ -52,7 +64,7 @@ class Target:
         return value <= self.aim if self.at_most else value >= self.aim
 
     def measure(self, results: dict[str, Any]) -> Measured | None:
-        """Return what came of it; None if it wasn't measured."""
+        """Return how far it is reached; None if it wasn't measured."""
         metric = BY_NAME[self.cell].metric
         key = self.key or metric.key
         medians = _medians(results, self.cell, key)

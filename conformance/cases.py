@@ -1,4 +1,4 @@
-"""The cases of the Autobahn suite, and which outcome passes."""
+"""The cases of the Autobahn suite, and the results that pass."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LAST = (
     " 10.1.1 12.1.18 12.2.18 12.3.18 12.4.18 12.5.18 13.1.18 13.2.18 13.3.18 13.4.18 13.5.18"
     " 13.6.18 13.7.18"
 )
-"""The last case of each group; all from 1 up to it exist."""
+"""The last case of each group, which has all from 1 up to it."""
 
 
 def _count_up(last: str) -> list[str]:
@@ -33,7 +33,7 @@ def _count_up(last: str) -> list[str]:
 CASES = [case for last in _LAST.split() for case in _count_up(last)]
 """The ids of all 517, in order."""
 INFORMATIONAL = {"7.1.6", "7.13.1", "7.13.2"}
-"""The suite doesn't judge these; all others must be OK."""
+"""The suite doesn't judge these cases; all others must be OK."""
 
 _SIZES = "64 KiB, 256 KiB, 1 MiB, 4 MiB, 8 MiB, 16 MiB"
 _FRAGMENTS = "64 B, 256 B, 1 KiB, 4 KiB, 16 KiB, 64 KiB, 256 KiB, 1 MiB, 4 MiB"
@@ -49,16 +49,16 @@ PERFORMANCE = {
     "9.7": ("1000 round trips of text messages of", _ROUNDS),
     "9.8": ("1000 round trips of binary messages of", _ROUNDS),
 }
-"""What the cases of section 9 send: by group, and by case in it."""
+"""The title of each group of section 9, and the sizes in its cases."""
 
 
 def section(case: str) -> int:
-    """Return the section that a case is in."""
+    """Return the section of a case."""
     return int(case.partition(".")[0])
 
 
 def select(*prefixes: str, but: str = "") -> list[str]:
-    """Return the cases that are, or are below, one of the prefixes, and none of ``but``."""
+    """Return the cases at or below one of the prefixes, without those at or below ``but``."""
 
     def below(case: str, prefix: str) -> bool:
         return f"{case}.".startswith(f"{prefix}.")
@@ -72,7 +72,7 @@ def select(*prefixes: str, but: str = "") -> list[str]:
 
 
 def passes(case: str, behavior: str, closing: str) -> bool:
-    """Say whether this is exactly what a case must come out as."""
+    """Say whether this is exactly the result that a case must have."""
     if case in INFORMATIONAL:
         return behavior == "INFORMATIONAL" and closing in ("OK", "INFORMATIONAL")
     return behavior == closing == "OK"

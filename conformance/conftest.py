@@ -1,4 +1,4 @@
-"""pytest's side of the harness: options, the one run of the suite, our own tables, the report."""
+"""The harness in pytest: options, one run of the suite, our own tables, and the report."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=[*OURS, "all"],
         help=f"a server to test, may be repeated; default: {', '.join(DEFAULT)}",
     )
-    # While a client waits for our server, another can use its processor: one more than there are.
+    # One more than there are processors: while a client waits for a server, another can run.
     workers = (os.cpu_count() or 1) + 1
     group.addoption("--workers", type=int, default=workers, metavar="N", help="shards at a time")
     group.addoption(
@@ -68,7 +68,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> None:
-    """Run all cases that were selected, before the tests look at the results."""
+    """Run the selected cases, before the tests check the results."""
     cases: dict[str, list[str]] = {}
     for item in session.items:
         callspec = getattr(item, "callspec", None)
@@ -77,7 +77,7 @@ def pytest_runtestloop(session: pytest.Session) -> None:
     config = session.config
     if config.option.collectonly:
         return
-    # The last report stays until this one is whole.
+    # The last report stays until this one is complete.
     folder = tempfile.TemporaryDirectory(prefix="reports-", dir=REPORTS.parent)
     config.add_cleanup(folder.cleanup)
     run = Run(
@@ -98,10 +98,10 @@ def pytest_runtestloop(session: pytest.Session) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> Iterator[None]:
-    """Note how each row of our own tables comes out."""
+    """Collect the result of each row of our own tables."""
     result = yield
-    row = getattr(item, "callspec", None) and item.callspec.params.get("row")
-    if isinstance(row, Row) and call.when == "call":
+    row = item.callspec.params.get("row") if hasattr(item, "callspec") else None
+    if isinstance(item, pytest.Function) and isinstance(row, Row) and call.when == "call":
         verdict = call.excinfo.exconly().splitlines()[0] if call.excinfo else ""
         title, _, _ = item.module.__doc__.partition("\n")
         checked = Checked(
@@ -136,7 +136,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the table of cases, a line for each table of rows, and where the page is."""
+    """Print the table of cases, a line for each of our own tables, and the path of the page."""
     config = terminalreporter.config
     run, rows = config.stash.get(RUN, None), config.stash[ROWS]
     if not run or not (run.outcomes or rows):

@@ -1,4 +1,4 @@
-"""Our echo server, in all the ways in which it is tested.
+"""Our echo server, with options for everything that is tested.
 
 ``python -m conformance.echo`` prints its URL once it serves, and ends when its standard input does.
 """
@@ -31,7 +31,7 @@ def reply_at_once(server: WSServer) -> None:
 
 
 def reply_in_fragments(server: WSServer) -> None:
-    """Reply with an iterable: a message in some six fragments, empty ones among them."""
+    """Reply with an iterable: a message in about six fragments, some of them empty."""
 
     def chunks(message: str | bytes) -> Iterator[str | bytes]:
         size = len(message) // 4 + 1
@@ -44,7 +44,7 @@ def reply_in_fragments(server: WSServer) -> None:
 
 
 def reply_from_thread(server: WSServer) -> None:
-    """Reply from a thread of our own, which gets the messages through a queue."""
+    """Reply from another thread, which gets the messages through a queue."""
     messages: queue.SimpleQueue[tuple[Any, str | bytes]] = queue.SimpleQueue()
 
     def reply() -> None:
@@ -56,7 +56,7 @@ def reply_from_thread(server: WSServer) -> None:
 
 
 def reply_slowly(server: WSServer) -> None:
-    """Reply after having blocked, so that other threads take the lead meanwhile."""
+    """Block before replying, so that other threads take the lead."""
 
     def reply(client: Any, message: str | bytes) -> None:
         time.sleep(0.01)
@@ -66,7 +66,7 @@ def reply_slowly(server: WSServer) -> None:
 
 
 def reply_by_closing(server: WSServer) -> None:
-    """Close with the code that the message names, and let a message follow, which mustn't leave."""
+    """Close with the code in the message, and send another message, which must not leave."""
 
     def reply(client: Any, message: str) -> None:
         server.close(client, int(message))

@@ -1,4 +1,4 @@
-"""A Docker engine, found or started, and images in it: found, pulled or built."""
+"""A Docker engine, which is found or started, and its images, which are found, pulled or built."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Say = Callable[[str], None]
 
 @contextmanager
 def engine(say: Say) -> Iterator[docker.DockerClient]:
-    """Give a client of the engine that answers, or of one that ci/engine starts for as long."""
+    """Yield a client of the running engine, or of one that ci/engine starts meanwhile."""
     with ExitStack() as stack:
         try:
             client = _connect()
@@ -35,7 +35,7 @@ def engine(say: Say) -> Iterator[docker.DockerClient]:
             address = stack.enter_context(_started())
             if not address:
                 raise
-            # The programs that we start are to find it, too.
+            # Programs that we start must find it, too.
             stack.enter_context(patch.dict(os.environ, DOCKER_HOST=address))
             client = _connect()
         yield stack.enter_context(closing(client))
@@ -43,14 +43,14 @@ def engine(say: Say) -> Iterator[docker.DockerClient]:
 
 @contextmanager
 def _started() -> Iterator[str]:
-    """Give the address of an engine of our own, or nothing; what it is up to goes to stderr."""
+    """Yield the address of an engine that ci/engine starts, or "" if that fails."""
     process = subprocess.Popen(
         ["ci/engine", "sh", "-c", 'echo "$DOCKER_HOST"; cat'],
         cwd=ROOT,
-        stdin=subprocess.PIPE,  # it ends when we do, however that comes about
+        stdin=subprocess.PIPE,  # it ends when this process does, however that ends
         stdout=subprocess.PIPE,
         text=True,
-        start_new_session=True,  # Ctrl-C is for us
+        start_new_session=True,  # Ctrl-C must reach only this process
     )
     assert process.stdin and process.stdout
     address = ""
@@ -94,7 +94,7 @@ def exists(client: docker.DockerClient, name: str) -> bool:
 
 
 def pull(client: docker.DockerClient, name: str, say: Say) -> bool:
-    """Fetch an image from its registry; return whether that can be had."""
+    """Fetch an image from its registry; return whether that succeeded."""
     say(f"Pulling {name}")
     try:
         client.images.pull(*name.split(":"))
@@ -105,7 +105,7 @@ def pull(client: docker.DockerClient, name: str, say: Say) -> bool:
 
 
 def find_base(client: docker.DockerClient, release: str, say: Say) -> str:
-    """Return the name of an image with a release of Debian: found, pulled or made."""
+    """Find, pull or make an image of a Debian release; return its name."""
     public, own = f"debian:{release}-slim", f"ws-base:{release}"
     for name in (public, own):
         if exists(client, name):
@@ -137,7 +137,7 @@ def find_base(client: docker.DockerClient, release: str, say: Say) -> str:
 def build(
     client: docker.DockerClient, name: str, folder: Path, dockerfile: str, say: Say, **args: str
 ) -> str:
-    """Build an image of what is in a folder, with the host's network; return its name."""
+    """Build an image from a folder, with the host's network; return its name."""
     say(f"Building {name}")
     try:
         client.images.build(

@@ -1,7 +1,7 @@
-"""Run the suite against the testees: servers, shards side by side, results.
+"""Run the suite against the testees: start servers, run shards side by side, collect results.
 
-Nothing that wstest says of itself is trusted: not its exit code, and not that a case is OK if the
-server wasn't the same live process throughout.
+wstest isn't trusted: its exit code means nothing, and a case that it calls OK counts only if the
+server was the same live process throughout.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from conformance.server import HarnessError, Server
 from conformance.suite import Job, Suite, find_suite
 
 CASE_SECONDS = 300
-"""After which a case must hang, on the slowest machine, with others at work on it."""
-HANGS = 3
-"""So many cases of a shard may hang; then the rest of it is given up."""
+"""A case that takes longer is given up: more than any needs on a slow and busy machine."""
+MAX_HANGS = 3
+"""After this many cases of a shard that hang, the rest of it is given up."""
 
 
 @dataclass
@@ -42,14 +42,14 @@ class Shard:
     name: str
     cases: list[str]
     cost: float
-    """A guess in seconds, to begin with the longest."""
+    """Estimated seconds; the longest shards start first."""
 
 
 _COSTLY = {"12.3": 10.0, "12.2": 8.0, "12.5": 5.0, "13.5": 4.0, "13.7": 4.0, "13.3": 4.0}
 
 
 def _shard_of(case: str) -> tuple[str, float]:
-    """Return the shard that a case goes to, and what it costs there, roughly, in seconds."""
+    """Return the shard of a case, and its estimated seconds."""
     number = section(case)
     if number >= 12:
         group = case.rpartition(".")[0]
@@ -58,7 +58,7 @@ def _shard_of(case: str) -> tuple[str, float]:
 
 
 def make_shards(outcomes: list[Outcome]) -> list[Shard]:
-    """Divide all the cases; the longest shards come first."""
+    """Divide all cases into shards, the longest first."""
     shards = []
     for outcome in outcomes:
         cases = sorted(outcome.cases, key=_shard_of)
@@ -69,7 +69,7 @@ def make_shards(outcomes: list[Outcome]) -> list[Shard]:
 
 
 class Attempt:
-    """A wstest process at work on a shard."""
+    """A wstest process that runs a shard."""
 
     def __init__(self, job: Job, limit: float) -> None:
         self.job = job
@@ -103,14 +103,14 @@ class Run:
     ):
         self.outcomes = outcomes
         self.folder = folder
-        """Where the reports go; it doesn't exist yet."""
+        """The folder for the reports, which doesn't exist yet."""
         self.limit = limit
         """Seconds for one case."""
         self.workers = workers
         self.seconds = 0.0
         self.suite = ""
         self.finished: queue.SimpleQueue[str] = queue.SimpleQueue()
-        """A line for each shard."""
+        """A line for each shard that has finished."""
         self._servers: dict[str, Server] = {}
         self._attempts: set[Attempt] = set()
         self._lock = threading.Lock()
@@ -121,7 +121,12 @@ class Run:
         return all(outcome.good for outcome in self.outcomes)
 
     def execute(self, say: Say, tick: Say) -> None:
-        """Run everything; ``tick`` gets a line or nothing, several times a second."""
+        """Run everything.
+
+        Args:
+            say: Called with a line about the preparations.
+            tick: Called several times a second, with a line about a finished shard or "".
+        """
         begun = time.monotonic()
         with sigterm_interrupts(), ExitStack() as stack:
             suite = stack.enter_context(find_suite(say))
@@ -174,7 +179,7 @@ class Run:
             outcome.faults.append(fault)
 
     def _healthy_server(self, outcome: Outcome) -> Server:
-        """Return the testee's server; where it is no longer well that is noted, and a new one."""
+        """Return the testee's server; if it has failed, note that and start a new one."""
         with self._lock:
             server = self._servers[outcome.testee.name]
             fault = server.fault()
@@ -192,7 +197,7 @@ class Run:
             fault, hanging = self._attempt(suite, shard, rest)
             if self._cancelled:
                 return
-            if hanging and hung < HANGS:  # the others may yet run
+            if hanging and hung < MAX_HANGS:  # the others may yet run
                 hung += 1
                 self._fail(outcome, [hanging], fault)
                 rest = [case for case in rest if case != hanging]
@@ -210,7 +215,7 @@ class Run:
         )
 
     def _attempt(self, suite: Suite, shard: Shard, cases: list[str]) -> tuple[str, str]:
-        """Run these cases of a shard; return what went wrong, and the case that hangs, if any."""
+        """Run these cases of a shard; return the fault and the case that hangs, or ""."""
         outcome = shard.outcome
         name = outcome.testee.name
         server = self._healthy_server(outcome)
@@ -261,7 +266,7 @@ class Run:
             outcome.results[case] = Result(case, verdict=fault)
 
     def _collect(self, outcome: Outcome, cases: list[str], folder: Path) -> None:
-        """Take over the results and pages of a shard."""
+        """Add the results and pages of a shard to the testee's."""
         name = outcome.testee.name
         index = json.loads((folder / "index.json").read_text()).get(name, {})
         for case in cases:
@@ -279,7 +284,7 @@ class Run:
 
 @contextmanager
 def sigterm_interrupts() -> Iterator[None]:
-    """Let SIGTERM end us as Ctrl-C does, so that nothing is left behind."""
+    """Make SIGTERM raise KeyboardInterrupt, so that servers and containers are stopped."""
 
     def interrupt(signum: int, frame: Any) -> None:
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""The image with the Autobahn suite: found, pulled or built."""
+"""The image of the Autobahn suite, which is found, pulled or built."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DOCKERFILE = Path(__file__).parent / "Dockerfile"
 
 
 def find_image(client: docker.DockerClient, say: Say) -> str:
-    """Return the name of an image with the suite, which is pulled or built if need be."""
+    """Find, pull or build an image of the suite; return its name."""
     content = DOCKERFILE.read_bytes() + SUITE.encode()
     own = f"ws-autobahn:{hashlib.sha256(content).hexdigest()[:12]}"
     for name in (PUBLIC, own):

@@ -1,7 +1,7 @@
 """The suite against other servers: ``python -m conformance.league [NAME...] [--cases PREFIX...]``.
 
-What they miss is data; only ours has to be perfect. How each came out is kept, so the whole may be
-run in parts.
+Their failures are data; only ours fail the run. All results are kept, so that it can be run in
+parts.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ OURS = "threaded-ws"
 CONTESTANTS = [
     name for name in PEERS if name not in ("threaded-ws-fast", "websockets-uvloop", "bare")
 ]
-"""All servers but those that differ from another only in what drives them."""
+"""Without servers that differ from another only in their event loop or extra."""
 BEHAVIORS = ("OK", "NON-STRICT", "FAILED", "UNIMPLEMENTED", "INFORMATIONAL", "MISSING")
 NOT_RUN = "not run"
 CLOSINGS = {
@@ -47,16 +47,16 @@ CLOSINGS = {
 
 @dataclass
 class Standing:
-    """How a peer came out, in the cases that were run with this version of it."""
+    """The results of a peer, in the cases that were run with this version of it."""
 
     outcome: Outcome
     version: str
     date: str
 
     @classmethod
-    def load(cls, name: str) -> Standing:
-        """Return what is kept of a peer: nothing, if it was never run, or in another version."""
-        version, path = PEERS[name].version, REPORTS / f"{name}.json"
+    def load(cls, name: str, folder: Path) -> Standing:
+        """Return the kept results of a peer; none of those of another version."""
+        version, path = PEERS[name].version, folder / f"{name}.json"
         kept = json.loads(path.read_text()) if path.exists() else {}
         if kept.get("version") != version:
             kept = {"date": "", "seconds": 0.0, "faults": [], "results": []}
@@ -65,8 +65,8 @@ class Standing:
         outcome = Outcome(_testee(name, cases), cases, results, kept["faults"], kept["seconds"])
         return cls(outcome, version, kept["date"])
 
-    def add(self, outcome: Outcome) -> None:
-        """Keep how a run came out, too."""
+    def add(self, outcome: Outcome, folder: Path) -> None:
+        """Add the results of a run, and keep them."""
         kept = self.outcome
         kept.results.update(outcome.results)
         kept.cases[:] = [case for case in CASES if case in kept.results]
@@ -81,18 +81,18 @@ class Standing:
             "faults": kept.faults,
             "results": [asdict(result) for result in kept.results.values()],
         }
-        path = REPORTS / f"{kept.testee.name}.json"
+        path = folder / f"{kept.testee.name}.json"
         path.write_text(json.dumps(state, indent=1))
 
 
 def _testee(name: str, cases: list[str]) -> Testee:
     peer = PEERS[name]
-    command = f"peers {name} --no-ping" + (" --compress" if peer.compression else "")
+    command = f"bench.peers {name} --no-ping" + (" --compress" if peer.compression else "")
     return Testee(name, f"{peer.title} {peer.version}", cases, command)
 
 
 def _counts(outcome: Outcome) -> dict[str, int]:
-    """Return a column's number by its title."""
+    """Return the number for each column, by its title."""
     results = outcome.results.values()
     counts = Counter(result.behavior for result in results)
     for title, closings in CLOSINGS.items():
@@ -115,7 +115,7 @@ def table(standings: list[Standing]) -> Iterator[str]:
 
 
 def ranges(cases: Sequence[str]) -> str:
-    """Return case ids in short: 1.1.1–4 for a run of them, 1.1 or 1 for all that are below."""
+    """Return case ids, abbreviated: 1.1.1–4 for a range, 1.1 or 1 for all cases below."""
     wanted, parts = set(cases), []
     for number in dict.fromkeys(map(section, cases)):
         if wanted.issuperset(select(str(number))):
@@ -185,6 +185,9 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(CONTESTANTS)}")
     parser.add_argument("--cases", nargs="+", metavar="PREFIX", help="only these, as 6.4 or 9")
     parser.add_argument("--limit", type=float, default=CASE_SECONDS, help="seconds for a case")
+    parser.add_argument(
+        "--reports", type=Path, default=REPORTS, help="the folder in which results are kept"
+    )
     parser.add_argument("--workers", type=int, default=(os.cpu_count() or 1) + 1)
     arguments = parser.parse_args()
     names = arguments.names or CONTESTANTS
@@ -194,7 +197,7 @@ def main() -> int:
             parser.error(f"{name!r} is none of {', '.join(CONTESTANTS)}")
         if PEERS[name].missing:
             parser.error(f"{name} needs {PEERS[name].missing}")
-    with tempfile.TemporaryDirectory(prefix="reports-", dir=REPORTS.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix="reports-", dir=arguments.reports.parent) as folder:
         run = Run(
             [Outcome(_testee(name, cases), cases) for name in names],
             Path(folder, "new"),
@@ -209,26 +212,27 @@ def main() -> int:
         except KeyboardInterrupt:
             return 130
         print(report.table(run))
-        _publish(run)
+        _publish(run, arguments.reports)
     ours = [outcome for outcome in run.outcomes if outcome.testee.name == OURS]
     return 0 if all(outcome.good for outcome in ours) else 1
 
 
-def _publish(run: Run) -> None:
-    """Keep how the peers came out, and write the page and the document about all that is kept."""
-    REPORTS.mkdir(exist_ok=True)
-    standings = {name: Standing.load(name) for name in CONTESTANTS}
+def _publish(run: Run, folder: Path) -> None:
+    """Keep the results, and write the page and the document about all that are kept."""
+    folder.mkdir(exist_ok=True)
+    here = [name for name in CONTESTANTS if not PEERS[name].missing]
+    standings = {name: Standing.load(name, folder) for name in here}
     for outcome in run.outcomes:
         name = outcome.testee.name
-        shutil.copytree(run.folder / name, REPORTS / name, dirs_exist_ok=True)
-        standings[name].add(outcome)
+        shutil.copytree(run.folder / name, folder / name, dirs_exist_ok=True)
+        standings[name].add(outcome, folder)
     found = [standing for standing in standings.values() if standing.outcome.results]
     found.sort(key=lambda standing: -standing.outcome.passed)
-    everything = Run([standing.outcome for standing in found], REPORTS, workers=0)
+    everything = Run([standing.outcome for standing in found], folder, workers=0)
     everything.seconds = sum(outcome.seconds for outcome in everything.outcomes)
     report.write(everything, title=f"{len(found)} servers, {len(CASES)} cases")
-    print(f"\n{os.path.relpath(REPORTS / 'index.html')}")
-    if len(found) == len(CONTESTANTS):
+    print(f"\n{os.path.relpath(folder / 'index.html')}")
+    if len(found) == len(CONTESTANTS) and folder == REPORTS:
         DOCUMENT.write_text(document(found), encoding="utf-8")
         print(os.path.relpath(DOCUMENT))
 

@@ -1,4 +1,4 @@
-"""What a terminal shows while the suite runs."""
+"""The progress of a run, on a terminal or in a log."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from conformance.harness import Run
 
 
 class Progress:
-    """A bar for each testee on a terminal; else a line for each shard that is done."""
+    """A bar for each testee on a terminal; otherwise a line for each finished shard."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -20,7 +20,7 @@ class Progress:
         self.width = max(len(outcome.testee.name) for outcome in run.outcomes) + 2
 
     def execute(self) -> None:
-        """Execute the run, and show how far it is."""
+        """Execute the run, and show its progress."""
         print()
         try:
             self.run.execute(self.say, self.tick)

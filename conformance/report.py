@@ -1,4 +1,4 @@
-"""What is left of a run: a table for the terminal, a page, a JSON summary and a badge."""
+"""The report of a run: a table for the terminal, a page, a JSON summary and a badge."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from conformance.image import SUITE
 from conformance.results import Checked, Outcome, Result
 
 STYLE = Path(__file__).parent / "report.css"
-FEW = 20
-"""More that is wrong is folded."""
-MANY = 7
-"""More columns make the page wider."""
+OPEN_FAILURES = 20
+"""With more failures than this, their list is folded."""
+NARROW_COLUMNS = 7
+"""With more columns than this, the page is wider and its font smaller."""
 
 
 def write(run: Run, rows: Sequence[Checked] = (), title: str = "") -> None:
@@ -60,7 +60,7 @@ def _verdict(outcome: Outcome) -> str:
 
 
 def table(run: Run) -> str:
-    """Return the matrix of sections and testees, for a terminal."""
+    """Return the table of sections and testees, for a terminal."""
     width = 1 + max(11, *(len(outcome.testee.name) for outcome in run.outcomes))
     head = "".join(f"{outcome.testee.name:>{width}}" for outcome in run.outcomes)
     rows = [f"{'':<30}{head}"]
@@ -124,7 +124,7 @@ def summary(run: Run, rows: Sequence[Checked]) -> dict[str, object]:
 
 
 def badge(run: Run) -> str:
-    """Return an SVG that tells the largest testee's figures if all is well, else what isn't."""
+    """Return an SVG with the figures of the largest testee, or with the number of failures."""
     wrong = sum(len(_wrong(outcome)) for outcome in run.outcomes)
     text = f"{wrong} wrong" if wrong else "failed"
     if run.good:
@@ -149,7 +149,7 @@ def badge(run: Run) -> str:
 
 
 def _title(run: Run, rows: Sequence[Checked]) -> str:
-    """Return the page's headline, which says whether all is well."""
+    """Return the headline of the page, which says whether everything passed."""
     cases = sum(len(outcome.cases) for outcome in run.outcomes)
     wrong = sum(len(_wrong(outcome)) for outcome in run.outcomes)
     failed = sum(not row.passed for row in rows)
@@ -192,14 +192,17 @@ def page(run: Run, title: str, rows: Sequence[Checked] = ()) -> str:
 <title>Conformance: {re.sub("<.*?>", "", title)}</title>
 <style>
 {STYLE.read_text(encoding="utf-8")}</style>
-<body{" class=wide" * (len(run.outcomes) > MANY)}>
+<body{" class=wide" * (len(run.outcomes) > NARROW_COLUMNS)}>
 {chr(10).join(body)}
 </html>
 """
 
 
 def _head(outcomes: Iterable[Outcome], first: str) -> str:
-    cells = (f"<th>{o.testee.name}<small>{o.testee.about}</small>" for o in outcomes)
+    cells = (
+        f"<th>{o.testee.name}<small>{escape(o.testee.about).replace('.web', '.<wbr>web')}</small>"
+        for o in outcomes
+    )
     return f"<thead><tr><th>{first}{''.join(cells)}</thead>"
 
 
@@ -216,18 +219,19 @@ def _matrix(run: Run) -> Iterator[str]:
             else:
                 first = next(r.case for r in _wrong(outcome) if section(r.case) == number)
                 anchor = f"#{outcome.testee.name}-{first}"
-                cells += f"<td class=bad><a href={anchor}>{passed} of {count}</a>"
+                cells += f"<td class=bad><a href={anchor}>{passed}<small>/{count}</small></a>"
         yield f"<tr><th><span class=number>{number}</span>{SECTIONS[number]}{cells}"
     yield "<tfoot><tr><th>All"
     for outcome in run.outcomes:
         passed, count = _count(outcome)
-        yield f"<td class={'good' if outcome.good else 'bad'}>{passed} of {count}"
+        text = f"{count}" if passed == count else f"{passed}<small>/{count}</small>"
+        yield f"<td class={'good' if outcome.good else 'bad'}>{text}"
     yield "</tfoot></table></div>"
 
 
 def _wrongs(run: Run) -> Iterator[str]:
-    """Yield what is wrong, by testee, folded if it is much."""
-    is_open = " open" * (sum(len(_wrong(outcome)) for outcome in run.outcomes) <= FEW)
+    """Yield the failures, by testee, folded if there are many."""
+    is_open = " open" * (sum(len(_wrong(outcome)) for outcome in run.outcomes) <= OPEN_FAILURES)
     for outcome in run.outcomes:
         articles = [f"<article>{escape(fault)}</article>" for fault in outcome.faults]
         articles += [_article(outcome, result) for result in _wrong(outcome)]
@@ -237,7 +241,7 @@ def _wrongs(run: Run) -> Iterator[str]:
 
 
 def _rows(rows: Sequence[Checked]) -> Iterator[str]:
-    """Yield the tables of our own, each folded if all is well."""
+    """Yield our own tables, each folded if all its rows passed."""
     if rows:
         yield "<h2>What Autobahn doesn’t try</h2>"
     for title, in_file in groupby(rows, key=lambda row: row.title):

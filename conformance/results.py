@@ -1,4 +1,4 @@
-"""How cases and testees came out."""
+"""The results of cases, of rows of our own tables, and of testees."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from conformance.testees import Testee
 
 @dataclass
 class Result:
-    """How a case came out."""
+    """The result of a case."""
 
     case: str
     behavior: str = "MISSING"
@@ -25,7 +25,7 @@ class Result:
     verdict: str = ""
     about: str = ""
     page: str = ""
-    """Autobahn's own, relative to the report folder."""
+    """Autobahn's page about it, relative to the report folder."""
 
     @property
     def passed(self) -> bool:
@@ -41,7 +41,7 @@ class Result:
 
 @dataclass
 class Checked:
-    """How a row of our own tables came out."""
+    """The result of a row of our own tables."""
 
     title: str
     """Of its file."""
@@ -51,9 +51,9 @@ class Checked:
     quote: str
     sent: list[str]
     back: list[str]
-    """What was sent, and what must come back, in lines to be read."""
+    """The bytes sent and the answers expected, in readable lines."""
     verdict: str
-    """Why it failed, or nothing."""
+    """The reason of the failure; empty if it passed."""
 
     @property
     def passed(self) -> bool:
@@ -61,24 +61,24 @@ class Checked:
 
     @property
     def link(self) -> str:
-        """Where the clause can be read."""
+        """The address of the clause."""
         rfc, _, number = self.clause.partition(" §")
         return f"https://www.rfc-editor.org/rfc/rfc{rfc}#section-{number}"
 
 
 @dataclass
 class Outcome:
-    """How a testee came out."""
+    """The results of a testee."""
 
     testee: Testee
     cases: list[str]
-    """Those asked for."""
+    """The cases that were selected."""
     results: dict[str, Result] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
-    """What went wrong with the server or with the run, besides the cases."""
+    """Failures of the server or of the run, besides those of cases."""
     seconds: float = 0.0
     done: int = 0
-    """Cases begun, while it runs."""
+    """The number of cases begun so far."""
 
     def note(self, fault: str) -> None:
         """Add a fault, once."""
@@ -95,7 +95,7 @@ class Outcome:
 
 
 def read_result(case: str, report: dict[str, Any]) -> Result:
-    """Return the result out of a case's own report."""
+    """Return the result in the report of a case."""
     verdict = report["result"] if report["behavior"] != "OK" else ""
     if report["behaviorClose"] != "OK":
         verdict = f"{verdict} {report['resultClose']}".strip()

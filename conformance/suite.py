@@ -18,7 +18,7 @@ from conformance.image import find_image
 from conformance.server import HarnessError
 
 ORPHAN_SECONDS = 60
-"""A container ends so long after its limit even if nobody is left to kill it."""
+"""A container ends this long after its limit, even if this process has died."""
 
 
 class Job(Protocol):
@@ -28,7 +28,7 @@ class Job(Protocol):
         """Yield what it prints, until it ends."""
 
     def kill(self) -> None:
-        """End it, from any thread, whatever it does."""
+        """End it; may be called from any thread."""
 
 
 class Suite(Protocol):
@@ -36,7 +36,7 @@ class Suite(Protocol):
 
     title: str
     host: str
-    """The name of this machine there."""
+    """The name of this machine inside."""
 
     def start(self, folder: Path, limit: float) -> Job:
         """Run the spec.json in this folder."""
@@ -73,14 +73,14 @@ class DockerSuite:
         self.image = find_image(client, say)
         self.title = f"Docker image {self.image}"
         info = self.client.info()
-        # Docker Desktop's containers live in a virtual machine, which knows us by this name.
+        # The containers of Docker Desktop run in a virtual machine, which knows us by this name.
         desktop = "Docker Desktop" in info["OperatingSystem"]
         self.host = "host.docker.internal" if desktop else "127.0.0.1"
         self.network = "bridge" if desktop else "host"
-        # The reports are to be ours; a rootless engine's root is us already.
+        # This user must own the reports; the root of a rootless engine is this user already.
         rootless = any("rootless" in option for option in info["SecurityOptions"])
-        # By default all containers together get as much of a busy machine as one other program,
-        # which is too little for timers of half a second.
+        # By default, all containers together get the share of one program of a busy machine, which
+        # is too little for timers of half a second.
         self.cgroup = "/" if info["CgroupDriver"] == "cgroupfs" and not rootless else None
         self.user = "0" if rootless or os.name == "nt" else f"{os.getuid()}:{os.getgid()}"
 
@@ -151,7 +151,7 @@ class NativeSuite:
 
 @contextmanager
 def find_suite(say: Say) -> Iterator[Suite]:
-    """Give the way to run wstest on this machine."""
+    """Yield the way to run wstest on this machine."""
     native = os.environ.get("WSTEST")
     if native:
         yield NativeSuite(native)

@@ -1,4 +1,4 @@
-"""What is tested: servers as commands, and the cases that concern each."""
+"""The servers under test, as commands, and the cases to run against each."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Testee:
     about: str
     cases: list[str]
     command: str
-    """Behind `python -m`; see `conformance.server.Server` for what it does."""
+    """The arguments of ``python -m``; `conformance.server.Server` says what it must do."""
     default: bool = True
-    """Whether it runs without being asked for."""
+    """Whether it is tested when none is named."""
 
 
 PLAIN = select("1", "2", "3", "4", "5", "6", "7", "9", "10")
@@ -31,7 +31,7 @@ def _ours(name: str, about: str, cases: list[str], options: str, default: bool =
 OURS = {
     testee.name: testee
     for testee in (
-        # The time goes into deflating, and the protocol doesn't depend on how hard that tries.
+        # Most of the time is spent on deflating; the level makes no difference to the protocol.
         _ours("compressed", "permessage-deflate", ALL, "--compress level=1"),
         _ours("plain", "no extension", PLAIN, ""),
         _ours("tls", "wss://", PLAIN, "--tls"),

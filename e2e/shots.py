@@ -1,7 +1,11 @@
-"""The README's pictures, from the real page: `python -m e2e.shots`."""
+"""The README's pictures, from the real page: `python -m e2e.shots`.
+
+`--folder FOLDER --any-font --quick` tries it out: few pictures, elsewhere, in the fonts there are.
+"""
 
 from __future__ import annotations
 
+import argparse
 import io
 import math
 import os
@@ -161,7 +165,7 @@ def visit(browser: Browser, server: Server, name: str, room: str, **options: Any
     return tab
 
 
-def animation(browser: Browser, server: Server) -> None:
+def animation(browser: Browser, server: Server, folder: Path, quick: bool) -> None:
     """Two tabs side by side, someone typing."""
     look = {"viewport": WINDOW, "device_scale_factor": SCALE, "color_scheme": "light"}
     ann, bob = (visit(browser, server, name, "garden", **look) for name in ("Ann", "Bob"))
@@ -171,15 +175,15 @@ def animation(browser: Browser, server: Server) -> None:
     expect(ann.page.get_by_text("2 people")).to_be_visible()
     film = Film(ann, bob)
     film.take(READ_MS)
-    film.type(ann, "Are you up already?")
-    film.type(bob, "Since five! Look at this:")
+    film.type(ann, "Up?" if quick else "Are you up already?")
+    film.type(bob, "Yes" if quick else "Since five! Look at this:")
     bob.attach(SUNRISE)
     for tab in film.tabs:
         expect(tab.log.get_by_role("img", name="sunrise.png")).to_be_visible()
     film.take(2 * READ_MS)
-    film.type(ann, "Beautiful 😍")
+    film.type(ann, "😍" if quick else "Beautiful 😍")
     film.take(END_MS)
-    film.save(DOCS / "chat.gif")
+    film.save(folder / "chat.gif")
 
 
 def conversation(browser: Browser, server: Server, room: str) -> None:
@@ -194,7 +198,7 @@ def conversation(browser: Browser, server: Server, room: str) -> None:
     bob.say("😍")
 
 
-def stills(browser: Browser, server: Server) -> None:
+def stills(browser: Browser, server: Server, folder: Path) -> None:
     """The page in light and dark, and on a phone."""
     desktop, phone = {"width": 1000, "height": 820}, {"width": 390, "height": 720}
     conversation(browser, server, "walks")
@@ -212,30 +216,34 @@ def stills(browser: Browser, server: Server) -> None:
         ann.is_connected()
         expect(ann.log.get_by_role("img", name="sunrise.png")).to_be_visible()
         picture = Image.open(io.BytesIO(ann.page.screenshot())).convert("RGB")
-        picture.quantize(256, dither=Image.Dither.NONE).save(DOCS / f"{name}.png", optimize=True)
+        picture.quantize(256, dither=Image.Dither.NONE).save(folder / f"{name}.png", optimize=True)
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, default=DOCS, help="where the pictures go")
+    parser.add_argument("--any-font", action="store_true", help="do without those of FONTS")
+    parser.add_argument("--quick", action="store_true", help="type little in the animation")
+    arguments = parser.parse_args()
     chromium = launch_options().get("chromium")
     if chromium is None:
         raise SystemExit(advice("chromium"))
     for font, package in FONTS.items():
         match = subprocess.run(["fc-match", font], capture_output=True, text=True, check=True)
-        if f'"{font}"' not in match.stdout:
+        if f'"{font}"' not in match.stdout and not arguments.any_font:
             raise SystemExit(f"no font {font}: `apt-get install {package}`")
-    DOCS.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         fonts = Path(folder, "fonts.conf")
         fonts.write_text(FONT_SETTINGS)
         environment = {**os.environ, "FONTCONFIG_FILE": str(fonts)}
         browser = playwright.chromium.launch(**chromium, env=environment)
         server = Server(Path(folder, "server.log"), HTTP)
-        animation(browser, server)
-        stills(browser, server)
+        animation(browser, server, arguments.folder, arguments.quick)
+        stills(browser, server, arguments.folder)
         browser.close()
         server.stop()
-    for path in sorted(DOCS.glob("chat*")):
-        print(path.relative_to(ROOT), f"{path.stat().st_size / 1000:.0f} KB")
+    for path in sorted(arguments.folder.glob("chat*")):
+        print(os.path.relpath(path), f"{path.stat().st_size / 1000:.0f} KB")
 
 
 if __name__ == "__main__":

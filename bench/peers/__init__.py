@@ -1,8 +1,8 @@
-"""Echo servers on other libraries, each the smallest honest one, and on ours.
+"""The same minimal echo server on each library, ours included.
 
 ``python -m bench.peers NAME [PORT]`` prints its URL once it serves, and ends when its standard
-input does. Text is echoed as text, binary as binary; messages may have 64 MiB. All else is as the
-library has it by default.
+input does. Text is echoed as text, binary as binary. Messages of up to 64 MiB are accepted; all
+other settings are the library's defaults.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from pathlib import Path
 
 MAX_MESSAGE_SIZE = 64 << 20
 SLEEP_SECONDS = 0.2
-"""How long a message that begins with "sleep" blocks, in the mode of that name."""
+"""How long a message that begins with "sleep" blocks, in the mode ``sleep``."""
 SLEEPERS = 64
-"""Threads for what blocks, in servers that run on an event loop: as many as ours has."""
+"""Threads for blocking calls, in servers that run on an event loop: as many as ours has."""
 MODES = {
     "echo": "a message goes back to its sender",
     "broadcast": "a message goes to all clients",
@@ -30,14 +30,21 @@ NODE_MODULES = FOLDER / "node_modules"
 
 @dataclass(frozen=True)
 class Peer:
-    """An echo server. What it can't do is False."""
+    """An echo server.
+
+    Args:
+        name: As ``python -m bench.peers`` takes it.
+        title: As tables have it.
+        distribution: Its name on PyPI or npm; empty for ours.
+        module: The module of this package whose ``serve(options)`` runs until the process ends.
+        uvloop: Whether it runs on uvloop.
+        compression: Whether the library has permessage-deflate; likewise ``tls`` and ``binary``.
+    """
 
     name: str
     title: str
     distribution: str
-    """Its name on PyPI, or on npm; empty for ours."""
     module: str
-    """In this package: its ``serve(options)`` runs until the process ends."""
     uvloop: bool = False
     compression: bool = True
     tls: bool = True
@@ -45,12 +52,12 @@ class Peer:
 
     @property
     def label(self) -> str:
-        """What a version is of."""
+        """The name that goes with the version."""
         return self.distribution or "threaded-ws"
 
     @property
     def requirement(self) -> str:
-        """The version that is pinned, as pip or npm takes it; empty for ours."""
+        """The pinned version, in the form that pip or npm takes; empty for ours."""
         if self.module == "npm_ws":
             pins = json.loads((FOLDER / "package.json").read_text())["dependencies"]
             return f"{self.distribution}@{pins[self.distribution]}"
@@ -59,7 +66,7 @@ class Peer:
 
     @property
     def version(self) -> str:
-        """The version that is installed."""
+        """The installed version."""
         if self.module == "npm_ws":
             return str(json.loads((NODE_MODULES / "ws/package.json").read_text())["version"])
         if not self.distribution:
@@ -70,14 +77,14 @@ class Peer:
 
     @property
     def missing(self) -> str:
-        """What isn't installed but has to be, or an empty string."""
+        """The names of packages that it needs and that aren't installed, or an empty string."""
         if self.module == "npm_ws":
             return "" if shutil.which("node") and NODE_MODULES.exists() else "Node.js with ws"
         needs = [self.distribution.replace("-", "_"), *["uvloop"] * self.uvloop]
         return ", ".join(name for name in needs if name and not util.find_spec(name))
 
     def command(self, *arguments: str) -> list[str]:
-        """Return the command that starts it, to be run in the folder above this one."""
+        """Return the command that starts it, to be run in the root of the repository."""
         return [sys.executable, "-m", "bench.peers", self.name, *arguments]
 
 

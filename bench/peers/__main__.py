@@ -1,4 +1,4 @@
-"""Serve one peer: see the package."""
+"""Run one of the echo servers: see the package."""
 
 from __future__ import annotations
 

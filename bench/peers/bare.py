@@ -1,4 +1,4 @@
-"""No server, but what one in Python can't be below: one thread, whole text frames, no checks."""
+"""The least that a server in Python has to do: one thread, whole text frames, no checks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def serve(options: Options) -> None:
     options.ready(listener.getsockname()[1])
     poller = select.epoll()
     poller.register(listener, select.EPOLLIN)
-    waiting: dict[int, socket.socket] = {}  # for their handshake
+    waiting: dict[int, socket.socket] = {}  # for the handshake
     clients: dict[int, socket.socket] = {}
     rests: dict[int, bytes] = {}
     while True:
@@ -41,8 +41,9 @@ def serve(options: Options) -> None:
                 data = b""
             if not data:
                 poller.unregister(descriptor)
-                for kept in (waiting, clients, rests):
-                    kept.pop(descriptor, None)  # type: ignore[attr-defined]
+                waiting.pop(descriptor, None)
+                clients.pop(descriptor, None)
+                rests.pop(descriptor, None)
                 client.close()
             elif descriptor in waiting:
                 clients[descriptor] = waiting.pop(descriptor)
@@ -60,7 +61,7 @@ def serve(options: Options) -> None:
 
 
 def echo(data: bytes) -> tuple[bytes, bytes]:
-    """Return the replies to the frames in *data*, and what is left of it."""
+    """Return the replies to the complete frames in *data*, and the rest of it."""
     replies, position, end = [], 0, len(data)
     while end - position >= 8:
         length, start = data[position + 1] & 127, position + 6

@@ -1,14 +1,12 @@
-"""What a peer is asked for, and what all of them need."""
+"""The options of an echo server, and functions that several of them share."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import ssl
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Coroutine
 
@@ -17,14 +15,14 @@ from bench.peers import SLEEP_SECONDS, SLEEPERS, Peer
 
 @dataclass(frozen=True)
 class Options:
-    """The command line."""
+    """The options of the command line."""
 
     peer: Peer
     port: int
     compress: bool
     tls: tuple[str, str] | None
     ping: bool
-    """Whether pings are sent as the library does by default; False: none."""
+    """True: pings as the library sends them by default. False: none."""
     mode: str
 
     @property
@@ -46,13 +44,15 @@ class Options:
         print(f"{'wss' if self.tls else 'ws'}://127.0.0.1:{port}/", flush=True)
 
     def sleep(self, message: str | bytes) -> None:
-        """Block, if that is what this message is for."""
+        """Block, if the message asks for that."""
         if self._blocks(message):
             time.sleep(SLEEP_SECONDS)
 
     async def asleep(self, message: str | bytes) -> None:
-        """Block in a thread, for servers that run on an event loop."""
+        """Block in a thread, if the message asks for that: for servers on an event loop."""
         if self._blocks(message):
+            import asyncio  # noqa: PLC0415
+
             await asyncio.get_running_loop().run_in_executor(None, time.sleep, SLEEP_SECONDS)
 
     def _blocks(self, message: str | bytes) -> bool:
@@ -61,6 +61,8 @@ class Options:
 
     def run(self, main: Coroutine[Any, Any, None]) -> None:
         """Run an asyncio program, on uvloop where the peer asks for that."""
+        import asyncio  # noqa: PLC0415 - only servers on an event loop pay for it
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
 
         async def with_threads() -> None:
             asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(SLEEPERS))
@@ -77,4 +79,4 @@ class Options:
 def _exit_with_stdin() -> None:
     while sys.stdin.buffer.read(1):
         pass
-    os._exit(0)  # whatever its threads are at
+    os._exit(0)  # without waiting for threads

@@ -1,4 +1,4 @@
-"""picows, by its own API, which hands frames: the fastest that there is for Python."""
+"""picows, by its own API, which delivers frames."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def serve(options: Options) -> None:
 
 
 class Echo(WSListener):
-    """One client. Frames are put together to messages, which a listener has to do itself."""
+    """One client. Joins fragments to messages, which picows leaves to the listener."""
 
     options: Options
     clients: set[WSTransport]

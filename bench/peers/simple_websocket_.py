@@ -1,4 +1,4 @@
-"""simple-websocket, in the threaded WSGI server that Flask develops with."""
+"""simple-websocket, on werkzeug, the threaded WSGI server that Flask uses for development."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.peers.options import Options
 
 class Handler(WSGIRequestHandler):
     protocol_version = "HTTP/1.0"
-    """It closes the connection behind a WebSocket, rather than to wait for another request."""
+    """Closes the connection after a WebSocket instead of waiting for another request."""
 
 
 def serve(options: Options) -> None:

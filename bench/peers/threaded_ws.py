@@ -1,4 +1,4 @@
-"""Our own: ``threaded-ws`` with nothing beside it, ``threaded-ws-fast`` with the extra ``fast``."""
+"""Ours: ``threaded-ws`` in pure Python, ``threaded-ws-fast`` with the extra ``fast``."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from bench.peers import MAX_MESSAGE_SIZE, SLEEPERS
 from bench.peers.options import Options
 
 EXTRAS = ("numpy", "zlib_ng", "isal")
-"""Packages that ``ws`` uses where it finds them."""
+"""Packages that ``ws`` uses if they are installed."""
 
 
 def serve(options: Options) -> None:
     if options.peer.name == "threaded-ws":
-        sys.modules.update(dict.fromkeys(EXTRAS))  # to import one is an ImportError now
+        hidden: dict[str, Any] = dict.fromkeys(EXTRAS)
+        sys.modules.update(hidden)  # to import one of them is an ImportError now
     from ws import WSServer  # noqa: PLC0415
 
     limits: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""websockets, on asyncio or uvloop, and picows's layer that does what websockets does."""
+"""websockets, on asyncio or uvloop, and the compatible API of picows."""
 
 from __future__ import annotations
 

@@ -1,14 +1,14 @@
-"""Several servers in one process, or in processes of their own: docs/scale.md.
+"""Several servers in one process and in several processes: docs/scale.md.
 
-`python -m bench.scale.leaders python3.13 python3.13t` runs them on each of these interpreters and
-prints the CPU time of a message. It takes a C compiler, and the packages redis, psutil and trustme.
+`python -m bench.scale.leaders python3.13 python3.13t` prints the CPU time of a message on each of
+these interpreters. It needs a C compiler, and the packages redis, psutil and trustme.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import statistics
-import sys
 import tempfile
 import time
 from dataclasses import replace
@@ -48,7 +48,7 @@ WAYS = {
     "two servers in one process": (1, 2),
     "two processes": (2, 1),
 }
-"""Processes, and servers in each. They share a port."""
+"""The number of processes, and of servers in each; all share a port."""
 CELLS = ("echo-16x1-32", "pipelined-16x64-32", "broadcast-100x16-64")
 ROUNDS = 9
 SECONDS = 1.0
@@ -64,6 +64,7 @@ class Servers(Program):
 
 
 def measure(cell: Cell, pythons: list[str], load: Load, backplane: Redis) -> None:
+    """Print a row for each interpreter and way."""
     with contextlib.ExitStack() as stack:
         costs: dict[tuple[str, str], list[float]] = {}
         programs: dict[tuple[str, str], list[Program]] = {}
@@ -77,7 +78,7 @@ def measure(cell: Cell, pythons: list[str], load: Load, backplane: Redis) -> Non
                     port = stack.enter_context(new).port
                     started.append(new)
                 costs[python, way], programs[python, way] = [], started
-        for _ in range(ROUNDS):
+        for _ in range(cell.rounds):
             for name, started in programs.items():
                 before = sum(program.cpu() for program in started)
                 result = load.run(cell, Running(started[-1].port))
@@ -90,12 +91,19 @@ def measure(cell: Cell, pythons: list[str], load: Load, backplane: Redis) -> Non
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("pythons", nargs="+", metavar="PYTHON")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="of each round")
+    arguments = parser.parse_args()
     print("| | Python | | µs CPU, median | range |\n| :--- | :--- | :--- | ---: | ---: |")
     with tempfile.TemporaryDirectory() as folder, Redis("--appendonly", "no") as backplane:
         load = Load(folder)
         for name in CELLS:
-            cell = replace(BY_NAME[name], warm_up=0.0, seconds=SECONDS)
-            measure(cell, sys.argv[1:], load, backplane)
+            cell = replace(
+                BY_NAME[name], warm_up=0.0, rounds=arguments.rounds, seconds=arguments.seconds
+            )
+            measure(cell, arguments.pythons, load, backplane)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a hop over Redis costs, and what more nodes bring: docs/scale.md.
+"""The cost of a hop over Redis, and the throughput of several nodes: docs/scale.md.
 
 `python -m bench.scale.nodes --picture docs/scale.svg` prints its tables and draws the picture.
 """
@@ -35,15 +35,18 @@ server.start()
 print("port", server.port, flush=True)
 server.run()
 """
-"""What one client says, all clients of all nodes hear."""
+"""A message reaches all clients of all nodes."""
 ROUNDS = 1000
 SECONDS = 2.0
+NODES = 4
 CLIENTS = 200
 """On each node."""
 WINDOW = 32
 """Messages on their way at a time."""
-DRAIN = 0.1
-"""Seconds between two looks at those who only listen."""
+MANY = 20
+"""Messages of a round that don't wait for each other."""
+DRAIN_SECONDS = 0.1
+"""Pause between two reads of the clients that only listen."""
 SIZE = 100
 """Bytes of a message."""
 
@@ -69,12 +72,12 @@ def percentiles(seconds: list[float]) -> str:
     return " | ".join(f"{point * 1e6:.0f}" for point in points)
 
 
-def hop(server: Redis) -> Iterator[tuple[str, str]]:
-    """From a client to one of the same node and to one of another, one message at a time."""
+def hop(server: Redis, rounds: int) -> Iterator[tuple[str, str]]:
+    """Yield the time from one client to another on the same node, and on another node."""
     with nodes(server.url, 2) as (here, there):
         speaker, beside, beyond = (connect(node.port) for node in (here, here, there))
         local, remote = [], []
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             began = time.perf_counter()
             speaker.send("x" * SIZE)
             beside.recv()
@@ -88,9 +91,9 @@ def hop(server: Redis) -> Iterator[tuple[str, str]]:
         yield "added by the hop", percentiles(added)
 
 
-def kinds(server: Redis) -> Iterator[tuple[str, str]]:
-    """Pub/sub and streams with three readers each: one message at a time, then many."""
-    client = redis.Redis.from_url(server.url)
+def kinds(server: Redis, rounds: int) -> Iterator[tuple[str, str]]:
+    """Yield times and CPU of pub/sub and of streams, with three readers each."""
+    client: Any = redis.Redis.from_url(server.url)  # its methods may all be asynchronous, by type
 
     def pubsub(got: Callable[[bytes], None], ready: Callable[[], None]) -> None:
         subscription = client.pubsub()
@@ -113,8 +116,12 @@ def kinds(server: Redis) -> Iterator[tuple[str, str]]:
                         return
                     got(row[b"x"])
 
-    publish = lambda to, data: to.publish("measured", data)  # noqa: E731
-    add = lambda to, data: to.xadd("measured", {"x": data}, maxlen=10_000)  # noqa: E731
+    def publish(to: Any, data: bytes) -> None:
+        to.publish("measured", data)
+
+    def add(to: Any, data: bytes) -> None:
+        to.xadd("measured", {"x": data}, maxlen=10_000)
+
     for name, read, write in (("pub/sub", pubsub, publish), ("streams", stream, add)):
         heard, starting = threading.Semaphore(0), threading.Semaphore(0)
 
@@ -127,16 +134,16 @@ def kinds(server: Redis) -> Iterator[tuple[str, str]]:
             starting.acquire()
         time.sleep(0.3)
         delays = []
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             began = time.perf_counter()
             write(client, b"x" * SIZE)
             for _ in readers:
                 heard.acquire()
             delays.append(time.perf_counter() - began)
-        used, many = client.info("cpu"), 20_000
-        for _ in range(many // 100):
+        used, many = client.info("cpu"), MANY * rounds
+        for _ in range(rounds):
             with client.pipeline(transaction=False) as pipeline:
-                for _ in range(100):
+                for _ in range(MANY):
                     write(pipeline, b"x" * SIZE)
                 pipeline.execute()
         for _ in range(many * len(readers)):
@@ -150,9 +157,20 @@ def kinds(server: Redis) -> Iterator[tuple[str, str]]:
 
 
 def throughput(
-    url: str, number: int, clients: int = CLIENTS, window: int = WINDOW
+    url: str, number: int, seconds: float, clients: int, window: int = WINDOW
 ) -> tuple[float, float, list[float]]:
-    """Return messages and deliveries per second, and each node's CPU seconds per message."""
+    """Broadcast from a client of the first node to the clients of all.
+
+    Args:
+        url: Of Redis; empty for a single node without a backplane.
+        number: How many nodes.
+        seconds: Length of the measurement.
+        clients: On each node, besides the one that sends.
+        window: Messages on their way at a time.
+
+    Returns:
+        Messages per second, deliveries per second, and each node's CPU seconds per message.
+    """
     with nodes(url, number) as started:
         speaker = connect(started[0].port)
         crowd = [connect(node.port) for node in started for _ in range(clients)]
@@ -164,13 +182,13 @@ def throughput(
         sent = 0
         cpu = [node.cpu() for node in started]
         began = drained = time.perf_counter()
-        while time.perf_counter() - began < SECONDS:
+        while time.perf_counter() - began < seconds:
             while sent < heard[last] // size + window:
                 _send(speaker, sent)
                 sent += 1
             select.select([last.sock], (), (), 1)
             heard[last] += _received(last)
-            if time.perf_counter() - drained > DRAIN:  # seldom, so that we take little CPU
+            if time.perf_counter() - drained > DRAIN_SECONDS:  # seldom, so that we take little CPU
                 drained = time.perf_counter()
                 for client in heard:
                     heard[client] += _received(client)
@@ -195,7 +213,7 @@ def _send(client: RawClient, number: int) -> None:
     client.sock.setblocking(False)
 
 
-def draw(rows: list[tuple[int, float, float, float]], path: str) -> None:
+def draw(rows: list[tuple[int, float, float, float]], clients: int, path: str) -> None:
     pyplot.rcParams.update({"font.size": 9, "svg.fonttype": "none", "svg.hashsalt": "scale"})
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.6), width_ratios=(3, 2))
     places = range(len(rows))
@@ -219,7 +237,7 @@ def draw(rows: list[tuple[int, float, float, float]], path: str) -> None:
     right.set_ylim(0, max(cost) * 1.15)
     for axes in (left, right):
         axes.set_xticks(places, ["1, no Redis", *(str(row[0]) for row in rows[1:])])
-        axes.set_xlabel(f"Nodes, with {CLIENTS} clients each")
+        axes.set_xlabel(f"Nodes, with {clients} clients each")
         axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None} if path.endswith("svg") else None)
@@ -228,32 +246,38 @@ def draw(rows: list[tuple[int, float, float, float]], path: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--picture", metavar="FILE", help="draw the throughput")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="messages, one at a time")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="of each throughput")
+    parser.add_argument("--nodes", type=int, default=NODES, help="at most")
+    parser.add_argument("--clients", type=int, default=CLIENTS, help="on each node")
     arguments = parser.parse_args()
+    rounds, seconds, clients = arguments.rounds, arguments.seconds, arguments.clients
     with Redis("--appendonly", "no") as server:
         print("| A message, µs | median | 99 % |\n| :--- | ---: | ---: |")
-        for name, cells in hop(server):
+        for name, cells in hop(server, rounds):
             print(f"| {name} | {cells} |", flush=True)
         print("\n| Three readers | median, µs | 99 %, µs | Redis, µs CPU/message |")
         print("| :--- | ---: | ---: | ---: |")
-        for name, cells in kinds(server):
+        for name, cells in kinds(server, rounds):
             print(f"| {name} | {cells} |", flush=True)
         print("\n| Nodes | messages/s | deliveries/s | nodes, µs CPU/delivery |")
         print("| ---: | ---: | ---: | ---: |")
         rows = []
-        for number in range(5):
-            messages, deliveries, cpu = throughput(server.url if number else "", max(number, 1))
+        for number in range(arguments.nodes + 1):
+            url = server.url if number else ""
+            messages, deliveries, cpu = throughput(url, max(number, 1), seconds, clients)
             row = (max(number, 1), messages, deliveries, sum(cpu) * messages / deliveries)
             rows.append(row)
             name = str(number) if number else "1, without Redis"
             print(f"| {name} | {row[1]:,.0f} | {row[2]:,.0f} | {row[3] * 1e6:.1f} |", flush=True)
-        messages, _, (sender, receiver) = throughput(server.url, 2, 1, 500)
+        messages, _, (sender, receiver) = throughput(server.url, 2, seconds, 1, 500)
         print(
             f"\nOne client on each of two nodes: {messages:,.0f} messages/s; CPU for a message:",
             end="",
         )
         print(f" {sender * 1e6:.0f} µs where it is sent, {receiver * 1e6:.0f} µs where it arrives")
     if arguments.picture:
-        draw(rows, arguments.picture)
+        draw(rows, clients, arguments.picture)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,44 @@
+"""Runs a tool as a person does; and in CI, nothing is left out."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import Callable
+
+import pytest
+
+from tests.support import ROOT
+
+PATIENCE_SECONDS = 100
+"""Within which a tool must end, on a machine that has other things to do."""
+Tool = Callable[..., str]
+
+
+@pytest.fixture
+def tool(monkeypatch: pytest.MonkeyPatch) -> Tool:
+    """Give a function that runs ``python -m NAME ARGUMENT...`` and returns what it prints."""
+
+    def run(name: str, *arguments: object, codes: tuple[int, ...] = (0,)) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", name, *map(str, arguments)],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=PATIENCE_SECONDS,
+            check=False,
+        )
+        assert done.returncode in codes, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    return run
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    if report.skipped and os.environ.get("CI"):
+        report.outcome, report.longrepr = "failed", call.excinfo.exconly()
+    return report
