@@ -69,7 +69,7 @@ def lint(session: nox.Session) -> None:
     session.install(RUFF)
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
-    session.run("python", "ci/check_ws.py")
+    session.run("python", "ci/check_house.py")
     session.run("python", "ci/check_tests.py")
 
 

@@ -44,10 +44,62 @@ OPTIONAL = {"numpy", "zlib_ng"}
 EXTRAS = {"redis": {"redis"}}
 """What single modules need besides: see the extra of that name."""
 
-MAY_IMPORT: dict[str, str] = {}
+MAY_IMPORT: dict[str, str] = {
+    "wire": "",
+    "wire.events": "",
+    "wire.frames": "",
+    "wire.deflate": "wire.frames",
+    "wire.message": "wire.deflate wire.frames",
+    "wire.http11": "",
+    "wire.handshake": "wire.http11",
+    "wire.proxy": "",
+    "wire.protocol": "wire.deflate wire.events wire.frames",
+    "engine": "",
+    "engine.limits": "",
+    "engine.log": "",
+    "engine.poll": "",
+    "engine.timers": "",
+    "engine.daemon": "",
+    "engine.loop": "engine.log engine.poll engine.timers wire.events",
+    "engine.cork": "engine.loop",
+    "engine.sockets": "wire.http11",
+    "engine.outbox": (
+        "engine.cork engine.loop engine.poll engine.sockets wire.deflate wire.frames wire.message"
+    ),
+    "engine.connection": (
+        "engine.cork engine.limits engine.log engine.loop engine.outbox engine.poll "
+        "engine.sockets wire.deflate wire.events wire.frames wire.http11 wire.protocol"
+    ),
+    "engine.listen": (
+        "engine.connection engine.loop engine.poll engine.sockets wire.events wire.proxy"
+    ),
+    "engine.threads": "engine.cork engine.daemon engine.log engine.loop engine.poll wire.events",
+    "auth": "wire.http11",
+    "backplane": "wire.message",
+    "rooms": "engine.connection engine.sockets",
+    "admission": "engine.connection engine.limits wire.handshake wire.http11 wire.proxy",
+    "metrics": "admission engine.connection engine.sockets",
+    "lifecycle": "engine.log engine.loop",
+    "service": (
+        "admission engine.connection engine.limits engine.listen engine.log engine.loop "
+        "engine.sockets engine.threads lifecycle metrics rooms wire.deflate wire.frames "
+        "wire.handshake wire.http11"
+    ),
+    "server": (
+        "admission backplane engine.limits engine.listen engine.log engine.outbox "
+        "engine.sockets lifecycle rooms service wire.deflate wire.frames wire.http11 "
+        "wire.message wire.proxy"
+    ),
+    "redis": "backplane engine.log",
+    "ws": "auth engine.limits engine.sockets server wire.deflate wire.http11",
+    "__main__": "ws",
+}
 """Which modules of ws/ each module may import."""
 
-MAY_REACH: dict[tuple[str, str], str] = {}
+MAY_REACH: dict[tuple[str, str], str] = {
+    ("engine.listen", "self._sock._accept"): "accept() would make a socket object only to drop it",
+    ("lifecycle", "lock._is_owned"): "an RLock has no public way to ask; Condition asks so, too",
+}
 """The module, the private attribute of another object as it is written there, and the reason."""
 
 

@@ -67,21 +67,21 @@ def measure(cell: Cell, pythons: list[str], load: Load, backplane: Redis) -> Non
     """Print a row for each interpreter and way."""
     with contextlib.ExitStack() as stack:
         costs: dict[tuple[str, str], list[float]] = {}
-        programs: dict[tuple[str, str], list[Program]] = {}
+        programs: dict[tuple[str, str], tuple[int, list[Program]]] = {}
         for python in pythons:
             for way, (processes, servers) in WAYS.items():
                 shared = processes > 1 and cell.mode == "broadcast"
-                port, started = 0, [backplane] if shared else []
+                port, started = 0, list[Program]([backplane] if shared else [])
                 url = backplane.url if shared else ""
                 for _ in range(processes):
                     new = Servers(python, port, servers, cell.mode, url)
                     port = stack.enter_context(new).port
                     started.append(new)
-                costs[python, way], programs[python, way] = [], started
+                costs[python, way], programs[python, way] = [], (port, started)
         for _ in range(cell.rounds):
-            for name, started in programs.items():
+            for name, (port, started) in programs.items():
                 before = sum(program.cpu() for program in started)
-                result = load.run(cell, Running(started[-1].port))
+                result = load.run(cell, Running(port))
                 time.sleep(0.2)  # until the last have been let go
                 used = sum(program.cpu() for program in started) - before
                 costs[name].append(1e6 * used / result["groups"][0]["messages"])
