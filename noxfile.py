@@ -47,6 +47,7 @@ ATHERIS = "atheris==3.1.0"
 OTHER_PROTOCOLS = "wsproto==1.3.2 websockets==17.4"
 NOX = "nox"
 MYPY = "mypy==2.4.1"
+PYRIGHT = "pyright==1.1.414"
 BUILD = "build==1.6.1"
 
 CI = bool(os.environ.get("CI"))
@@ -75,9 +76,12 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Types, strictly."""
-    session.install(MYPY, REDIS, *TEST_TOOLS.split())
+    """Types, strictly, and whether users see the type of each public name."""
+    session.install(MYPY, PYRIGHT, BUILD, REDIS, *TEST_TOOLS.split())
     session.run("mypy")
+    with tempfile.TemporaryDirectory() as folder:  # pyright wants an installed package
+        session.install("--force-reinstall", "--no-deps", str(_build(session, folder)))
+    session.run("pyright", "--verifytypes", "ws", "--ignoreexternal")
 
 
 @nox.session(python=PYTHONS)
@@ -149,9 +153,8 @@ def build(session: nox.Session) -> None:
     """Wheel and sdist; the wheel in an empty environment, far from the sources."""
     session.install(BUILD)
     with tempfile.TemporaryDirectory() as folder:
-        session.run("python", "-m", "build", "--outdir", folder, silent=True)
+        wheel = _build(session, folder)
         session.run("python", "ci/check_dist.py", folder)
-        (wheel,) = Path(folder).glob("*.whl")
         empty = Path(folder, "empty")
         session.run("python", "-m", "venv", str(empty), silent=True)
         python = str(empty / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
@@ -161,6 +164,13 @@ def build(session: nox.Session) -> None:
         session.run(python, "-I", "-m", "ws", "--help", silent=True, external=True)
         session.run(python, "-I", "-c", IMPORT, external=True)
         session.chdir(ROOT)
+
+
+def _build(session: nox.Session, folder: str) -> Path:
+    """Build an sdist, and from that a wheel; return the wheel."""
+    session.run("python", "-m", "build", "--outdir", folder, silent=True)
+    (wheel,) = Path(folder).glob("*.whl")
+    return wheel
 
 
 IMPORT = """

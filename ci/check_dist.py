@@ -19,7 +19,8 @@ def main(folder: str) -> int:
         metadata = archive.read(next(n for n in names if n.endswith("/METADATA"))).decode()
     with tarfile.open(sdist) as archive:
         sources = {name.partition("/")[2] for name in archive.getnames()}
-    wanted = {f"ws/{path.name}" for path in WS.glob("*.py")} | {"ws/py.typed"}
+    sources_of_ws = [*WS.rglob("*.py"), WS / "py.typed"]
+    wanted = {path.relative_to(WS.parent).as_posix() for path in sources_of_ws}
     shipped = {name for name in names if ".dist-info/" not in name}
     headers = metadata.partition("\n\n")[0].splitlines()
     faults = [f"{name} is missing in the wheel" for name in sorted(wanted - shipped)]

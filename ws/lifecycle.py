@@ -78,7 +78,7 @@ class Lifecycle(Source):
 
     def __init__(self, draining: Draining) -> None:
         super().__init__()
-        self.state = State.NEW
+        self.state: State = State.NEW
         self._draining = draining
         self._loop: Loop  # its leader takes the steps
         self._deadline: float | None = None  # of the shutdown

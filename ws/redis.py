@@ -91,7 +91,7 @@ class RedisBackplane(Backplane):
         self._threads: list[threading.Thread] = []
         self._stopping = threading.Event()
 
-        self.lock = threading.RLock()
+        self.lock: Any = threading.RLock()
         self._changed = threading.Condition(self.lock)  # guards what follows
         self._queue: deque[tuple[bytes, bytes]] = deque()  # to publish: channel, message
         self._batch: list[tuple[bytes, bytes]] = []  # out of the queue, perhaps not published yet

@@ -23,8 +23,8 @@ class Rooms:
     """
 
     def __init__(self, count: Callable[[str | None, int], Any]) -> None:
-        self.lock = threading.RLock()  # reentrant, because it knows its owner: `Lifecycle.wait`
-        """Guards everything here, for a few operations at a time."""
+        self.lock: Any = threading.RLock()
+        """Guards everything here, for a few operations at a time. `Lifecycle.wait` asks its owner."""
         self.clients: dict[Client, Connection] = {}
         """All clients, in order of arrival. Only `enter` and `remove` change it."""
         self._count = count

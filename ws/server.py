@@ -116,9 +116,11 @@ class WSServer:
             raise ValueError("proxy_protocol= needs trusted_proxies=")
         if reuse_port and not hasattr(socket, "SO_REUSEPORT"):
             raise ValueError("this system has no SO_REUSEPORT for reuse_port=")
-        self.host, self.port = host, port
-        self.limits = Limits(**limits)
-        self.subprotocols, self.origins = _listed(subprotocols), _listed(origins)
+        self.host: str = host
+        self.port: int = port
+        self.limits: Limits = Limits(**limits)
+        self.subprotocols: Sequence[str] = _listed(subprotocols)
+        self.origins: Sequence[str] = _listed(origins)
         self._unix, self._sock, self._reuse_port = unix, sock, reuse_port
         self._cert, self._key, self._context = cert, key, ssl_context
         if cert and not ssl_context:

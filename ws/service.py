@@ -60,22 +60,24 @@ class Service(Owner, Draining):
     ) -> None:
         # The callbacks; each may be replaced at any time
         self.onopen: Callable[[Client], Any] = _ignore
-        self.message = _ignore
+        self.message: Callable[[Client, Any], Any] = _ignore
         self.onclose: Callable[[Client], Any] = _ignore
         self.onerror: Callable[[Client, BaseException], Any] = _ignore
         self.onrequest: Callable[[Request], Response | None] | None = None
 
         self._limits, self._context = limits, context
         self._subprotocols, self._compression = subprotocols, compression
-        self.admission, self.rooms, self._warn = admission, rooms, warnings.warn
+        self.admission: Admission = admission
+        self.rooms: Rooms = rooms
+        self._warn = warnings.warn
         self._locks, self._release = locks, release
         self._make_connection: Callable[..., Connection] = Connection
         if proxy_protocol:
             self._make_connection = functools.partial(
                 ProxiedConnection, rename=admission.rename, warn=warnings.warn
             )
-        self.metrics = Metrics(admission)
-        self.lifecycle = Lifecycle(self)
+        self.metrics: Metrics = Metrics(admission)
+        self.lifecycle: Lifecycle = Lifecycle(self)
         self.threads: LeaderFollowers
         self.loop: Loop
         self._listeners: list[Listener] = []

@@ -113,16 +113,18 @@ class Connection(Source):
         self, client: Client, loop: Loop, batch: WriteBatch, limits: Limits, owner: Owner
     ) -> None:
         super().__init__()
-        self.client, self.owner = client, owner
+        self.client: Client = client
+        self.owner: Owner = owner
         self._loop, self._limits = loop, limits
         self._tls = isinstance(client, TLSClient)
-        self.stage = TLS_HANDSHAKE if self._tls else AWAITING_REQUEST
-        self.protocol = Protocol(limits.max_message_size, limits.max_fragments)
-        self.outbox = Outbox(client, self, loop, batch, limits.max_queue_size, self.cut)
-        self.bytes_in = self.messages_in = 0
-        self.opened = False
+        self.stage: int = TLS_HANDSHAKE if self._tls else AWAITING_REQUEST
+        self.protocol: Protocol = Protocol(limits.max_message_size, limits.max_fragments)
+        self.outbox: Outbox = Outbox(client, self, loop, batch, limits.max_queue_size, self.cut)
+        self.bytes_in: int = 0
+        self.messages_in: int = 0
+        self.opened: bool = False
         """Whether the owner was told that the WebSocket is open."""
-        self.reason = ""
+        self.reason: str = ""
         """Why it was cut, if it was."""
         self.refusal: HandshakeError | None = None
         """The answer to its request, if that was decided on before."""

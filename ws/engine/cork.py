@@ -22,7 +22,7 @@ class WriteBatch:
     __slots__ = ("_write", "open", "waiting")
 
     def __init__(self, write: Callable[[Source], object]) -> None:
-        self.open = False
+        self.open: bool = False
         """Whether frames wait for the end of the read."""
         self.waiting: deque[Source] = deque()
         """The sources that have such frames."""

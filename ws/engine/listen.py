@@ -167,7 +167,7 @@ class ProxiedConnection(Connection):
         super().__init__(*args)
         self._rename, self._warn = rename, warn
         self._header: bytes | None = b""
-        self.stage = TLS_HANDSHAKE  # an HTTP response would come too early
+        self.stage: int = TLS_HANDSHAKE  # an HTTP response would come too early
 
     def on_readable(self) -> Iterator[Event] | None:
         if self._header is None:

@@ -9,7 +9,7 @@ from typing import Any
 WARNING_INTERVAL_SECONDS = 10.0
 """How often the same warning is logged, at most."""
 
-logger = logging.getLogger("ws")
+logger: logging.Logger = logging.getLogger("ws")
 logger.addHandler(logging.NullHandler())
 
 

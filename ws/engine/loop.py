@@ -42,7 +42,7 @@ class Source:
     last event are still to be parsed."""
 
     def __init__(self) -> None:
-        self.interest = 0  # what it is watched for: READ and WRITE, or FORGOTTEN
+        self.interest: int = 0  # what it is watched for: READ and WRITE, or FORGOTTEN
         self.tick: int | None = None  # when its deadline passes, see `Timers`
         self.inbox: deque[Event] | None = None  # events for its worker, if it has one
         self.events: Iterator[Event] | None = None  # events that are still to be parsed
@@ -77,9 +77,9 @@ class Loop:
     """Watches sources, and keeps their deadlines. One thread at a time polls: the leader."""
 
     def __init__(self) -> None:
-        self.polling = False
+        self.polling: bool = False
         """Whether the leader is waiting in `poll`."""
-        self.rounds = 0
+        self.rounds: int = 0
         """How often `poll` has returned."""
         self.resumed: dict[Source, None] = {}
         """The sources to serve with RESUME, in order. The leader removes what it serves."""

@@ -7,7 +7,7 @@ import ssl
 import threading
 import time
 from contextlib import suppress
-from typing import Callable, Iterable
+from typing import Any, Callable, Iterable
 
 from ..wire.deflate import Deflate
 from ..wire.frames import FIN, Buffer
@@ -49,19 +49,21 @@ class Outbox:
         self._client, self._source, self._loop, self._batch = client, source, loop, batch
         self._cut = cut
         self._tls = isinstance(client, TLSClient)
-        self.limit = limit
+        self.limit: int = limit
         """The high-water mark: bytes that may wait."""
-        self.lock = threading.RLock()  # reentrant, because it knows its owner: `Lifecycle.wait`
-        """Held only for system calls that don't block, so a thread that needs it gets it."""
-        self.accepting = False
+        self.lock: Any = threading.RLock()
+        """Held only for system calls that don't block, so a thread that needs it gets it. It is
+        reentrant because such a lock knows its owner, which `Lifecycle.wait` asks for."""
+        self.accepting: bool = False
         """Whether messages are accepted: from the 101 to the close frame."""
-        self.ending = False
+        self.ending: bool = False
         """Whether the sending direction ends when the queue is empty."""
-        self.queued = 0
+        self.queued: int = 0
         """Bytes that wait, with those held back for a fragmented message."""
-        self.waiters = 0
+        self.waiters: int = 0
         """Threads that wait for room."""
-        self.bytes_out = self.messages_out = 0
+        self.bytes_out: int = 0
+        self.messages_out: int = 0
         self.deflate: Deflate | None = None
         """The extension for compression, if it was agreed on."""
         self._context_lock: threading.Lock | None = None  # for compressing with a context

@@ -16,7 +16,7 @@ class Poller:
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
-        self.live = type(self._selector).__name__ == "KqueueSelector"
+        self.live: bool = type(self._selector).__name__ == "KqueueSelector"
         """Whether a change counts at once for another thread that is waiting."""
 
     def change(self, source: Any, old: int, new: int) -> None:

@@ -72,11 +72,11 @@ class LeaderFollowers:
 
     def __init__(self, loop: Loop, limit: int) -> None:
         self._loop, self._limit = loop, limit  # defence: thread-count
-        self.batch = WriteBatch(self._write)
+        self.batch: WriteBatch = WriteBatch(self._write)
         """The cork of the leader's writes."""
-        self.inline = True
+        self.inline: bool = True
         """Whether the leader runs callbacks itself."""
-        self.short_of_threads = False
+        self.short_of_threads: bool = False
         """Whether a thread is needed that the system couldn't start. The monitor tries again."""
         self._stopped = False
         self._batons: list[Event] = []  # the leader's; not empty while it is in a callback
@@ -84,7 +84,7 @@ class LeaderFollowers:
         self._serving: tuple[Any, Any] = (None, None)  # the leader's source and its events
         self._turn_is_long = False  # the leader's turn takes long already, as by inflating
         self._broadcasting = False  # a callback in this round has sent to many clients
-        self.asleep = False
+        self.asleep: bool = False
         """Whether the monitor sleeps until the next callback."""
         self._alarm = threading.Event()  # set to wake the monitor
 

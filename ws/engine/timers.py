@@ -17,7 +17,7 @@ class Timers:
     """
 
     def __init__(self) -> None:
-        self.due = math.inf
+        self.due: float = math.inf
         """The time (time.monotonic) at which to call `expired` next."""
         self.changes: dict[Any, float | None] = {}
         """Deadlines that were set since `apply`. Any thread may add one."""

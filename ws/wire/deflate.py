@@ -8,7 +8,7 @@ from typing import Any, Optional, Sequence, Tuple
 from .frames import Buffer, CloseCode, ProtocolError
 
 try:  # the same interface, faster
-    from zlib_ng import zlib_ng as zlib
+    from zlib_ng import zlib_ng as zlib  # type: ignore[import-not-found,unused-ignore]
 except ImportError:
     import zlib  # type: ignore[no-redef,unused-ignore]
 
@@ -94,11 +94,11 @@ class Deflate:
     ).split()
 
     def __init__(self, settings: Compression) -> None:
-        self.settings = settings
-        self.server_bits = settings.server_max_window_bits
-        self.server_takeover = settings.server_context_takeover
-        self.client_bits = 15  # unless the client accepts client_max_window_bits
-        self.client_takeover = settings.client_context_takeover
+        self.settings: Compression = settings
+        self.server_bits: int = settings.server_max_window_bits
+        self.server_takeover: bool = settings.server_context_takeover
+        self.client_bits: int = 15  # unless the client accepts client_max_window_bits
+        self.client_takeover: bool = settings.client_context_takeover
         self._compressor: Any = None
         self._inflater: Any = None
 

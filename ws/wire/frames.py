@@ -58,7 +58,8 @@ class ProtocolError(Exception):
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(code, reason)
-        self.code, self.reason = code, reason
+        self.code: int = code
+        self.reason: str = reason
 
 
 def unmask(payload: Buffer, key: bytes) -> bytes | bytearray:

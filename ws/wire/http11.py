@@ -96,7 +96,7 @@ class Response:
             if name.lower() in (_RESERVED_101 if status == 101 else _RESERVED):
                 raise ValueError(f"{name} is for the server to set")
         self.status = status
-        self.body = body.encode() if isinstance(body, str) else body
+        self.body: bytes = body.encode() if isinstance(body, str) else body
         self.headers: Mapping[str, str] = MappingProxyType(fields)  # stays as checked
 
     def encode(self, method: str = "GET") -> bytes:
@@ -116,7 +116,7 @@ class HandshakeError(Exception):
 
     def __init__(self, status: int, reason: str, headers: Mapping[str, str] | None = None):
         super().__init__(status, reason)
-        self.response = Response(status, reason + "\n", headers)
+        self.response: Response = Response(status, reason + "\n", headers)
 
 
 class Request:
@@ -136,9 +136,12 @@ class Request:
     __slots__ = ("address", "data", "headers", "method", "secure", "target", "user", "version")
 
     def __init__(self, method: str, target: str, version: str, headers: Headers) -> None:
-        self.method, self.target, self.version, self.headers = method, target, version, headers
+        self.method: str = method
+        self.target: str = target
+        self.version: str = version
+        self.headers: Headers = headers
         self.address: Any = None
-        self.secure = False
+        self.secure: bool = False
         self.user: str | None = None
         self.data: dict[Any, Any] = {}
 

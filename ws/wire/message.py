@@ -64,11 +64,11 @@ class PreparedMessage:
 
     __slots__ = ("_compress", "_deflated", "plain")
 
-    count = 1
+    count: int = 1
     """How many messages this is."""
 
     def __init__(self, plain: bytes, compress: bool | None = None) -> None:
-        self.plain = plain
+        self.plain: bytes = plain
         self._compress = compress
         self._deflated: dict[int, bytes] = {}  # the compressed frame, by window bits
 
@@ -109,6 +109,6 @@ class PreparedMessages:
     __slots__ = ("count", "messages", "plain")
 
     def __init__(self, messages: Sequence[PreparedMessage]) -> None:
-        self.messages = messages
-        self.count = len(messages)
-        self.plain = b"".join([message.plain for message in messages])
+        self.messages: Sequence[PreparedMessage] = messages
+        self.count: int = len(messages)
+        self.plain: bytes = b"".join([message.plain for message in messages])

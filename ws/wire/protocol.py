@@ -46,17 +46,17 @@ class Protocol:
     ).split()
 
     def __init__(self, max_message_size: int = 1 << 20, max_fragments: int = 1 << 17) -> None:
-        self.max_message_size = max_message_size
-        self.max_fragments = max_fragments
+        self.max_message_size: int = max_message_size
+        self.max_fragments: int = max_fragments
         # Payload of a message that may come whole; -1 inside another one, and when closing.
         self._longest_whole = max_message_size
         self._first_bytes = _FIRST_BYTES  # with which a frame may begin
         self._whole = _WHOLE  # with which a message in one frame begins
         self._deflate: Deflate | None = None
-        self.more = False
+        self.more: bool = False
         """Whether bytes that came with the last event are still to be parsed."""
-        self.close_sent = False
-        self.done = False
+        self.close_sent: bool = False
+        self.done: bool = False
         """Whether the last event was given. Bytes after it are ignored (RFC 6455 §1.4)."""
         self._pending = b""  # an incomplete header, or an incomplete control frame
         self._message: list[Any] | None = None  # the parts of an unfinished message
