@@ -57,6 +57,7 @@ MAY_IMPORT: dict[str, str] = {
     "engine": "",
     "engine.limits": "",
     "engine.log": "",
+    "engine.malloc": "",
     "engine.poll": "",
     "engine.timers": "",
     "engine.daemon": "",
@@ -86,8 +87,8 @@ MAY_IMPORT: dict[str, str] = {
         "wire.handshake wire.http11"
     ),
     "server": (
-        "admission backplane engine.limits engine.listen engine.log engine.outbox "
-        "engine.sockets lifecycle rooms service wire.deflate wire.frames wire.http11 "
+        "admission backplane engine.limits engine.listen engine.log engine.malloc "
+        "engine.outbox engine.sockets lifecycle rooms service wire.deflate wire.frames wire.http11 "
         "wire.message wire.proxy"
     ),
     "redis": "backplane engine.log",

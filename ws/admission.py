@@ -48,6 +48,8 @@ class Admission:
         self._origins = origins
         self._hosts = None if hosts is None else parse_hosts(hosts)
         self._proxies, self._proxy_protocol = proxies, proxy_protocol
+        self.accepted: int = 0
+        """How many connections have been counted so far."""
         self._lock = threading.Lock()  # guards what follows, for a few operations at a time
         self._connections: dict[Connection, str] = {}  # each with its IP address
         self._addresses: Counter[str] = Counter()  # how many of them each IP address has
@@ -107,6 +109,7 @@ class Admission:
         with self._lock:
             self._connections[connection] = ip
             self._addresses[ip] += 1
+            self.accepted += 1
 
     def leave(self, connection: Connection) -> None:
         """Count a connection no more."""

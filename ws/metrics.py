@@ -21,13 +21,7 @@ class Metrics:
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
         self._lock = threading.Lock()  # a connection counts either as ended or as active
-        self._accepted = 0
         self._ended: Counter[str] = Counter()  # the counters of connections that have ended
-
-    def began(self) -> None:
-        """Count a connection."""
-        with self._lock:
-            self._accepted += 1
 
     def ended(self, connection: Connection) -> None:
         """Count a connection as ended, which is the end of its admission, too."""
@@ -43,7 +37,7 @@ class Metrics:
             threads: How many threads there are.
         """
         with self._lock:
-            totals, accepted = Counter(self._ended), self._accepted
+            totals = Counter(self._ended)
             connections = self._admission.connections
         queued = 0
         for connection in connections:
@@ -59,7 +53,7 @@ class Metrics:
             for client, connection in clients.items()
         ]
         return {
-            "connections": accepted,
+            "connections": self._admission.accepted,
             "active_connections": len(connections),
             "bytes_in": totals["bytes_in"],
             "bytes_out": totals["bytes_out"],

@@ -20,6 +20,7 @@ from .backplane import seal, unseal
 from .engine.limits import Limits
 from .engine.listen import bind, bind_unix
 from .engine.log import Warnings
+from .engine.malloc import keep_freed_memory
 from .engine.outbox import put_to_all
 from .engine.sockets import Client, TLSClient
 from .lifecycle import State
@@ -80,6 +81,10 @@ class WSServer:
             that `sendall` reaches the clients of all of them; see `redis.RedisBackplane`.
         compression: True, or a `Compression` with settings, to compress for clients that offer
             it. If a message mixes secrets with an attacker's text, its length reveals them.
+        keep_memory: Whether the process keeps memory that messages have used, up to 16 times
+            `max_message_size` and 62 MiB, instead of returning it to the system. Messages of
+            64 KiB and more take a quarter less CPU time. It applies to malloc as a whole, so to
+            the rest of the program, too. Only glibc heeds it.
         **limits: See `Limits`.
 
     Raises:
@@ -106,6 +111,7 @@ class WSServer:
         reuse_port: bool = False,
         backplane: Backplane | None = None,
         compression: bool | Compression = False,
+        keep_memory: bool = True,
         **limits: Any,
     ) -> None:
         if key and not cert:
@@ -130,7 +136,7 @@ class WSServer:
             self.reload_cert()
         if self._context:
             self._context.sslsocket_class = TLSClient
-        self._backplane = backplane
+        self._backplane, self._keep_memory = backplane, keep_memory
         self._rooms = Rooms(backplane.count if backplane else _uncounted)
         self._clients = self._rooms.clients
         warnings = Warnings()
@@ -380,6 +386,8 @@ class WSServer:
                 self._backplane.start(self._deliver)
                 undo.callback(self._backplane.stop, 1.0)
             self._pid = os.getpid()
+            if self._keep_memory:
+                keep_freed_memory(8 * self.limits.max_message_size)
             self._service.start(sockets)
             undo.pop_all()
         atexit.register(self._exit)  # defence: exit-handler

@@ -124,7 +124,6 @@ class Service(Owner, Draining):
         client.attach(address, connection.cut)
         connection.refusal = refusal
         self.admission.enter(connection, address)
-        self.metrics.began()
 
     # What a connection asks of its owner
 
