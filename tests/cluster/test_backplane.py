@@ -328,8 +328,8 @@ def test_a_narrow_way_to_redis_costs_what_doesn_t_fit(link, quick, caplog):
         eventually(lambda: stats(first)["published"] == len(got))  # and none was lost further on
         assert stats(first)["dropped"] == 500 - len(got)
         link.rate = math.inf
-        talk(here, range(500, 600), 1000)
-        assert heard(there, 599) == list(range(500, 600))
+        talk(here, range(500, 590), 1000)  # which the buffer holds, however slow the machine is
+        assert heard(there, 589) == list(range(500, 590))
         assert stats(first)["outages"] == stats(second)["outages"] == 0
     assert not [r for r in caplog.records if r.name == "ws"]
 
