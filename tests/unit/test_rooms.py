@@ -176,6 +176,24 @@ def test_clients_that_have_left_are_passed_over(house):
     assert len(house.rooms.select(None, exclude=house["a"])) == 3
 
 
+def test_a_client_may_leave_while_it_is_selected(house):
+    class Leaving(Guest):
+        """Leaves as soon as it was found once."""
+
+        found = 0
+
+        def __hash__(self):
+            self.found += 1
+            if self.found == 2:
+                house.rooms.remove(house["a"])
+            return 1
+
+    client = house.guests["a"] = Leaving("a")
+    house.rooms.enter(client, "connection of a")
+    client.found = 0
+    assert house.rooms.select([client]) in ([], ["connection of a"])
+
+
 def test_joining_while_the_client_leaves_keeps_nothing_of_it():
     """Whichever of the two comes first, in many threads at once."""
     rooms = Rooms(lambda *counted: None)
