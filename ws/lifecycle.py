@@ -161,7 +161,7 @@ class Lifecycle(Source):
         assert self._deadline is not None
         try:
             self._draining.release(max(CUT_SECONDS, self._deadline - now))
-        except Exception:
+        except BaseException:  # even sys.exit() in a backplane, or the server would never end
             logger.exception("error at the end of a shutdown, which is complete all the same")
         self.state = State.STOPPED
         self._ended.release()

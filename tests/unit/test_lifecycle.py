@@ -277,7 +277,7 @@ def test_after_the_end_nothing_happens(world):
     assert world.steps == steps
 
 
-@pytest.mark.parametrize("error", [ValueError("a bug")])
+@pytest.mark.parametrize("error", [ValueError("a bug"), SystemExit(1)])
 def test_a_release_that_raises_is_the_end_all_the_same(world, caplog, error):
     world.error = error
     world.start()
