@@ -157,6 +157,10 @@ class Lifecycle(Source):
         again = 0 if self._draining.is_empty() else self._cut_by or last_call
         self._loop.schedule(self, again)
 
+    def on_fault(self) -> None:
+        """Try again soon: without a deadline, the shutdown would never end."""
+        self._loop.schedule(self, time.monotonic() + CUT_SECONDS)
+
     def _end(self, now: float) -> None:
         assert self._deadline is not None
         try:

@@ -27,6 +27,7 @@ class World(Draining):
         self.steps = []
         self.lock = threading.RLock()
         self.error = None  # what release raises
+        self.failing = []  # the steps that fail, each once
         self.lifecycle = Lifecycle(self)
 
     def start(self):
@@ -45,13 +46,19 @@ class World(Draining):
         while self.due is not None and self.due <= until:
             self.now = max(self.now, self.due)
             self.due = None
-            self.lifecycle.on_deadline(self.now)
+            try:
+                self.lifecycle.on_deadline(self.now)
+            except MemoryError:
+                self.lifecycle.on_fault()
         self.now = until
 
     # The steps
 
     def _note(self, step):
         self.steps.append(step)
+        if step in self.failing:
+            self.failing.remove(step)
+            raise MemoryError
         if step in self.leave_when:
             self.clients = 0
 
@@ -287,6 +294,16 @@ def test_a_release_that_raises_is_the_end_all_the_same(world, caplog, error):
     world.lifecycle.wait(DEADLINE)
     (record,) = caplog.records
     assert record.exc_info[1] is error
+
+
+@pytest.mark.parametrize("step", ["refuse", "goodbye", "cut"])
+def test_a_step_that_fails_does_not_end_the_shutdown(world, step):
+    world.clients, world.failing = 1, [step]
+    world.start()
+    world.lifecycle.stop(5)
+    world.advance(5.5)
+    assert not world.failing
+    assert world.lifecycle.state is State.STOPPED
 
 
 # Waiting
