@@ -104,6 +104,20 @@ def test_a_source_may_set_its_next_deadline_when_one_passes(timers, source):
     assert list(timers.expired(1e9)) == [source]
 
 
+@pytest.mark.parametrize("changed", [20, None])
+def test_a_deadline_that_is_changed_while_others_are_kept_is_not_kept_early(timers, changed):
+    """As when a shutdown begins to close clients, just when one of them should be pinged."""
+    sources = {Source(), Source()}
+    set_deadlines(timers, dict.fromkeys(sources, 10))
+    served = []
+    for source in timers.expired(11):
+        served.append(source)
+        (other,) = sources - {source}
+        timers.changes[other] = changed
+    assert len(served) == 1
+    assert list(timers.expired(1e9)) == ([] if changed is None else list(sources - set(served)))
+
+
 steps = st.lists(
     st.tuples(st.integers(0, 4), st.floats(0, 3) | st.none()) | st.floats(0, 2), max_size=30
 )
