@@ -154,6 +154,21 @@ def test_fragments_for_a_client_that_has_left_are_not_taken(line):
     assert line.wire.sent == frame(TEXT, b"one", False)
 
 
+def test_the_answer_to_a_close_leaves_although_a_fragment_waits_for_room(line):
+    """The peer has sent its close frame, so it isn't slow: it reads no more of the message."""
+    line.fill()
+    attempt = Attempt(line.outbox.put_fragments, fragments(["x"]), DEADLINE)
+    eventually(lambda: line.outbox.waiters)
+    with line.outbox.lock:
+        line.close()
+        line.end()
+    assert attempt.get() is False
+    assert line.cuts == []
+    line.unblock()
+    assert line.wire.sent == b"-" * LIMIT + CLOSE
+    assert line.outbox.ending
+
+
 def test_a_lost_socket_forgets_all_but_what_waits_for_fragments(line):
     def frames():
         yield frame(TEXT, b"one", False)
