@@ -157,11 +157,15 @@ class Lifecycle(Source):
         again = 0 if self._draining.is_empty() else self._cut_by or last_call
         self._loop.schedule(self, again)
 
+    def on_fault(self) -> None:
+        """Try again soon: without a deadline, the shutdown would never end."""
+        self._loop.schedule(self, time.monotonic() + CUT_SECONDS)
+
     def _end(self, now: float) -> None:
         assert self._deadline is not None
         try:
             self._draining.release(max(CUT_SECONDS, self._deadline - now))
-        except Exception:
+        except BaseException:  # even sys.exit() in a backplane, or the server would never end
             logger.exception("error at the end of a shutdown, which is complete all the same")
         self.state = State.STOPPED
         self._ended.release()

@@ -109,5 +109,5 @@ class Rooms:
             with self.lock:
                 return dict(self._rooms.get(targets, ()))
         clients = [targets] if isinstance(targets, Client) else targets
-        here = self.clients
-        return {client: here[client] for client in clients if client in here}
+        pairs = [(client, self.clients.get(client)) for client in clients]
+        return {client: connection for client, connection in pairs if connection is not None}

@@ -207,7 +207,7 @@ TESTS = [  # each with the defences that are taken out for it, some with a repla
     ),
     ("test_application.py::test_thread_exhaustion", ("thread-count", "loop, 10**6")),
     ("test_application.py::test_callbacks_that_raise", "raising-callbacks"),
-    ("live/test_threads.py::test_a_callback_that_raises", "raising-callbacks"),
+    ("live/test_callbacks.py::test_a_callback_that_raises", "raising-callbacks"),
     ("test_network.py::test_slowed", "masking-key"),
     ("test_network.py::test_stalled", ("ping-timeout", "self._loop.schedule(self, now + 0.2)")),
     ("test_faults.py::test_call_that_fails", "fault-ends-source"),

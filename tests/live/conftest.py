@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import sys
+import threading
 
 import pytest
 
@@ -46,6 +47,15 @@ class Serving:
         """Return the server's connection of a client."""
         return self.service.rooms.clients[client]
 
+    def gated(self, gate):
+        """Let messages that say "wait" wait for the gate before they are echoed."""
+
+        @self.server.onmessage
+        def wait(client, message):
+            if message == "wait":
+                gate.wait(DEADLINE)
+            self.server.send(client, message)
+
     def note(self, name, client):
         self.events.put((name, client))
 
@@ -76,6 +86,14 @@ def serve():
         for peer in serving.peers:
             peer.close()
         serving.server.shutdown(0.3)
+
+
+@pytest.fixture
+def gate():
+    """An event that callbacks wait for; set at the end in any case."""
+    event = threading.Event()
+    yield event
+    event.set()
 
 
 @pytest.fixture

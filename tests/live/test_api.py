@@ -11,11 +11,10 @@ import threading
 import pytest
 
 from tests.support.frames import CLOSE, CONT, PING, PONG, TEXT, close_frame, frame
-from tests.support.heads import request
 from tests.support.processes import free_port, listens
-from tests.support.rawclient import RawClient, connect
+from tests.support.rawclient import connect
 from tests.support.waiting import DEADLINE, eventually
-from ws import Client, Response, WSServer
+from ws import Client, WSServer
 
 BASIC_SERVER = """
 import sys
@@ -287,85 +286,6 @@ def test_an_iterable_that_raises_closes_with_1011(serve):
     assert peer.recv() == (1011, "message broken off")
 
 
-def test_request_subprotocol_and_data(serve):
-    serving = serve(subprotocols=["v2.chat", "v1.chat"])
-    head = request(
-        "/a%20b?x=1&y=&x=2", "Sec-WebSocket-Protocol: v1.chat, v2.chat", "Cookie: a=1; b=2"
-    )
-    peer = RawClient(serving.port, head)
-    client = serving.next("open")
-    assert "Sec-WebSocket-Protocol: v2.chat" in peer.response
-    assert client.subprotocol == "v2.chat"
-    assert client.request.method == "GET"
-    assert client.request.path == "/a b"
-    assert client.request.query == {"x": "2", "y": ""}
-    assert client.request.cookies == {"a": "1", "b": "2"}
-    assert client.request.headers["HOST"] == "localhost"
-    client.data["name"] = "Ada"
-    assert client.data == {"name": "Ada"}
-
-
-def test_onrequest_answers_plain_requests_and_refuses_upgrades(serve):
-    serving = serve()
-
-    @serving.server.onrequest
-    def decide(request):
-        if request.path == "/health":
-            return Response(200, "fine", {"X-Load": "low"})
-        if request.path == "/private":
-            return Response(401, "who are you?")
-        if request.path == "/cookie":
-            return Response(101, headers={"Set-Cookie": "id=1"})
-        if request.path == "/bug":
-            raise ValueError("a bug")
-        return None
-
-    health = b"%s /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    with RawClient(serving.port, health % b"GET") as peer:
-        assert peer.status == 200
-        assert "Content-Length: 4\r\n" in peer.response and "X-Load: low\r\n" in peer.response
-        assert peer.read(4) == b"fine" and peer.at_eof()
-    with RawClient(serving.port, health % b"HEAD") as peer:
-        assert peer.status == 200 and "Content-Length: 4\r\n" in peer.response and peer.at_eof()
-    for path, status in (("/private", 401), ("/bug", 500), ("/", 101)):
-        with RawClient(serving.port, request(path)) as peer:
-            assert peer.status == status
-    with RawClient(serving.port, request("/cookie")) as peer:
-        assert peer.status == 101 and "Set-Cookie: id=1\r\n" in peer.response
-
-
-@pytest.mark.parametrize(
-    "head, status",
-    [
-        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", 426),
-        (b"GET / HTTP/1.0\r\n\r\n", 426),
-        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc", 405),
-        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
-        (b"nonsense\r\n\r\n", 400),
-        (request("/", "Origin: https://elsewhere.example"), 403),
-    ],
-)
-def test_refusals(serve, head, status):
-    serving = serve()
-    with RawClient(serving.port, head) as peer:
-        assert peer.status == status
-        peer.sock.sendall(b"x" * 100000)
-        eventually(lambda: not serving.active or peer.sock.close())
-    assert serving.events.empty()
-
-
-def test_what_onrequest_found_out_stays_with_the_client(serve):
-    serving = serve()
-    serving.server.onrequest(lambda request: request.data.update(user="ada"))
-    _, client = serving.connect()
-    assert client.data == {"user": "ada"}
-
-
-def test_frames_right_behind_the_request(serve):
-    peer = RawClient(serve().port, request() + frame(TEXT, b"early"))
-    assert peer.recv() == "early"
-
-
 def test_stats(serve):
     serving = serve()
     assert {
@@ -386,60 +306,6 @@ def test_stats(serve):
     serving.next("close")
     stats = serving.server.stats()
     assert stats["clients"] == [] and stats["messages_in"] == 1 and stats["threads"] >= 2
-
-
-@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no Unix sockets here")
-def test_unix_socket(serve, tmp_path):
-    path = str(tmp_path / "ws.sock")
-    for _ in range(2):  # the second time in place of a file that was left behind
-        serving = serve(unix=path)
-        with connect(0, unix=path) as peer:
-            peer.send("x")
-            assert peer.recv() == "x"
-        assert serving.server.url == "ws+unix://" + path
-        serving.server.shutdown()
-        with socket.socket(socket.AF_UNIX) as stale:
-            stale.bind(path)
-
-
-def test_a_socket_that_listens_already(serve):
-    sock = socket.socket()
-    sock.bind(("127.0.0.1", 0))
-    sock.listen(5)
-    serving = serve(sock=sock)
-    assert serving.port == sock.getsockname()[1]
-    peer, _ = serving.connect()
-    peer.send("x")
-    assert peer.recv() == "x"
-
-
-def test_empty_host_serves_ipv4_and_ipv6(serve):
-    serving = serve(host="")
-    for address in ("127.0.0.1", "::1"):
-        peer, client = serving.connect(address=address)
-        assert client.getpeername()[0] == address
-
-
-def test_a_port_that_is_taken_is_a_clear_error(serve):
-    serving = serve()
-    with pytest.raises(OSError, match=f"can't listen on 127.0.0.1 port {serving.port}"):
-        WSServer("127.0.0.1", serving.port).start()
-
-
-def test_a_host_that_is_not_found_is_a_clear_error():
-    for host in ("no.such.host.invalid", "a..b"):
-        with pytest.raises(OSError, match=f"can't find '{host}'"):
-            WSServer(host, 0).start()
-    with pytest.raises(ValueError, match="port must be from 0 to 65535"):
-        WSServer(port=70000)
-
-
-def test_context_manager():
-    with WSServer("127.0.0.1", 0) as server:
-        connect(server.port)
-    assert not listens(server.port)
-    with pytest.raises(RuntimeError):
-        server.start()
 
 
 def test_sends_from_many_threads_are_neither_mixed_nor_cut(serve):

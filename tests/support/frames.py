@@ -7,6 +7,8 @@ import struct
 
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 """The opcodes (§11.8)."""
+KEY = b"\x37\xfa\x21\x3d"
+"""The masking key of the examples in §5.7."""
 
 
 def frame(
@@ -33,6 +35,11 @@ def frame(
     repeated = int.from_bytes((key * (length // 4 + 1))[:length], "little")
     masked = int.from_bytes(payload, "little") ^ repeated
     return head + key + masked.to_bytes(length, "little")
+
+
+def masked(first: int, payload: bytes = b"", key: bytes = KEY) -> bytes:
+    """Return a masked frame whose first byte is *first*: its flags and its opcode (§5.2)."""
+    return frame(first & 0x0F, payload, first >= 0x80, key, first >> 4 & 7)
 
 
 def close_frame(code: int = 1000, reason: str = "") -> bytes:

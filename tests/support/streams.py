@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Iterable
+from typing import Any, Iterable, List, Tuple
 
 from hypothesis import strategies as st
 
 from tests.support.frames import BINARY, CLOSE, CONT, PING, PONG, TEXT, close_frame, frame
 from ws.wire.events import PROTOCOL_ERROR, YIELD_TURN
+from ws.wire.protocol import Protocol
+
+Events = List[Tuple[int, Any]]
 
 payloads = st.binary(max_size=130) | st.text(max_size=60).map(str.encode)
 keys = st.binary(min_size=4, max_size=4)
@@ -39,7 +42,18 @@ def streams(draw: st.DrawFn) -> bytes:
     return bytes(stream)
 
 
-def shown(events: Iterable[tuple[int, Any]]) -> list[tuple[int, Any]]:
+def octets(stream: bytes) -> list[bytes]:
+    """Split a stream into its bytes."""
+    return [stream[i : i + 1] for i in range(len(stream))]
+
+
+def feed(protocol: Protocol, *chunks: bytes) -> Events:
+    """Return the events that *chunks* give, a fault with only its close code."""
+    events = [event for chunk in chunks for event in protocol.feed(chunk)]
+    return [(kind, value[0] if kind == PROTOCOL_ERROR else value) for kind, value in events]
+
+
+def shown(events: Iterable[tuple[int, Any]]) -> Events:
     """Return what is compared of the protocol's events: for a fault only its close code."""
     return [
         (kind, value[0] if kind == PROTOCOL_ERROR else value)

@@ -167,6 +167,16 @@ def test_the_window_is_forgotten_without_client_takeover():
         deflate.inflate(bytes.fromhex(sharing[1]), 5, True)
 
 
+def test_what_was_not_sent_is_forgotten():
+    deflate, inflater = agreed(), zlib.decompressobj(-15)
+    for payload, sent in ((b"a sentence", True), (b"lost", False), (b"a lost sentence", True)):
+        data = deflate.deflate(payload)
+        if sent:
+            assert inflater.decompress(data + TAIL) == payload
+        else:
+            deflate.forget()
+
+
 messages = st.lists(st.binary(min_size=1, max_size=3000), min_size=1, max_size=5)
 
 

@@ -118,6 +118,19 @@ def test_request(method, target, path, query):
 
 
 @table(
+    "start, fields, upgrade",
+    ("4.1 a handshake", GET, {}, True),
+    ("4.2.1 whatever the case", GET, {"Upgrade": "WebSocket"}, True),
+    ("9110-7.8 one of several protocols", GET, {"Upgrade": "h2c, websocket"}, True),
+    ("9110-7.8 another protocol", GET, {"Upgrade": "h2c"}, False),
+    ("9110-7.8 MUST ignore it in HTTP/1.0", "GET / HTTP/1.0", {}, False),
+    ("a request for a page", GET, {"Upgrade": None}, False),
+)
+def test_is_upgrade(start, fields, upgrade):
+    assert parse(head(start, **fields)).is_upgrade is upgrade
+
+
+@table(
     "value, cookies",
     ("6265-5.4 none", None, {}),
     ("6265-4.2.1 pairs", "SID=31d4d96e; lang=en-US", {"SID": "31d4d96e", "lang": "en-US"}),

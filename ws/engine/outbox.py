@@ -175,7 +175,8 @@ class Outbox:
             if not (self.accepting or self._closing):
                 return False
             if not self._wait_for_room(len(data), timeout, fragment=True):
-                self._cut_slow()
+                if self.accepting or self._closing:  # else it isn't slow, but leaving
+                    self._cut_slow()
                 return False
             self.messages_out += data[0] >= FIN
             self.write(data)

@@ -46,5 +46,6 @@ class Timers:
         while self._ticks and self._ticks[0] <= now * TICKS_PER_SECOND:
             for source in self._sources.pop(heapq.heappop(self._ticks)):
                 source.tick = None
-                yield source
+                if source not in self.changes:  # else it was set again, or taken back
+                    yield source
         self.apply()

@@ -1,0 +1,384 @@
+"""Who may come in: bounds in all and by address, trusted proxies, and the checks of a request."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from tests.support.heads import head
+from tests.support.tables import table
+from ws import Limits
+from ws.admission import REFUSED_SPARE, Admission, TooMany, ip_of
+from ws.engine.log import Warnings
+from ws.wire.http11 import HandshakeError, RequestReader
+from ws.wire.proxy import Proxies
+
+ADDRESS = ("1.1.1.1", 5000)
+
+
+class Connection:
+    """A connection that has only what admission uses. It is its own client, too."""
+
+    def __init__(self, address):
+        self.client, self.address = self, address
+        self.refusal = None
+        self.disposed = False
+
+    def getpeername(self):
+        return self.address
+
+    def attach(self, address, cut):
+        assert cut == self.cut
+        self.address = address
+
+    def cut(self, reason):
+        raise AssertionError("nobody is cut here")
+
+    def dispose(self):
+        self.disposed = True
+
+
+class Door:
+    """Admission with its warnings noted."""
+
+    def __init__(self, *, origins=(), hosts=None, proxies=(), proxy_protocol=False, **limits):
+        self.warnings = []
+        self.admission = Admission(
+            Limits(**limits),
+            origins=origins,
+            hosts=hosts,
+            proxies=Proxies(proxies),
+            proxy_protocol=proxy_protocol,
+            warn=lambda message, *values: self.warnings.append(message % values),
+        )
+
+    def knock(self, address):
+        """Let a peer in, or return the status of its refusal, or TooMany."""
+        try:
+            refusal = self.admission.check_peer(address)
+        except TooMany:
+            return TooMany
+        connection = Connection(address)
+        connection.refusal = refusal
+        self.admission.enter(connection, address)
+        return refusal.response.status if refusal else connection
+
+    def enter(self, ip, number=1):
+        """Let connections from one address in, which nothing may refuse."""
+        connections = [self.knock((ip, port)) for port in range(number)]
+        assert all(isinstance(connection, Connection) for connection in connections)
+        return connections
+
+    def ask(self, connection, *lines, start="GET /chat HTTP/1.1", **fields):
+        """Have a request checked. Return it, or the status of its refusal."""
+        request, _ = RequestReader(10_000).feed(head(start, *lines, **fields))
+        try:
+            self.admission.check_request(connection, request)
+        except HandshakeError as error:
+            return error.response.status
+        return request
+
+
+@table(
+    "address, ip",
+    ("IPv4", ("1.2.3.4", 80), "1.2.3.4"),
+    ("IPv6", ("::1", 80, 0, 0), "::1"),
+    ("a Unix socket", "", ""),
+    ("a Unix socket with a name", "/run/peer.sock", ""),
+    ("a Unix socket with an abstract name", b"\0peer", ""),
+)
+def test_ip_of(address, ip):
+    assert ip_of(address) == ip
+
+
+# Bounds
+
+
+def test_connections_are_counted_from_entering_to_leaving():
+    door = Door()
+    one, two = door.enter("1.1.1.1", 2)
+    assert len(door.admission) == 2
+    door.admission.connections.clear()  # a copy
+    assert door.admission.connections == [one, two]
+    door.admission.leave(one)
+    door.admission.leave(one)
+    assert door.admission.connections == [two]
+
+
+def test_max_clients():
+    door = Door(max_clients=2)
+    one, _ = door.enter("1.1.1.1", 2)
+    assert door.knock(("2.2.2.2", 1)) == 503
+    assert door.warnings == ["max_clients=2 reached, refusing 2.2.2.2"]
+    for connection in door.admission.connections[1:]:
+        door.admission.leave(connection)
+    assert isinstance(door.knock(("2.2.2.2", 1)), Connection)
+    assert one in door.admission.connections
+
+
+def test_far_over_max_clients_there_is_no_answer():
+    door = Door(max_clients=2)
+    door.enter("1.1.1.1", 2)
+    answers = [door.knock(("2.2.2.2", port)) for port in range(REFUSED_SPARE + 3)]
+    assert answers == [503] * REFUSED_SPARE + [TooMany] * 3
+    assert len(door.admission) == 2 + REFUSED_SPARE
+
+
+def test_max_clients_per_address():
+    door = Door(max_clients_per_address=2)
+    door.enter("1.1.1.1", 2)
+    assert door.knock(("1.1.1.1", 9)) == 429
+    assert door.warnings == ["max_clients_per_address=2 reached by 1.1.1.1"]
+    assert isinstance(door.knock(("2.2.2.2", 9)), Connection), "another one isn't concerned"
+
+
+def test_far_over_the_bound_of_an_address_there_is_no_answer():
+    door = Door(max_clients_per_address=2)
+    door.enter("1.1.1.1", 2)
+    answers = [door.knock(ADDRESS) for _ in range(REFUSED_SPARE + 3)]
+    assert answers == [429] * REFUSED_SPARE + [TooMany] * 3
+    assert isinstance(door.knock(("2.2.2.2", 1)), Connection)
+
+
+def test_an_address_has_its_places_back_when_its_connections_leave():
+    door = Door(max_clients_per_address=2)
+    one, two = door.enter("1.1.1.1", 2)
+    door.admission.leave(one)
+    door.admission.leave(one)  # counts only once
+    assert isinstance(door.knock(ADDRESS), Connection)
+    assert door.knock(ADDRESS) == 429
+    assert two in door.admission.connections
+
+
+def test_both_bounds_reached_is_a_fault_of_the_server_not_of_the_address():
+    door = Door(max_clients=1, max_clients_per_address=1)
+    door.enter("1.1.1.1")
+    assert door.knock(ADDRESS) == 503
+
+
+@table(
+    "proxies, address",
+    ("an address", ["1.1.1.1"], ADDRESS),
+    ("a network", ["1.0.0.0/8"], ADDRESS),
+    ("a trusted Unix socket", ["unix"], ""),
+    ("any Unix socket: it has no address", [], ""),
+)
+def test_no_bound_for_one_address(proxies, address):
+    door = Door(proxies=proxies, max_clients_per_address=1)
+    assert all(isinstance(door.knock(address), Connection) for _ in range(5))
+    assert not door.warnings
+
+
+def test_the_bound_in_all_applies_to_trusted_proxies_too():
+    door = Door(proxies=["1.1.1.1"], max_clients=1)
+    door.enter("1.1.1.1")
+    assert door.knock(ADDRESS) == 503
+
+
+# The PROXY protocol
+
+
+@table(
+    "proxies, address, warning",
+    ("a stranger", ["10.0.0.0/8"], ADDRESS, "1.1.1.1 refused"),
+    ("a stranger although Unix sockets are trusted", ["unix"], ADDRESS, "1.1.1.1 refused"),
+    ("a Unix socket that isn't trusted", ["10.0.0.0/8"], "", "unix refused"),
+)
+def test_without_the_proxy_there_is_no_way_in(proxies, address, warning):
+    door = Door(proxies=proxies, proxy_protocol=True)
+    assert door.knock(address) is TooMany
+    assert door.warnings == [f"{warning}; to let it in, pass trusted_proxies=[...]"]
+
+
+@pytest.mark.parametrize("proxies, address", [(["10.0.0.0/8"], ("10.9.9.9", 1)), (["unix"], "")])
+def test_the_proxy_may_come_in(proxies, address):
+    door = Door(proxies=proxies, proxy_protocol=True)
+    assert isinstance(door.knock(address), Connection)
+
+
+def test_a_header_of_the_proxy_protocol_moves_the_count():
+    door = Door(proxies=["10.0.0.1"], proxy_protocol=True, max_clients_per_address=1)
+    one, two, three = door.enter("10.0.0.1", 3)
+    door.admission.rename(one, ("1.1.1.1", 7))
+    assert one.getpeername() == ("1.1.1.1", 7)
+    assert one.refusal is None
+    door.admission.rename(two, ("1.1.1.1", 8))
+    assert two.refusal.response.status == 429
+    assert two.getpeername() == ("1.1.1.1", 8), "the refusal is for the client, as logged"
+    for connection in (one, two):
+        door.admission.leave(connection)
+    door.admission.rename(three, ("1.1.1.1", 9))
+    assert three.refusal is None, "both have given their places back"
+
+
+def test_far_over_the_bound_a_renamed_connection_is_closed():
+    door = Door(proxies=["10.0.0.1"], proxy_protocol=True, max_clients_per_address=1)
+    connections = door.enter("10.0.0.1", 1 + REFUSED_SPARE + 1)
+    for connection in connections:
+        door.admission.rename(connection, ADDRESS)
+    assert [connection.disposed for connection in connections[-2:]] == [False, True]
+
+
+def test_a_connection_that_has_left_is_not_counted_by_a_late_header():
+    door = Door(proxies=["10.0.0.1"], proxy_protocol=True, max_clients_per_address=1)
+    one, two = door.enter("10.0.0.1", 2)
+    door.admission.leave(one)
+    door.admission.rename(one, ADDRESS)
+    door.admission.rename(two, ADDRESS)
+    assert two.refusal is None
+
+
+def test_a_refusal_of_before_stays():
+    door = Door(proxies=["10.0.0.1"], proxy_protocol=True, max_clients=1)
+    door.enter("10.0.0.1")
+    assert door.knock(("10.0.0.1", 2)) == 503
+    refused = door.admission.connections[-1]
+    door.admission.rename(refused, ADDRESS)
+    assert refused.refusal.response.status == 503
+
+
+# The checks of a request
+
+
+def test_a_refusal_is_the_answer_to_the_request():
+    door = Door(max_clients_per_address=1)
+    door.enter("1.1.1.1")
+    assert door.knock(ADDRESS) == 429
+    refused = door.admission.connections[-1]
+    assert door.ask(refused) == 429
+    assert door.ask(refused, start="GET / HTTP/1.1", Upgrade=None) == 429, "a page as well"
+
+
+@table(
+    "options, ip, lines, address, secure",
+    ("a client that came by itself", {}, "1.1.1.1", [], ("1.1.1.1", 0), False),
+    ("one that tells tales", {}, "1.1.1.1", ["X-Forwarded-For: 9.9.9.9"], ("1.1.1.1", 0), False),
+    ("of TLS", {}, "1.1.1.1", ["X-Forwarded-Proto: https"], ("1.1.1.1", 0), False),
+    ("a proxy", {}, "10.0.0.1", ["X-Forwarded-For: 9.9.9.9"], ("9.9.9.9", 0), False),
+    ("by TLS", {}, "10.0.0.1", ["X-Forwarded-Proto: https"], ("10.0.0.1", 0), True),
+    ("by TLS, other words", {}, "10.0.0.1", ["X-Forwarded-Proto: WSS"], ("10.0.0.1", 0), True),
+    ("not by TLS", {}, "10.0.0.1", ["X-Forwarded-Proto: https, http"], ("10.0.0.1", 0), False),
+    ("an unknown client", {}, "10.0.0.1", ["X-Forwarded-For: unknown"], ("10.0.0.1", 0), False),
+    (
+        "the last one counts",
+        {},
+        "10.0.0.1",
+        ["X-Forwarded-For: 6.6.6.6", "X-Forwarded-For: 9.9.9.9, 10.0.0.2"],
+        ("9.9.9.9", 0),
+        False,
+    ),
+    (
+        "a header came before, so these may be anybody's",
+        {"proxy_protocol": True},
+        "10.0.0.1",
+        ["X-Forwarded-For: 9.9.9.9", "X-Forwarded-Proto: https"],
+        ("10.0.0.1", 0),
+        False,
+    ),
+)
+def test_forwarded(options, ip, lines, address, secure):
+    door = Door(proxies=["10.0.0.0/8"], **options)
+    (connection,) = door.enter(ip)
+    request = door.ask(connection, *lines)
+    assert request.address == connection.getpeername() == address
+    assert request.secure is secure
+
+
+def test_clients_of_a_proxy_count_by_the_addresses_that_it_tells():
+    door = Door(proxies=["10.0.0.1"], max_clients_per_address=2)
+    connections = door.enter("10.0.0.1", 5)
+    answers = [door.ask(connection, "X-Forwarded-For: 9.9.9.9") for connection in connections]
+    assert answers[2:] == [429] * 3
+    assert door.warnings == ["max_clients_per_address=2 reached by 9.9.9.9"] * 3
+    for connection in connections:
+        door.admission.leave(connection)
+    (connection,) = door.enter("10.0.0.1")
+    assert door.ask(connection, "X-Forwarded-For: 9.9.9.9").address == ("9.9.9.9", 0)
+
+
+def test_a_flood_that_a_proxy_tells_of_is_closed():
+    door = Door(proxies=["10.0.0.1"], max_clients_per_address=1)
+    connections = door.enter("10.0.0.1", REFUSED_SPARE + 2)
+    for connection in connections:
+        door.ask(connection, "X-Forwarded-For: 9.9.9.9")
+    assert [connection.disposed for connection in connections[-2:]] == [False, True]
+
+
+@table(
+    "hosts, host, refused",
+    ("any", None, "evil.example", False),
+    ("one", ["a.example"], "a.example", False),
+    ("with a port", ["a.example"], "a.example:8000", False),
+    ("one of several", ["a.example", "*.b.example"], "www.b.example", False),
+    ("none of several", ["a.example", "*.b.example"], "evil.example", True),
+)
+def test_hosts(hosts, host, refused):
+    door = Door(hosts=hosts)
+    (connection,) = door.enter("1.1.1.1")
+    for fields in ({}, {"Upgrade": None}):  # a page gets no secrets either
+        answer = door.ask(connection, Host=host, **fields)
+        assert (answer == 421) is refused
+    warning = f"host '{host}' refused; to let it in, pass hosts=[...]"
+    assert door.warnings == [warning] * 2 * refused
+
+
+def test_hosts_that_can_be_none_are_refused_at_once():
+    with pytest.raises(ValueError, match="hosts="):
+        Door(hosts=["http://a.example"])
+
+
+@table(
+    "origins, origin, refused",
+    ("no page", [], None, False),
+    ("a page of this host", [], "http://server.example.com", False),
+    ("of another port", [], "http://server.example.com:81", True),
+    ("of another host", [], "https://evil.example", True),
+    ("from a file", [], "null", True),
+    ("that may be", ["null"], "null", False),
+    ("listed", ["https://a.example"], "https://a.example", False),
+    ("not listed", ["https://a.example"], "https://b.example", True),
+    ("any", ["*"], "https://b.example", False),
+)
+def test_origins(origins, origin, refused):
+    door = Door(origins=origins)
+    (connection,) = door.enter("1.1.1.1")
+    assert (door.ask(connection, Origin=origin) == 403) is refused
+    warning = f"origin '{origin}' refused; to let it in, pass origins=[...]"
+    assert door.warnings == [warning] * refused
+
+
+def test_the_origin_of_a_page_request_does_not_matter():
+    door = Door()
+    (connection,) = door.enter("1.1.1.1")
+    assert door.ask(connection, Origin="https://b.example", Upgrade=None).address == ("1.1.1.1", 0)
+
+
+def test_what_a_peer_has_sent_can_not_forge_log_lines():
+    door = Door()
+    (connection,) = door.enter("1.1.1.1")
+    assert door.ask(connection, Origin="\x1b[2J\x85forged") == 403
+    (warning,) = door.warnings
+    assert "'\\x1b[2J\\x85forged'" in warning
+
+
+def test_other_faults_of_a_handshake_are_no_warnings():
+    door = Door()
+    (connection,) = door.enter("1.1.1.1")
+    assert door.ask(connection, Sec_WebSocket_Version="8") == 426
+    assert not door.warnings
+
+
+def test_warnings_are_rate_limited(caplog):
+    admission = Admission(
+        Limits(max_clients_per_address=1),
+        origins=(),
+        hosts=None,
+        proxies=Proxies([]),
+        proxy_protocol=False,
+        warn=Warnings().warn,
+    )
+    admission.enter(Connection(ADDRESS), ADDRESS)
+    for _ in range(10):
+        assert admission.check_peer(ADDRESS)
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]

@@ -1,0 +1,305 @@
+"""The outbox: messages in fragments, compressed ones, and those for many clients."""
+
+from __future__ import annotations
+
+import zlib
+
+import pytest
+
+from tests.support.lines import CLOSE, LIMIT, Attempt, Line, Plain
+from tests.support.waiting import DEADLINE, eventually
+from ws import Compression
+from ws.engine.outbox import put_to_all
+from ws.wire.deflate import Deflate
+from ws.wire.frames import BINARY, CONT, RSV1, TEXT, frame
+from ws.wire.message import PreparedMessage, PreparedMessages, encode, fragments
+
+
+@pytest.fixture
+def line():
+    return Line(Plain())
+
+
+# Fragments
+
+
+def test_fragments_leave_as_they_come(line):
+    sent = []
+
+    def chunks():
+        for chunk in ("one", "two"):
+            yield chunk
+            sent.append(line.wire.sent)
+
+    assert line.outbox.put_fragments(fragments(chunks()), 0)
+    first, second, last = frame(TEXT, b"one", False), frame(CONT, b"two", False), frame(CONT, b"")
+    assert sent == [first, first + second]
+    assert line.wire.sent == first + second + last
+    assert line.outbox.messages_out == 1
+
+
+def test_other_messages_wait_for_the_last_fragment(line):
+    other, joined = encode("other"), list(fragments(["joi", "ned"]))
+
+    def frames():
+        yield frame(TEXT, b"one", False)
+        assert line.outbox.put(other)
+        assert line.outbox.put_fragments(joined, 0)
+        assert line.outbox.queued == len(other) + sum(map(len, joined))
+        assert line.outbox.put_control(b"ping")
+        yield frame(CONT, b"")
+
+    assert line.outbox.put_fragments(frames(), 0)
+    expected = [frame(TEXT, b"one", False), b"ping", frame(CONT, b""), other, *joined]
+    assert line.wire.sent == b"".join(expected)
+    assert line.outbox.queued == 0
+    assert line.outbox.messages_out == 3
+
+
+def test_a_close_waits_for_all_that_was_accepted_before(line):
+    def frames():
+        yield frame(TEXT, b"one", False)
+        assert line.outbox.put(b"accepted")
+        line.close()
+        assert not line.outbox.put(b"refused")
+        yield frame(CONT, b"")
+
+    assert line.outbox.put_fragments(frames(), 0)
+    assert line.wire.sent == frame(TEXT, b"one", False) + frame(CONT, b"") + b"accepted" + CLOSE
+
+
+def test_a_message_that_breaks_off_is_the_last_one(line):
+    def frames():
+        yield frame(TEXT, b"one", False)
+        assert line.outbox.put(b"waits")
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        line.outbox.put_fragments(frames(), 0)
+    assert line.wire.sent == frame(TEXT, b"one", False)
+    assert not line.outbox.accepting
+    assert line.outbox.queued == 0
+    line.close()
+    assert line.wire.sent.endswith(CLOSE)
+
+
+def test_a_message_that_breaks_off_after_a_close(line):
+    def frames():
+        yield frame(TEXT, b"one", False)
+        line.close()
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        line.outbox.put_fragments(frames(), 0)
+    assert line.wire.sent == frame(TEXT, b"one", False) + CLOSE
+
+
+def test_a_message_that_breaks_off_before_it_begins_harms_nobody(line):
+    def frames():
+        assert line.outbox.put(b"waits")
+        raise KeyError
+        yield
+
+    with pytest.raises(KeyError):
+        line.outbox.put_fragments(frames(), 0)
+    assert line.wire.sent == b"waits"
+    assert line.outbox.accepting
+
+
+def test_a_fragment_waits_for_room_but_not_for_what_waits_for_it(line):
+    first, last = frame(BINARY, b"x" * 500, False), frame(CONT, b"y" * 500)
+
+    def frames():
+        line.block()
+        yield first
+        assert line.outbox.put(b"held" * 100)
+        yield last
+
+    attempt = Attempt(line.outbox.put_fragments, frames(), DEADLINE)
+    eventually(lambda: line.outbox.waiters)
+    line.unblock()
+    assert attempt.get() is True
+    assert line.wire.sent == first + last + b"held" * 100
+    assert line.outbox.queued == 0
+
+
+def test_fragments_that_find_no_room_in_time_cut_the_client(line):
+    line.fill()
+    assert not line.outbox.put_fragments(fragments(["x"]), 0.01)
+    assert line.cuts == [f"took too long to read: {LIMIT} bytes were waiting for it"]
+
+
+def test_broadcasts_during_a_fragmented_message_are_left_out_but_cut_nobody(line):
+    """It is the server that is slow here."""
+
+    def frames():
+        yield frame(TEXT, b"one", False)
+        while line.outbox.put(b"x" * 100):
+            pass
+        line.outbox.overflow()
+        yield frame(CONT, b"")
+
+    assert line.outbox.put_fragments(frames(), 0)
+    assert line.cuts == []
+
+
+def test_fragments_for_a_client_that_has_left_are_not_taken(line):
+    def frames():
+        yield frame(TEXT, b"one", False)
+        line.dispose()
+        yield frame(CONT, b"two", False)
+        raise AssertionError("nobody wants it")
+
+    assert not line.outbox.put_fragments(frames(), 0)
+    assert line.wire.sent == frame(TEXT, b"one", False)
+
+
+def test_the_answer_to_a_close_leaves_although_a_fragment_waits_for_room(line):
+    """The peer has sent its close frame, so it isn't slow: it reads no more of the message."""
+    line.fill()
+    attempt = Attempt(line.outbox.put_fragments, fragments(["x"]), DEADLINE)
+    eventually(lambda: line.outbox.waiters)
+    with line.outbox.lock:
+        line.close()
+        line.end()
+    assert attempt.get() is False
+    assert line.cuts == []
+    line.unblock()
+    assert line.wire.sent == b"-" * LIMIT + CLOSE
+    assert line.outbox.ending
+
+
+def test_a_lost_socket_forgets_all_but_what_waits_for_fragments(line):
+    def frames():
+        yield frame(TEXT, b"one", False)
+        assert line.outbox.put(b"held")
+        line.block(ConnectionResetError())
+        yield frame(CONT, b"two", False)
+        assert line.outbox.queued == 4
+        yield frame(CONT, b"")
+
+    line.outbox.put_fragments(frames(), 0)
+    assert set(line.cuts) == {"connection lost"}
+    assert line.outbox.queued == 0
+
+
+def test_the_end_does_not_wait_for_the_last_fragment(line):
+    """The peer's close frame was answered, so it reads no more of the message."""
+
+    def frames():
+        yield frame(TEXT, b"one", False)
+        assert line.outbox.put(b"held")
+        line.close()
+        line.end()
+        yield frame(CONT, b"")
+        raise AssertionError("nobody wants it")
+
+    assert not line.outbox.put_fragments(frames(), 0)
+    assert line.wire.sent == frame(TEXT, b"one", False) + CLOSE
+    assert line.outbox.ending
+    assert line.outbox.queued == 0
+
+
+# Compression
+
+
+def inflate(inflater, data):
+    """Return the payload of a compressed frame of under 126 bytes."""
+    assert data[0] & RSV1
+    assert data[1] == len(data) - 2
+    return inflater.decompress(data[2:] + b"\0\0\xff\xff")
+
+
+def compressing(context):
+    settings = Compression(threshold=10, server_context_takeover=context)
+    return Line(Plain(), deflate=Deflate(settings))
+
+
+def test_without_the_extension_everything_leaves_as_it_is(line):
+    message = PreparedMessage(encode("x" * 100), compress=True)
+    several = PreparedMessages([message, PreparedMessage(encode("y"))])
+    assert line.outbox.put_prepared(message)
+    assert line.outbox.put_prepared(several)
+    assert line.wire.sent == message.plain + several.plain
+    assert line.outbox.messages_out == 3
+
+
+@pytest.mark.parametrize("context", [False, True])
+def test_what_is_long_enough_is_compressed(context):
+    line = compressing(context)
+    short, long = PreparedMessage(encode("x" * 9)), PreparedMessage(encode("x" * 10))
+    assert line.outbox.put_prepared(PreparedMessages([short, long]))
+    plain, compressed = line.wire.calls
+    assert plain == short.plain
+    assert inflate(zlib.decompressobj(-15), compressed) == b"x" * 10
+    assert line.outbox.messages_out == 2
+
+
+def test_with_a_context_a_message_refers_to_earlier_ones():
+    line, inflater = compressing(True), zlib.decompressobj(-15)
+    for _ in range(2):
+        assert line.outbox.put_prepared(PreparedMessage(encode("a sentence to repeat")))
+    first, second = line.wire.calls
+    assert len(second) < len(first)
+    for data in (first, second):
+        assert inflate(inflater, data) == b"a sentence to repeat"
+
+
+def test_while_a_thread_sends_with_the_context_others_go_ahead_uncompressed():
+    line = compressing(True)
+    line.fill()
+    slow, quick = (PreparedMessage(encode(letter * 20)) for letter in "sq")
+    attempt = Attempt(line.outbox.put_prepared, slow, DEADLINE)
+    eventually(lambda: line.outbox.waiters)
+    line.outbox.limit *= 2  # room for others, which the first one doesn't know of yet
+    assert line.outbox.put_prepared(quick)
+    line.unblock()
+    assert attempt.get() is True
+    sent = line.wire.sent[LIMIT:]
+    assert sent.startswith(quick.plain)
+    assert inflate(zlib.decompressobj(-15), sent[len(quick.plain) :]) == b"s" * 20
+
+
+def test_a_message_that_was_compressed_but_not_sent_is_forgotten():
+    line, inflater = compressing(True), zlib.decompressobj(-15)
+    messages = [PreparedMessage(encode(f"{name} sentence to repeat")) for name in "abc"]
+    assert line.outbox.put_prepared(messages[0])
+    line.fill()
+    assert not line.outbox.put_prepared(messages[1])
+    line.unblock()
+    assert line.outbox.put_prepared(messages[2])
+    assert inflate(inflater, line.wire.calls[0]) == b"a sentence to repeat"
+    assert inflate(inflater, line.wire.calls[-1]) == b"c sentence to repeat"
+
+
+def test_one_of_several_messages_that_is_refused_is_no_success():
+    line = compressing(False)
+    line.fill(LIMIT - 5)
+    messages = [PreparedMessage(encode("x" * size)) for size in (9, 1)]
+    assert not line.outbox.put_prepared(PreparedMessages(messages))
+    assert line.outbox.messages_out == 2
+
+
+# Broadcasts
+
+
+@pytest.mark.parametrize("slow_client, cut", [("close", True), ("skip", False)])
+def test_a_broadcast(slow_client, cut):
+    quick, slow, gone = (Line(Plain()) for _ in range(3))
+    compressed = compressing(False)
+    slow.fill()
+    gone.close()
+    gone.wire.calls.clear()
+    message = PreparedMessage(encode("x" * 20))
+    lines = [quick, slow, gone, compressed]
+    assert put_to_all([each.outbox for each in lines], message, slow_client) == 2
+    assert quick.wire.sent == message.plain
+    assert inflate(zlib.decompressobj(-15), compressed.wire.sent) == b"x" * 20
+    assert bool(slow.cuts) is cut
+    assert gone.wire.sent == b"" and not gone.cuts
+
+
+def test_a_broadcast_of_several_messages_counts_each(line):
+    several = PreparedMessages([PreparedMessage(encode("x"))] * 3)
+    assert put_to_all([line.outbox], several, "close") == 1
+    assert line.outbox.messages_out == 3

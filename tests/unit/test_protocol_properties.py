@@ -1,0 +1,122 @@
+"""What holds for any stream of bytes from a client.
+
+No split of the stream changes the events, and invalid UTF-8 is found at the first byte that no
+valid text could have.
+"""
+
+from __future__ import annotations
+
+from operator import itemgetter
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.frames import masked
+from tests.support.streams import Events, feed, octets
+from ws.wire import events as kinds
+from ws.wire.events import PROTOCOL_ERROR
+from ws.wire.frames import BINARY, CLOSE, CONT, FIN, PING, PONG, TEXT
+from ws.wire.protocol import Protocol
+
+
+def split(stream: bytes, cuts: list[int]) -> list[bytes]:
+    """Cut *stream* in pieces, empty ones too."""
+    at = [0, *sorted(cut % (len(stream) + 1) for cut in cuts), len(stream)]
+    return [stream[start:stop] for start, stop in zip(at, at[1:])]
+
+
+some_cuts = st.lists(st.integers(0, 2000), max_size=5)
+keys = st.binary(min_size=4, max_size=4)
+controls = st.lists(st.tuples(st.sampled_from([PING, PONG]), st.binary(max_size=125)), max_size=2)
+changes = st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), max_size=3)
+
+
+@st.composite
+def conversations(draw: Any) -> tuple[bytes, Events]:
+    """A stream without a fault, and the events that it must give."""
+    stream, events = b"", []
+    for message in draw(st.lists(st.text(max_size=200) | st.binary(max_size=700), max_size=4)):
+        opcode = TEXT if isinstance(message, str) else BINARY
+        pieces = split(message.encode() if opcode == TEXT else message, draw(some_cuts))
+        for i, piece in enumerate(pieces):
+            for control in draw(controls):
+                stream += masked(FIN | control[0], control[1])
+                events.append((kinds.INLINE | control[0], control[1]))
+            first = (CONT if i else opcode) | (FIN if i == len(pieces) - 1 else 0)
+            stream += masked(first, piece, draw(keys))
+        events.append((opcode, message))
+    if draw(st.booleans()):
+        stream += masked(FIN | CLOSE, b"\x0f\xa0bye") + draw(st.binary(max_size=9))
+        events.append((kinds.CLOSE, (4000, "bye")))
+    return stream, events
+
+
+@given(conversations(), some_cuts)
+def test_any_split_of_a_good_stream(conversation, cuts):
+    stream, events = conversation
+    assert feed(Protocol(), *split(stream, cuts)) == events
+
+
+def change(stream: bytes, changes: list[tuple[int, int]]) -> bytes:
+    """Put other bytes in some places of *stream*: most often that is a fault."""
+    changed = bytearray(stream)
+    for at, octet in changes:
+        start = at % (len(stream) + 1)
+        changed[start : start + 1] = bytes([octet])
+    return bytes(changed)
+
+
+@given(st.builds(change, conversations().map(itemgetter(0)), changes) | st.binary(), some_cuts)
+def test_any_split_of_any_stream(stream, cuts):
+    outcomes = []
+    for chunks in ([stream], split(stream, cuts), octets(stream)):
+        protocol = Protocol(max_message_size=500, max_fragments=4)
+        outcomes.append([repr(event) for chunk in chunks for event in protocol.feed(chunk)])
+    assert outcomes[0] == outcomes[1] == outcomes[2]
+
+
+def is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def hopeful(prefix: bytes) -> bool:
+    """Whether some UTF-8 string starts with *prefix*.
+
+    A character that lacks its last bytes can get all 80 (but E0 and F0 can't) or all BF (but
+    ED and F4 can't), so these endings are enough to try.
+    """
+    return any(is_utf8(prefix + byte * n) for byte in (b"\x80", b"\xbf") for n in range(4))
+
+
+characters = st.characters(blacklist_categories=("Cs",))
+EDGES = bytes.fromhex("7f 80 8f 90 9f a0 bf c0 c1 c2 df e0 ed ef f0 f4 f5 ff")
+almost_text = st.lists(
+    st.tuples(characters, st.integers(1, 4)).map(lambda cut: cut[0].encode()[: cut[1]])
+    | st.sampled_from(EDGES).map(lambda byte: bytes([byte])),
+    max_size=6,
+).map(b"".join)
+
+
+@given(almost_text)
+def test_invalid_utf8_fails_as_early_as_can_be(text):
+    failures = [
+        [] if hopeful(text[: i + 1]) else [(PROTOCOL_ERROR, 1007)] for i in range(len(text))
+    ]
+    first = (
+        failures.index([(PROTOCOL_ERROR, 1007)]) + 1
+        if [(PROTOCOL_ERROR, 1007)] in failures
+        else len(text)
+    )
+    whole = masked(FIN | TEXT, text + b"more")
+    in_one_frame = [whole[:7], *octets(whole[7 : 6 + first])]
+    in_fragments = [masked(CONT if i else TEXT, octet) for i, octet in enumerate(octets(text))]
+    for chunks in (in_one_frame, in_fragments):
+        protocol = Protocol()
+        assert [feed(protocol, chunk) for chunk in chunks][:first] == failures[:first]
+    event = (TEXT, text.decode()) if is_utf8(text) else (PROTOCOL_ERROR, 1007)
+    assert feed(Protocol(), masked(FIN | TEXT, text)) == [event], "at once"
