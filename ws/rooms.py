@@ -24,7 +24,7 @@ class Rooms:
 
     def __init__(self, count: Callable[[str | None, int], Any]) -> None:
         self.lock: Any = threading.RLock()
-        """Guards everything here, for a few operations at a time. `Lifecycle.wait` asks its owner."""
+        """Guards everything here, for a few operations. `Lifecycle.wait` asks for its owner."""
         self.clients: dict[Client, Connection] = {}
         """All clients, in order of arrival. Only `enter` and `remove` change it."""
         self._count = count
