@@ -21,7 +21,7 @@ from graphlib import CycleError, TopologicalSorter
 ROOT = Path(__file__).parent.parent
 PACKAGE = "ws"
 
-FLOORS = {"wire": 900, "engine": 1150, "face": 1000, "client": 450, "wsgi": 200, "redis": 320}
+FLOORS = {"wire": 900, "engine": 1300, "face": 1000, "client": 450, "wsgi": 200, "redis": 320}
 """Lines of code that each may have: without blank lines, comments and docstrings."""
 FLOOR_OF = {"client": "client", "wsgi": "wsgi", "redis": "redis"}
 """Modules that are a floor by themselves. Others belong to their folder, or else to the face."""
@@ -76,6 +76,7 @@ MAY_IMPORT: dict[str, str] = {
     ),
     "engine.threads": "engine.cork engine.daemon engine.log engine.loop engine.poll wire.events",
     "auth": "wire.http11",
+    "bind": "",
     "backplane": "wire.message",
     "rooms": "engine.connection engine.sockets",
     "admission": "engine.connection engine.limits wire.handshake wire.http11 wire.proxy",
@@ -87,8 +88,8 @@ MAY_IMPORT: dict[str, str] = {
         "wire.handshake wire.http11"
     ),
     "server": (
-        "admission backplane engine.limits engine.listen engine.log engine.malloc "
-        "engine.outbox engine.sockets lifecycle rooms service wire.deflate wire.frames wire.http11 "
+        "admission backplane bind engine.connection engine.limits engine.log "
+        "engine.malloc engine.sockets lifecycle rooms service wire.deflate wire.frames wire.http11 "
         "wire.message wire.proxy"
     ),
     "redis": "backplane engine.log",

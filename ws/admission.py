@@ -50,7 +50,8 @@ class Admission:
         self._proxies, self._proxy_protocol = proxies, proxy_protocol
         self.accepted: int = 0
         """How many connections have been counted so far."""
-        self._lock = threading.Lock()  # guards what follows, for a few operations at a time
+        self.lock: Any = threading.RLock()
+        """Guards what follows, for a few operations. `Lifecycle.wait` asks for its owner."""
         self._connections: dict[Connection, str] = {}  # each with its IP address
         self._addresses: Counter[str] = Counter()  # how many of them each IP address has
 
@@ -61,7 +62,7 @@ class Admission:
     @property
     def connections(self) -> list[Connection]:
         """All connections. The list is a copy."""
-        with self._lock:
+        with self.lock:
             return list(self._connections)
 
     def check_peer(self, address: Any) -> HandshakeError | None:
@@ -106,14 +107,14 @@ class Admission:
     def enter(self, connection: Connection, address: Any) -> None:
         """Count a connection."""
         ip = ip_of(address)
-        with self._lock:
+        with self.lock:
             self._connections[connection] = ip
             self._addresses[ip] += 1
             self.accepted += 1
 
     def leave(self, connection: Connection) -> None:
         """Count a connection no more."""
-        with self._lock:
+        with self.lock:
             ip = self._connections.pop(connection, None)  # defence: connection-set
             if ip is not None:
                 self._uncount(ip)
@@ -126,7 +127,7 @@ class Admission:
         except TooMany:
             connection.dispose()
             return
-        with self._lock:
+        with self.lock:
             if connection in self._connections:
                 self._uncount(self._connections[connection])
                 self._connections[connection] = ip

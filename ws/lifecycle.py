@@ -13,7 +13,7 @@ import enum
 import threading
 import time
 from abc import ABC, abstractmethod
-from typing import Any, Iterable
+from typing import Any, Iterator
 
 from .engine.log import logger
 from .engine.loop import LONGEST_POLL_SECONDS, Loop, Source
@@ -57,8 +57,8 @@ class Draining(ABC):
         """Release what the server holds. May take up to *timeout* seconds."""
 
     @abstractmethod
-    def locks(self) -> Iterable[Any]:
-        """Return the reentrant locks that the steps wait for."""
+    def locks(self) -> Iterator[Any]:
+        """Yield the reentrant locks that the leader may wait for, the outer ones first."""
 
 
 def is_mine(lock: Any) -> bool:
@@ -82,9 +82,8 @@ class Lifecycle(Source):
         self._draining = draining
         self._loop: Loop  # its leader takes the steps
         self._deadline: float | None = None  # of the shutdown
-        self._cut_by: float | None = None  # when those that were cut have had their time
+        self._cut_by: float | None = None  # by when those that were cut must have ended
         self._ended = threading.Lock()  # held from the start to the end
-        self._ended.acquire()
 
     @property
     def stopping(self) -> bool:
@@ -93,7 +92,7 @@ class Lifecycle(Source):
 
     @property
     def clean(self) -> bool:
-        """Whether the server has ended, or never ran, and nobody was cut at the deadline."""
+        """Whether the server doesn't run, and nobody was cut at the deadline of a shutdown."""
         return self.state in (State.NEW, State.STOPPED) and self._cut_by is None
 
     def begin(self) -> None:
@@ -102,13 +101,14 @@ class Lifecycle(Source):
         Raises:
             RuntimeError: The server was started or stopped before.
         """
-        if self.state is not State.NEW or self.stopping:
+        if self.state is not State.NEW or self.stopping or not self._ended.acquire(timeout=1):
             raise RuntimeError("a server runs once: make a new WSServer")
         self.state = State.STARTING
 
     def abort(self) -> None:
         """Note that starting has failed, and that nothing is left of it."""
         self.state = State.NEW
+        self._ended.release()
 
     def run(self, loop: Loop) -> None:
         """Note that the server runs, on this loop."""
@@ -129,7 +129,7 @@ class Lifecycle(Source):
             self._loop.schedule(self, 0)
 
     def wait(self, timeout: float = -1) -> None:
-        """Wait for the end, for up to *timeout* seconds; -1 is without limit.
+        """Wait until the server doesn't run, for up to *timeout* seconds; -1 is without limit.
 
         Return at once in a signal handler that has interrupted a call of this library, if that
         call holds a lock: the leader needs the lock for the shutdown.
@@ -154,8 +154,9 @@ class Lifecycle(Source):
         if now >= last_call:
             self._cut_by = self._cut_by or now + CUT_SECONDS
             self._draining.cut_everybody()
-        again = 0 if self._draining.is_empty() else self._cut_by or last_call
-        self._loop.schedule(self, again)
+        self._loop.schedule(self, self._cut_by or last_call)
+        if self._draining.is_empty():  # asked last, or an end in between would be missed
+            self.check()
 
     def on_fault(self) -> None:
         """Try again soon: without a deadline, the shutdown would never end."""

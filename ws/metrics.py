@@ -20,12 +20,13 @@ class Metrics:
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
-        self._lock = threading.Lock()  # a connection counts either as ended or as active
+        self.lock: Any = threading.RLock()
+        """A connection counts either as ended or as active. `Lifecycle.wait` asks for its owner."""
         self._ended: Counter[str] = Counter()  # the counters of connections that have ended
 
     def ended(self, connection: Connection) -> None:
         """Count a connection as ended, which is the end of its admission, too."""
-        with self._lock:
+        with self.lock:
             self._ended.update(_counters(connection))
             self._admission.leave(connection)
 
@@ -36,7 +37,7 @@ class Metrics:
             clients: The clients with their connections.
             threads: How many threads there are.
         """
-        with self._lock:
+        with self.lock:
             totals = Counter(self._ended)
             connections = self._admission.connections
         queued = 0

@@ -117,8 +117,8 @@ class RedisBackplane(Backplane):
         for role, work in (("reader", self._read), ("writer", self._write)):
             thread = threading.Thread(target=self._keep, args=(role, work), daemon=True)
             thread.name = f"ws-backplane-{role}"
-            self._threads.append(thread)
             thread.start()
+            self._threads.append(thread)
 
     def publish(self, room: str | None, message: bytes) -> None:
         with self._changed:

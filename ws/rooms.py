@@ -108,6 +108,21 @@ class Rooms:
         if isinstance(targets, str):
             with self.lock:
                 return dict(self._rooms.get(targets, ()))
-        clients = [targets] if isinstance(targets, Client) else targets
-        pairs = [(client, self.clients.get(client)) for client in clients]
-        return {client: connection for client, connection in pairs if connection is not None}
+        members = {}
+        for client in [targets] if isinstance(targets, Client) else targets:
+            connection = self.clients.get(client)
+            if connection is not None:
+                members[client] = connection
+            else:
+                check_client(client)
+        return members
+
+
+def check_client(client: Any) -> None:
+    """Refuse what is no client, be it one that is here or one that has left.
+
+    Raises:
+        TypeError: It is no client.
+    """
+    if not isinstance(client, Client):
+        raise TypeError(f"a client is needed, as in server.clients, not {type(client).__name__}")

@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any, Callable, Iterable, Sequence
 
 from .admission import Admission
 from .backplane import seal, unseal
+from .bind import bind, bind_unix
+from .engine.connection import Connection
 from .engine.limits import Limits
-from .engine.listen import bind, bind_unix
-from .engine.log import Warnings
+from .engine.log import Warnings, logger
 from .engine.malloc import keep_freed_memory
-from .engine.outbox import put_to_all
 from .engine.sockets import Client, TLSClient
 from .lifecycle import State
-from .rooms import Rooms, Targets
+from .rooms import Rooms, Targets, check_client
 from .service import Service
 from .wire.deflate import Compression
 from .wire.frames import CloseCode, close_payload
@@ -238,14 +238,14 @@ class WSServer:
         """
         connection = self._clients.get(client)
         if connection is None:
-            return _has_left(client)
+            check_client(client)
+            return False
         outbox, timeout = connection.outbox, self.limits.send_timeout
         if not isinstance(message, (str, bytes, bytearray, memoryview)):
             return connection.put_fragments(fragments(message), timeout)
         if outbox.deflate is None:
-            return outbox.put(encode(message), timeout) or outbox.overflow()
-        prepared = PreparedMessage(encode(message), compress)
-        return outbox.put_prepared(prepared, timeout) or outbox.overflow()
+            return outbox.put(encode(message), timeout, 1, True)
+        return outbox.put_prepared(PreparedMessage(encode(message), compress), timeout, True)
 
     def sendall(
         self,
@@ -273,29 +273,38 @@ class WSServer:
             TypeError: The message is neither str nor bytes-like.
         """
         prepared = PreparedMessage(encode(message), compress)
-        accepted = self._put_to_all(to, exclude, prepared)
+        connections = self._rooms.select(to, exclude)
+        if len(connections) >= BROADCAST_CLIENTS:
+            self._service.threads.keep_lead()
+        accepted = self._put_to_all(connections, prepared)
         if self._backplane and (to is None or isinstance(to, str)):
             excluded_room = exclude if isinstance(exclude, str) else ""
             self._backplane.publish(to, seal(prepared.plain, compress, excluded_room))
         return accepted
 
-    def _put_to_all(self, to: Targets | None, exclude: Targets, message: PreparedMessage) -> int:
-        connections = self._rooms.select(to, exclude)
-        if len(connections) >= BROADCAST_CLIENTS:
-            self._service.threads.keep_lead()
-        return put_to_all(
-            [connection.outbox for connection in connections], message, self.limits.slow_client
-        )
+    def _put_to_all(
+        self, connections: Iterable[Connection], message: PreparedMessage | PreparedMessages
+    ) -> int:
+        """Send to many clients without waiting. Return how many accepted it."""
+        plain, count, accepted = message.plain, message.count, 0
+        cut = self.limits.slow_client == "close"
+        for connection in connections:
+            outbox = connection.outbox
+            if outbox.deflate is None:
+                accepted += outbox.put(plain, 0, count, cut)
+            else:
+                accepted += outbox.put_prepared(message, 0, cut)
+        return accepted
 
     def _deliver(self, messages: Messages) -> None:
         """Send what other servers have published. Messages of one client leave together."""
-        queues: dict[Any, list[PreparedMessage]] = {}
+        queues: dict[Connection, list[PreparedMessage]] = {}
         for room, sealed in messages:
             message, exclude = unseal(sealed)
             for connection in self._rooms.select(room, exclude):
-                queues.setdefault(connection.outbox, []).append(message)
-        for outbox, queue in queues.items():
-            put_to_all([outbox], PreparedMessages(queue), self.limits.slow_client)
+                queues.setdefault(connection, []).append(message)
+        for connection, queue in queues.items():
+            self._put_to_all([connection], PreparedMessages(queue))
 
     def close(self, client: Client, code: int = CloseCode.NORMAL, reason: str = "") -> bool:
         """Begin the closing handshake, after the messages that were accepted (RFC 6455 §7.1.2).
@@ -316,7 +325,10 @@ class WSServer:
         """
         close_payload(code, reason)
         connection = self._clients.get(client)
-        return _has_left(client) if connection is None else connection.close(code, reason)
+        if connection is None:
+            check_client(client)
+            return False
+        return connection.close(code, reason)
 
     def ping(self, client: Client) -> bool:
         """Send a ping. Its pong sets `client.latency`. Never blocks.
@@ -325,7 +337,10 @@ class WSServer:
             False if it was not sent: the client has left, or over 64 KiB wait for it.
         """
         connection = self._clients.get(client)
-        return _has_left(client) if connection is None else connection.ping()
+        if connection is None:
+            check_client(client)
+            return False
+        return connection.ping()
 
     def join(self, client: Client, room: str) -> None:
         """Put a client into a room, until it leaves the room or the server."""
@@ -383,8 +398,8 @@ class WSServer:
                     undo.callback(sock.close)
                 undo.callback(self._unlink)
             if self._backplane:
+                undo.callback(self._stop_backplane, 1.0)
                 self._backplane.start(self._deliver)
-                undo.callback(self._backplane.stop, 1.0)
             self._pid = os.getpid()
             if self._keep_memory:
                 keep_freed_memory(8 * self.limits.max_message_size)
@@ -414,8 +429,14 @@ class WSServer:
     def _release(self, timeout: float) -> None:
         atexit.unregister(self._exit)
         self._unlink()
-        if self._backplane:
-            self._backplane.stop(timeout)
+        self._stop_backplane(timeout)
+
+    def _stop_backplane(self, timeout: float) -> None:
+        try:
+            if self._backplane:
+                self._backplane.stop(timeout)
+        except Exception:
+            logger.exception("the backplane can't stop, and is left as it is")
 
     def run(self) -> None:
         """Serve until `shutdown`, Ctrl-C or SIGTERM; then close all clients and return.
@@ -435,7 +456,7 @@ class WSServer:
                 self.start()
                 if sys.stdout is not None and sys.stdout.isatty():
                     print(f"Serving on {self.url} (Ctrl-C ends it)", flush=True)
-            while self._lifecycle.state is not State.STOPPED:
+            while self._lifecycle.state not in (State.NEW, State.STOPPED):
                 # On Windows, an endless wait can't be interrupted.
                 self._lifecycle.wait(0.5 if sys.platform == "win32" else -1)
         except KeyboardInterrupt:
@@ -464,7 +485,8 @@ class WSServer:
 
         It may be called more than once, and from anywhere. It returns at once inside a callback,
         and in a signal handler that has interrupted one of this library's calls while that held
-        a lock: the shutdown continues when the callback or the call has returned.
+        a lock: the shutdown continues when the callback or the call has returned. While another
+        thread is in `start`, it returns at once, too, and the shutdown follows.
 
         Args:
             timeout: Seconds that clients have to leave, at most an hour. Then they are cut.
@@ -505,17 +527,6 @@ class WSServer:
 
 def _listed(option: str | Sequence[str]) -> Sequence[str]:
     return [option] if isinstance(option, str) else option
-
-
-def _has_left(client: Any) -> bool:
-    """Return False for a client that has left.
-
-    Raises:
-        TypeError: It is no client.
-    """
-    if not isinstance(client, Client):
-        raise TypeError(f"client must be one of server.clients, not {type(client).__name__}")
-    return False
 
 
 def _uncounted(room: str | None, clients: int) -> None:

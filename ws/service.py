@@ -7,7 +7,7 @@ import socket
 import ssl
 import threading
 from contextlib import suppress
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, Iterator, Sequence
 
 from .admission import Admission, TooMany
 from .engine.connection import OPEN, Connection, Owner
@@ -169,14 +169,14 @@ class Service(Owner, Draining):
     def opened(self, connection: Connection) -> None:
         self.onopen(connection.client)
 
-    def left(self, connection: Connection, code: int, reason: str) -> None:
+    def leaving(self, connection: Connection, code: int, reason: str) -> None:
         client = connection.client
         client.close_code, client.close_reason = code, reason
         with self._lock:
             self._finishing += 1
         self.rooms.remove(client)
 
-    def closed(self, connection: Connection) -> None:
+    def left(self, connection: Connection) -> None:
         try:
             if connection.opened:
                 self.onclose(connection.client)
@@ -226,9 +226,10 @@ class Service(Owner, Draining):
         finally:
             self.threads.stop()
 
-    def locks(self) -> list[Any]:
-        connections = self.rooms.clients.copy().values()
-        return [*self._locks, self.rooms.lock, *[one.outbox.lock for one in connections]]
+    def locks(self) -> Iterator[Any]:
+        yield from (*self._locks, self.metrics.lock, self.admission.lock, self.rooms.lock)
+        for connection in self.admission.connections:
+            yield connection.outbox.lock
 
 
 def _ignore(*arguments: Any) -> None:

@@ -161,7 +161,7 @@ def test_reading_goes_on_although_the_worker_was_quicker_than_the_leader(serve, 
 
 def test_a_callback_that_blocks_at_the_end_of_a_long_batch_is_noticed(serve, gate, monkeypatch):
     """The monitor must not sleep through it, though the batch looked idle for a while."""
-    monkeypatch.setattr("ws.engine.threads.IDLE_LOOKS", 1)
+    monkeypatch.setattr("ws.engine.threads.IDLE_CHECKS", 1)
     serving = serve()
     serving.gated(gate)
     peer, client = serving.connect()

@@ -6,14 +6,14 @@ import pytest
 
 from tests.support import ROOT
 from ws.wire import events, frames
-from ws.wire.events import BARRIER, INLINE
+from ws.wire.events import BARRIER, URGENT
 
 KINDS = {
     name: value
     for name, value in vars(events).items()
     if name.isupper()
     and isinstance(value, int)
-    and name not in ("INLINE", "BARRIER", "LAST_MESSAGE")
+    and name not in ("URGENT", "BARRIER", "LAST_MESSAGE")
 }
 
 
@@ -23,7 +23,7 @@ def test_each_kind_is_another():
 
 @pytest.mark.parametrize("name", KINDS)
 def test_a_kind_is_inline_or_a_barrier_or_neither(name):
-    assert KINDS[name] & (INLINE | BARRIER) != INLINE | BARRIER
+    assert KINDS[name] & (URGENT | BARRIER) != URGENT | BARRIER
 
 
 def test_messages_are_told_by_one_comparison():
@@ -33,7 +33,7 @@ def test_messages_are_told_by_one_comparison():
 
 @pytest.mark.parametrize("name", ["TEXT", "BINARY", "PING", "PONG", "CLOSE"])
 def test_what_a_frame_brings_has_the_number_of_its_opcode(name):
-    assert KINDS[name] & ~(INLINE | BARRIER) == getattr(frames, name)
+    assert KINDS[name] & ~(URGENT | BARRIER) == getattr(frames, name)
 
 
 def test_the_table_has_all_kinds():
@@ -46,5 +46,5 @@ def test_the_design_page_has_all_kinds_with_their_flags():
     section = page.partition("\n## Events\n")[2].partition("\n## ")[0]
     rows = [line.split("|") for line in section.splitlines() if line.startswith("| `")]
     found = {name.strip(" `"): row[3].strip() for row in rows for name in row[1].split(",")}
-    flags = {INLINE: "`INLINE`", BARRIER: "`BARRIER`", 0: ""}
-    assert found == {name: flags[kind & (INLINE | BARRIER)] for name, kind in KINDS.items()}
+    flags = {URGENT: "`URGENT`", BARRIER: "`BARRIER`", 0: ""}
+    assert found == {name: flags[kind & (URGENT | BARRIER)] for name, kind in KINDS.items()}

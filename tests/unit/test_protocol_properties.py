@@ -42,7 +42,7 @@ def conversations(draw: Any) -> tuple[bytes, Events]:
         for i, piece in enumerate(pieces):
             for control in draw(controls):
                 stream += masked(FIN | control[0], control[1])
-                events.append((kinds.INLINE | control[0], control[1]))
+                events.append((kinds.URGENT | control[0], control[1]))
             first = (CONT if i else opcode) | (FIN if i == len(pieces) - 1 else 0)
             stream += masked(first, piece, draw(keys))
         events.append((opcode, message))

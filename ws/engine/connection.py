@@ -8,7 +8,7 @@ Ways to end a connection, and what the peer sees:
     answer   it is refused, or gets a page   an HTTP response, then the end of TCP   any thread
     linger   the closing handshake is over   the end of TCP, after what is queued    any thread
     cut      it is lost                      a reset of TCP, at once                 any thread
-    abandon  as `cut`, and what has come is not parsed any more                      leader
+    abandon  as `cut`, and what has come is not parsed any more                      leader, monitor
     dispose  the descriptor is closed        nothing that it doesn't know already    leader
 
 `close` and `linger` have a deadline. When it passes, `cut` and `dispose` follow. After `cut` the
@@ -75,12 +75,12 @@ class Owner(ABC):
         """The WebSocket is open. May block."""
 
     @abstractmethod
-    def left(self, connection: Connection, code: int, reason: str) -> None:
+    def leaving(self, connection: Connection, code: int, reason: str) -> None:
         """The WebSocket has ended. Called once for each that was accepted. Must not block."""
 
     @abstractmethod
-    def closed(self, connection: Connection) -> None:
-        """Called after `left`, once TCP is being ended. May block."""
+    def left(self, connection: Connection) -> None:
+        """Called after `leaving`, while TCP is being ended. May block."""
 
     @abstractmethod
     def failed(self, connection: Connection, error: BaseException) -> None:
@@ -174,7 +174,7 @@ class Connection(Source):
             try:
                 return self.client.recv(READ_BYTES)
             finally:
-                if self.outbox.wants_read:
+                if self.outbox.blocked == READ:
                     self.outbox.flush()
 
     def _read_on(self, data: bytes) -> Iterator[Event]:
@@ -264,12 +264,12 @@ class Connection(Source):
         if self._left:
             return
         self._left = True
-        self.owner.left(self, code, reason)
         try:
+            self.owner.leaving(self, code, reason)
             self.linger()
         finally:
             try:
-                self.owner.closed(self)
+                self.owner.left(self)
             finally:
                 if code == CloseCode.ABNORMAL:
                     self.dispose()
@@ -301,9 +301,12 @@ class Connection(Source):
 
     def ping(self) -> bool:
         """Send a ping, whose pong sets `client.latency`. Return whether it was sent."""
-        payload = os.urandom(4)
+        payload, last = os.urandom(4), self._ping
         self._ping = payload, time.monotonic()
-        return self.outbox.put_control(frame(PING, payload))
+        sent = self.outbox.put_control(frame(PING, payload))
+        if not sent:
+            self._ping = last
+        return sent
 
     def _take_pong(self, payload: bytes) -> None:
         if self._ping and self._ping[0] == payload:
@@ -317,8 +320,8 @@ class Connection(Source):
         with self.outbox.lock:
             if self.stage != OPEN:
                 return False
-            self.stage = CLOSING
             self.outbox.close(self.protocol.close(code, reason))
+            self.stage = CLOSING
         # defence: close-timeout
         self._loop.schedule(self, time.monotonic() + self._limits.close_timeout)
         return True
@@ -329,9 +332,9 @@ class Connection(Source):
             self.dispose()
             return
         with self.outbox.lock:
-            if self.stage == AWAITING_REQUEST:
+            if self.stage == AWAITING_REQUEST:  # else it has been answered already
                 self.outbox.write(response.encode(method))
-        self.linger()  # defence: linger
+                self.linger()  # defence: linger
 
     def linger(self) -> None:
         """End the sending direction when all is written, and wait for the peer to end TCP."""
@@ -393,7 +396,9 @@ class Connection(Source):
         if not OPEN <= self.stage <= CLOSING:
             self.dispose()
         elif self.stage == CLOSING:
-            self.cut("close frame not answered in time")
+            unsent = self.outbox.closing
+            late = "fragmented message not ended" if unsent else "close frame not answered"
+            self.cut(f"{late} in time")
         elif self._checkpoint is None:
             self._begin_keepalive(now)
         else:
@@ -409,7 +414,7 @@ class Connection(Source):
         bytes_in, bytes_out, pinged = self._checkpoint
         self._checkpoint = None
         heard = self.bytes_in > bytes_in or not self.interest & READ
-        queued = self.outbox.queued
+        queued = self.outbox.waiting
         if queued and self.outbox.bytes_out == bytes_out:
             self.cut("nothing could be written to it in time")
         elif not heard and not queued and not pinged:  # too much was queued for a ping

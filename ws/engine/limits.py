@@ -46,8 +46,8 @@ class Limits:
     """The same for one IP address. One more is answered with 429. Without the option
     `trusted_proxies` of `WSServer`, all clients of a reverse proxy have the proxy's address."""
     threads: int = 64
-    """Callbacks that may block at the same time. Others wait. All else continues: reading (up to
-    16 messages a client), pings and pongs, writing, deadlines, shutdown."""
+    """Callbacks that may block at the same time, now and then one more. Others wait. All else
+    continues: reading (up to 16 messages a client), pings, pongs, writing, deadlines, shutdown."""
     ping_interval: float | None = 20.0
     """Seconds between two pings to a client. At most one is on its way. With None there are no
     pings, and a peer that vanished keeps its place until something is sent to it."""

@@ -26,8 +26,8 @@ FORGOTTEN = -1
 class Source:
     """Something that a loop serves: it has a descriptor, a deadline, or both.
 
-    The leader calls the methods. None of them may block, except `handle`. The inbox and the
-    events say who handles a source's events:
+    The leader calls the methods. Workers call `handle`, too, and the monitor `on_writable` and
+    `on_fault`. Only `handle` may block. The inbox and the events say who handles the events:
 
         neither   the leader handles each event as soon as it is parsed
         events    the source is resumed: parsing is about to continue

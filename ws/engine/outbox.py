@@ -18,7 +18,7 @@ from .poll import READ, WRITE
 from .sockets import Client, TLSClient
 
 CHUNK_BYTES = 1 << 16
-"""How much one system call writes, out of several frames."""
+"""Small frames are joined up to this size for one system call."""
 TLS_RECORD_BYTES = 1 << 14
 """The most that a TLS record carries (RFC 8446 §5.1)."""
 
@@ -33,8 +33,9 @@ class Outbox:
     """
 
     __slots__ = (
-        "_batch _blocked _client _closing _context_lock _cut _held _held_size _loop _queue _source "
-        "_space _tls accepting bytes_out deflate ending limit lock messages_out queued waiters"
+        "_batch _client _closing _context_lock _cut _held _held_size _loop _queue _source _space "
+        "_tls _writing accepting blocked bytes_out deflate ending limit lock messages_out queued "
+        "waiters"
     ).split()
 
     def __init__(
@@ -68,11 +69,23 @@ class Outbox:
         """The extension for compression, if it was agreed on."""
         self._context_lock: threading.Lock | None = None  # for compressing with a context
         self._queue: list[Buffer] = []
-        self._blocked = 0  # the readiness that the socket needs before it takes more
+        self.blocked: int = 0
+        """The readiness, READ or WRITE, that the socket needs before it takes more."""
+        self._writing = False  # the socket's send is being called
         self._space: threading.Condition | None = None  # made when a thread has to wait for room
         self._held: list[bytes] | None = None  # messages that wait for a fragmented one to end
         self._held_size = 0
         self._closing = b""  # the close frame, if it waits for the same
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that the client could read already: without what is held back."""
+        return self.queued - self._held_size
+
+    @property
+    def closing(self) -> bool:
+        """Whether the close frame waits for the end of a fragmented message."""
+        return bool(self._closing)
 
     # Messages
 
@@ -84,57 +97,62 @@ class Outbox:
         self.accepting = True
         self.write(response)
 
-    def put(self, frames: bytes, timeout: float = 0, messages: int = 1) -> bool:
+    def put(self, frames: bytes, timeout: float = 0, messages: int = 1, cut: bool = False) -> bool:
         """Queue whole messages, and write what the socket takes.
 
         Args:
             frames: The messages.
             timeout: Seconds to wait for room if `limit` is reached.
             messages: How many these are.
+            cut: Whether a client without room is cut: it is too slow.
 
         Returns:
-            Whether they were accepted. After False, `overflow` cuts a client that is too slow.
+            Whether they were accepted.
         """
         size = len(frames)
         with self.lock:  # defence: lock-of-sending
             if not self.accepting:
                 return False
             if self.queued + size > self.limit and not self._wait_for_room(size, timeout):
+                if cut and self.accepting and not self._held:
+                    self._cut_slow()
                 return False
             self.messages_out += messages
-            if self._held is not None:
+            if self._held is None:
+                self.write(frames)
+            else:
                 self._held.append(frames)
                 self._held_size += size
                 self.queued += size
-            elif self._queue:  # the batch or the loop is about to write it
-                self._queue.append(frames)
-                self.queued += size
-                if self.queued >= CHUNK_BYTES and not self._blocked:
-                    self.flush()
-            else:
-                self.write(frames)
             return True
 
-    def put_prepared(self, message: PreparedMessage | PreparedMessages, timeout: float = 0) -> bool:
+    def put_prepared(
+        self,
+        message: PreparedMessage | PreparedMessages,
+        timeout: float = 0,
+        cut: bool = False,
+    ) -> bool:
         """Do as `put` for messages that may have to be compressed for this client."""
         if self.deflate is None:
-            return self.put(message.plain, timeout, message.count)
+            return self.put(message.plain, timeout, message.count, cut)
         accepted = True
         for one in message.messages:
-            accepted = self._put_deflated(one, self.deflate, timeout) and accepted
+            accepted = self._put_deflated(one, self.deflate, timeout, cut) and accepted
         return accepted
 
-    def _put_deflated(self, message: PreparedMessage, deflate: Deflate, timeout: float) -> bool:
+    def _put_deflated(
+        self, message: PreparedMessage, deflate: Deflate, timeout: float, cut: bool
+    ) -> bool:
         if not message.is_compressed_for(deflate):
-            return self.put(message.plain, timeout)
+            return self.put(message.plain, timeout, 1, cut)
         if self._context_lock is None:
-            return self.put(message.deflated(deflate), timeout)
+            return self.put(message.deflated(deflate), timeout, 1, cut)
         # If another thread is sending to this client, go ahead of it, uncompressed. Its turn may
         # take long, and nobody can tell which of the two came first.
         if not self._context_lock.acquire(False):
-            return self.put(message.plain, timeout)
+            return self.put(message.plain, timeout, 1, cut)
         try:
-            accepted = self.put(message.deflated(deflate), timeout)
+            accepted = self.put(message.deflated(deflate), timeout, 1, cut)
             if not accepted:
                 deflate.forget()
             return accepted
@@ -144,7 +162,8 @@ class Outbox:
     def put_fragments(self, frames: Iterable[bytes], timeout: float) -> bool:
         """Send the frames of one message as they come. Other messages wait until its end.
 
-        If another thread is sending a fragmented message, this one is joined and waits, too.
+        If another thread is sending a fragmented message, the frames are collected, and sent in
+        one piece afterwards.
 
         Args:
             frames: The frames. Taking the next one may block. If it raises when a part of the
@@ -156,7 +175,7 @@ class Outbox:
             if first:
                 self._held = []
         if not first:
-            return self.put(b"".join(frames), timeout)
+            return self.put(b"".join(frames), timeout, cut=True)
         accepted = broken = False
         try:
             for data in frames:
@@ -196,13 +215,8 @@ class Outbox:
             if self._closing:
                 self.write(self._closing)
                 self._closing = b""
-
-    def overflow(self) -> bool:
-        """Cut a client that had no room for a message. Return False, as `put` did."""
-        with self.lock:
-            if self.accepting and not self._held:
-                self._cut_slow()
-        return False
+            if self._space:
+                self._space.notify_all()
 
     def _cut_slow(self) -> None:
         # defence: slow-reader
@@ -214,7 +228,7 @@ class Outbox:
         """Write a ping or a pong, unless much is queued. Never waits (RFC 6455 §5.5)."""
         with self.lock:  # defence: lock-of-control
             # Not each ping needs a pong (§5.5.3); defence: unread-pongs
-            if not self.accepting or self.queued > CHUNK_BYTES:
+            if not self.accepting or self.waiting > CHUNK_BYTES:
                 return False
             self.write(data)
             return True
@@ -250,25 +264,39 @@ class Outbox:
     def write(self, data: Buffer) -> None:
         """Write data, or queue it if the socket takes no more or the batch is open."""
         queue, batch = self._queue, self._batch
-        if not (queue or batch.open or len(data) > CHUNK_BYTES):
+        if not (queue or batch.open or self._writing or len(data) > CHUNK_BYTES):
+            self._writing = True
             try:
                 sent = self._client.send(data)
+                self.bytes_out += sent
+                if sent < len(data):
+                    queue.insert(0, memoryview(data)[sent:])
+                    self.queued += len(data) - sent
             except (OSError, ValueError):  # it is full, or gone: `flush` finds out
-                sent = 0
-            self.bytes_out += sent
-            if sent == len(data):
+                queue.insert(0, data)
+                self.queued += len(data)
+            finally:
+                self._writing = False
+            if not queue:
                 return
-            data = memoryview(data)[sent:]
-        queue.append(data)
-        self.queued += len(data)
-        if batch.open and self.queued < CHUNK_BYTES:
-            if len(queue) > 1 or batch.add(self._source):  # the batch writes it
-                return
-        if not self._blocked:
+        else:
+            queue.append(data)
+            self.queued += len(data)
+            if batch.open and self.queued < CHUNK_BYTES:
+                if len(queue) > 1 or batch.add(self._source):  # the batch writes it
+                    return
+        if not self.blocked:
             self.flush()
 
     def flush(self) -> None:
-        """Write what the socket takes, and have the loop watch it for the rest."""
+        """Write what the socket takes, and have the loop watch it for the rest.
+
+        In a signal handler or a finalizer that has interrupted this very call, do nothing: the
+        interrupted call continues with what was queued meanwhile.
+        """
+        if self._writing:
+            return
+        self._writing = True
         queue, blocked = self._queue, 0
         try:
             while queue:
@@ -292,18 +320,15 @@ class Outbox:
             queue.clear()
             self.queued = self._held_size
             self._cut("connection lost")
-        if blocked != self._blocked:
-            was, self._blocked = self._blocked, blocked
+        finally:
+            self._writing = False
+        if blocked != self.blocked:
+            was, self.blocked = self.blocked, blocked
             self._loop.watch(self._source, add=blocked & WRITE, remove=was & WRITE)
         if self._space:
             self._space.notify_all()
         if self.ending and not queue:
             self._half_close()
-
-    @property
-    def wants_read(self) -> bool:
-        """Whether writing can continue only after a read."""
-        return self._blocked == READ
 
     def _gather(self) -> Buffer:
         """Join small frames at the front of the queue for one system call, and return them.
@@ -315,8 +340,9 @@ class Outbox:
         if self._tls and size > CHUNK_BYTES + TLS_RECORD_BYTES:  # or the rest could be tiny
             whole = memoryview(queue[0])
             queue[:1] = whole[:CHUNK_BYTES], whole[CHUNK_BYTES:]
-        elif self.queued - self._held_size <= CHUNK_BYTES:
-            queue[:] = [b"".join(queue)]
+        elif self.waiting <= CHUNK_BYTES:
+            taken = len(queue)
+            queue[:taken] = [b"".join(queue[:taken])]
         else:
             while taken < len(queue) and size + len(queue[taken]) <= CHUNK_BYTES:
                 size += len(queue[taken])
@@ -342,7 +368,7 @@ class Outbox:
             waiting = self.queued - (self._held_size if fragment else 0)
             if not waiting or waiting + size <= self.limit:  # defence: queue-room
                 return True
-            if not self._blocked and self._queue:
+            if not self.blocked and self._queue:
                 self.flush()
                 continue
             remaining = deadline - time.monotonic()
@@ -355,26 +381,3 @@ class Outbox:
             self.waiters -= 1
             if not (self.accepting or (fragment and self._closing)):
                 return False
-
-
-def put_to_all(
-    outboxes: Iterable[Outbox], message: PreparedMessage | PreparedMessages, slow_client: str
-) -> int:
-    """Send a message to many clients without waiting. Return how many accepted it.
-
-    Args:
-        outboxes: The clients' outboxes.
-        message: The message.
-        slow_client: "close" cuts a client without room. "skip" leaves the message out for it.
-    """
-    plain, count, accepted = message.plain, message.count, 0
-    for outbox in outboxes:
-        if outbox.deflate is None:
-            fits = outbox.put(plain, 0, count)
-        else:
-            fits = outbox.put_prepared(message)
-        if fits:
-            accepted += 1
-        elif slow_client == "close":
-            outbox.overflow()
-    return accepted

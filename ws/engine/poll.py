@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import selectors
+from contextlib import suppress
 from typing import Any
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
@@ -53,8 +54,9 @@ class EpollPoller(Poller):
         elif new:
             self._epoll.modify(descriptor, events)
         else:
-            del self._sources[descriptor]
-            self._epoll.unregister(descriptor)
+            self._sources.pop(descriptor, None)
+            with suppress(OSError):  # its owner has closed it: the system has removed it
+                self._epoll.unregister(descriptor)
 
     def wait(self, timeout: float) -> list[tuple[Any, int]]:
         ready = []

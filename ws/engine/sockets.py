@@ -44,10 +44,11 @@ class Client(_Socket):
 
     def close(self) -> None:
         """Cut the connection. `onclose` follows."""
-        if self._cut is None:
+        cut = self._cut
+        if cut is None:
             super().close()
         else:
-            self._cut("closed as a socket")
+            cut("closed as a socket")
 
     # For the library
 

@@ -6,7 +6,7 @@ At any time, each thread is one of
     worker     handles the events of one source, out of its inbox (`_work`)
     follower   waits to become either (`_next_job`)
 
-Beside them, one *monitor* looks every few milliseconds whether the leader is stuck (`_watch`).
+Beside them, one *monitor* checks every few milliseconds whether the leader is stuck (`_watch`).
 It runs no callbacks.
 
 The right to lead is a baton. Around a callback the leader puts it down, in a list, and takes it
@@ -31,19 +31,19 @@ import time
 from collections import deque
 from typing import Any, Callable, Iterator
 
-from ..wire.events import BARRIER, INLINE, YIELD_TURN, Event
+from ..wire.events import BARRIER, URGENT, YIELD_TURN, Event
 from .cork import WriteBatch
 from .daemon import DaemonThread
 from .log import logger
-from .loop import RESUME, Loop, Source
+from .loop import RESUME, Loop
 from .poll import READ, WRITE
 
 MONITOR_SECONDS = 0.005
-"""Time between two looks of the monitor."""
-IDLE_LOOKS = 20
-"""After this many looks at an idle leader, the monitor sleeps until the next callback."""
+"""Time between two checks of the monitor."""
+IDLE_CHECKS = 20
+"""After this many checks of an idle leader, the monitor sleeps until the next callback."""
 BLOCKING_SOURCES = 5
-"""If fewer sources were served than this between two looks at the same batch, the monitor assumes
+"""If fewer sources were served than this between two checks in the same round, the monitor assumes
 that a callback is blocking."""
 INLINE_AFTER = 64
 """After this many quick callbacks in workers, the leader runs callbacks itself again."""
@@ -72,7 +72,7 @@ class LeaderFollowers:
 
     def __init__(self, loop: Loop, limit: int) -> None:
         self._loop, self._limit = loop, limit  # defence: thread-count
-        self.batch: WriteBatch = WriteBatch(self._write)
+        self.batch: WriteBatch = WriteBatch(lambda source: self._serve(source, WRITE, []))
         """The cork of the leader's writes."""
         self.inline: bool = True
         """Whether the leader runs callbacks itself."""
@@ -104,10 +104,10 @@ class LeaderFollowers:
             RuntimeError: The system can't start a thread.
         """
         try:
-            DaemonThread(self._watch, "ws-monitor").start()
+            DaemonThread(self._monitor, "ws-monitor").start()
             with self._lock:
                 self._vacant = True
-                self._start_thread()
+                self._get_thread()
         except RuntimeError:
             self.stop()
             self._loop.close()
@@ -166,6 +166,7 @@ class LeaderFollowers:
         except Exception:
             logger.exception("error in serving %r", source)
             source.on_fault()  # defence: fault-ends-source
+            self.batch.close()
         return False
 
     def _dispatch(self, source: Any, events: Iterator[Event], batons: list[Event]) -> bool:
@@ -178,7 +179,7 @@ class LeaderFollowers:
         for event in events:
             batch.open = protocol.more
             kind = event[0]
-            if kind & INLINE:
+            if kind & URGENT:
                 if kind == YIELD_TURN:
                     turn = 1
                 else:
@@ -212,14 +213,6 @@ class LeaderFollowers:
             batch.close()
         return False
 
-    def _write(self, source: Source) -> None:
-        """Write what has waited for the end of a read."""
-        try:
-            source.on_writable()
-        except Exception:
-            logger.exception("error in serving %r", source)
-            source.on_fault()
-
     def _enqueue(self, source: Any, event: Event, events: Iterator[Event]) -> bool:
         """Leave *event* to a worker. Return False if *events* must wait until it is handled."""
         with self._lock:
@@ -227,7 +220,7 @@ class LeaderFollowers:
                 source.inbox = deque()
                 self._runnable.append(source)
                 if self._workers + len(self._runnable) <= self._limit:
-                    self._start_thread()
+                    self._get_thread()
             source.inbox.append(event)
             if (
                 not event[0] & BARRIER
@@ -240,11 +233,19 @@ class LeaderFollowers:
 
     # The monitor
 
-    def _watch(self) -> None:
-        rounds = served = idle_looks = 0
-        since = 0.0  # the first look at this round
+    def _monitor(self) -> None:
         while not self._stopped:
-            if idle_looks >= IDLE_LOOKS:
+            try:
+                self._watch()
+            except Exception:
+                logger.exception("error in the monitor, which continues")
+                time.sleep(MONITOR_SECONDS)
+
+    def _watch(self) -> None:
+        rounds = served = idle_checks = 0
+        since = 0.0  # the first check in this round
+        while not self._stopped:
+            if idle_checks >= IDLE_CHECKS:
                 self.asleep = True
                 if served == self._served:  # there was no callback before that was set
                     self._alarm.wait()
@@ -259,13 +260,13 @@ class LeaderFollowers:
                 stuck = False
             self._turn_is_long = lasting
             busy = lasting or served != self._served or self.short_of_threads
-            idle_looks = 0 if busy else idle_looks + 1
+            idle_checks = 0 if busy else idle_checks + 1
             rounds, served = self._loop.rounds, self._served
             if stuck and self._take_baton():  # defence: new-leader
                 self.batch.close()
             if self.short_of_threads:
                 with self._lock:
-                    self._start_thread()
+                    self._get_thread()
 
     def _take_baton(self) -> bool:
         """Take the lead from a leader inside a callback, whose thread is a worker from now on."""
@@ -284,20 +285,20 @@ class LeaderFollowers:
             self._workers += 1
             self.leave_to_workers(INLINE_AFTER)
             self._vacant = True
-            self._start_thread()
+            self._get_thread()
             return True
 
     def leave_to_workers(self, turns: int) -> None:
         """Have workers run all callbacks, until *turns* of them were quick.
 
-        With the limit of workers reached, the leader runs none either.
+        While the limit of workers is reached, the leader runs none, whatever *turns* is.
         """
         self._turns_for_workers = turns
         self.inline = not turns and self._workers < self._limit
 
     # Threads
 
-    def _start_thread(self) -> None:
+    def _get_thread(self) -> None:
         """Wake or start a thread, if the lead is vacant or a source needs a worker."""
         self.short_of_threads = False
         if not self._vacant and not self._runnable:

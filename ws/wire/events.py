@@ -20,19 +20,19 @@ from __future__ import annotations
 
 from typing import Any, Tuple
 
-INLINE = 0x20
-"""Flag of the kinds that need no callback: the leader handles them at once."""
+URGENT = 0x20
+"""Flag of the kinds that need no callback. The leader handles them at once."""
 BARRIER = 0x40
 """Flag of the kinds after which nothing is parsed until they have been handled."""
 
 TEXT = 0x1
 BINARY = 0x2
-PING = INLINE | 0x9
-PONG = INLINE | 0xA
+PING = URGENT | 0x9
+PONG = URGENT | 0xA
 CLOSE = BARRIER | 0x8
 PROTOCOL_ERROR = BARRIER | 0x10
-YIELD_TURN = INLINE | 0x11
-REQUEST = INLINE | 0x12
+YIELD_TURN = URGENT | 0x11
+REQUEST = URGENT | 0x12
 ASK_ONREQUEST = BARRIER | 0x13
 OPENED = 0x14
 CONNECTION_LOST = BARRIER | 0x15

@@ -7,7 +7,7 @@ from typing import Any, Iterator
 
 from . import events
 from .deflate import Deflate
-from .events import INLINE, YIELD_TURN, Event
+from .events import URGENT, YIELD_TURN, Event
 from .frames import BINARY, CLOSE, CONT, FIN, MAX_CONTROL_PAYLOAD, PING, PONG, RSV1, TEXT
 from .frames import Buffer, CloseCode, ProtocolError, close_payload, frame, parse_close, unmask
 
@@ -141,7 +141,7 @@ class Protocol:
                         if self.done:
                             yield events.CLOSE, parse_close(payload)
                             return  # defence: close-ends-parsing
-                        yield INLINE | first & 0x0F, payload
+                        yield URGENT | first & 0x0F, payload
                         continue
                     self._begin(first, length, data[start - 4 : start])
                     event = self._append(memoryview(data)[start:stop])
