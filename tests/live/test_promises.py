@@ -234,6 +234,69 @@ def test_someone_leads_at_the_bound_of_threads(serve, monkeypatch, threads):
         gate.set()
 
 
+def test_a_broadcast_does_not_cut_clients_who_are_just_coming(serve):
+    serving = serve(max_clients_per_address=5000)
+    end = threading.Event()
+
+    def broadcast():
+        while not end.is_set():
+            serving.server.sendall("x" * 100)
+
+    threads = [threading.Thread(target=broadcast) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    reasons = []
+    serving.server.onclose(lambda client: reasons.append(client.close_reason))
+    try:
+        for _ in range(300):
+            with RawClient(serving.port, request()) as peer:
+                assert peer.status == 101
+                assert peer.recv() == "x" * 100
+    finally:
+        end.set()
+        for thread in threads:
+            thread.join()
+    assert not [reason for reason in reasons if "took too long" in reason]
+
+
+def test_run_returns_when_the_start_in_another_thread_fails():
+    class Broken(Nowhere):
+        def start(self, deliver):
+            started.set()
+            time.sleep(0.2)
+            raise ConnectionError("no such host")
+
+    started, ended = threading.Event(), threading.Event()
+    server = WSServer("127.0.0.1", 0, backplane=Broken())
+
+    def start():
+        with pytest.raises(ConnectionError):
+            server.start()
+
+    threading.Thread(target=start).start()
+    assert started.wait(DEADLINE)
+    threading.Thread(target=lambda: (server.run(), ended.set()), daemon=True).start()
+    assert ended.wait(DEADLINE)
+
+
+def test_who_is_no_client_is_refused(serve):
+    serving = serve()
+    peer, client = serving.connect()
+    for call in (
+        lambda: serving.server.send("client", "x"),
+        lambda: serving.server.close(None),
+        lambda: serving.server.ping(5),
+        lambda: serving.server.sendall("x", to=["room"]),
+        lambda: serving.server.sendall("x", exclude=[object()]),
+    ):
+        with pytest.raises(TypeError, match="a client is needed"):
+            call()
+    peer.close()
+    assert serving.next("close") is client
+    assert serving.server.send(client, "x") is False
+    assert serving.server.sendall("x", to=[client]) == 0
+
+
 WRITES_LATER = """
 import sys, threading, time
 from ws import WSServer

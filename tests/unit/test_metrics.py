@@ -16,6 +16,7 @@ class Admission:
 
     def __init__(self):
         self.connections = []
+        self.accepted = 0
 
     def leave(self, connection):
         self.connections.remove(connection)
@@ -37,7 +38,7 @@ class Server:
         connection = SimpleNamespace(bytes_in=0, messages_in=0)
         connection.outbox = SimpleNamespace(bytes_out=0, messages_out=0, queued=queued)
         self.admission.connections.append(connection)
-        self.metrics.began()
+        self.admission.accepted += 1
         return connection
 
     def stats(self, clients=(), threads=0):

@@ -16,7 +16,7 @@ from tests.support.lines import CLOSE, LIMIT, SWITCHING, TLS, Attempt, Line, Pla
 from tests.support.waiting import DEADLINE, eventually
 from ws.engine.cork import WriteBatch
 from ws.engine.outbox import CHUNK_BYTES, TLS_RECORD_BYTES, Outbox
-from ws.engine.poll import WRITE
+from ws.engine.poll import READ, WRITE
 
 
 @pytest.fixture(autouse=True)
@@ -148,7 +148,7 @@ def test_openssl_that_wants_to_write_is_watched_for_that():
     line.block(ssl.SSLWantWriteError())
     assert line.outbox.put(b"x")
     assert line.watched == WRITE
-    assert not line.outbox.wants_read
+    assert line.outbox.blocked == WRITE
     line.unblock()
     assert (line.wire.sent, line.watched) == (b"x", 0)
 
@@ -160,12 +160,12 @@ def test_openssl_that_wants_to_read_is_not_watched_for_writing():
     for _ in range(2):
         assert line.outbox.put(b"x")
         assert line.watched == 0
-        assert line.outbox.wants_read, "the connection flushes it after a read"
+        assert line.outbox.blocked == READ, "the connection flushes it after a read"
     line.flush()
     assert line.watched == 0
     line.unblock()
     assert line.wire.sent == b"xx"
-    assert not line.outbox.wants_read
+    assert not line.outbox.blocked
 
 
 def test_openssl_may_change_its_mind():
@@ -174,10 +174,10 @@ def test_openssl_may_change_its_mind():
     line.outbox.put(b"x")
     line.block(ssl.SSLWantReadError())
     line.flush()
-    assert (line.watched, line.outbox.wants_read) == (0, True)
+    assert (line.watched, line.outbox.blocked) == (0, READ)
     line.block(ssl.SSLWantWriteError())
     line.flush()
-    assert (line.watched, line.outbox.wants_read) == (WRITE, False)
+    assert (line.watched, line.outbox.blocked) == (WRITE, WRITE)
 
 
 # The cork
@@ -260,16 +260,61 @@ def test_the_mark_itself_may_be_reached(line):
 def test_a_client_without_room_is_cut_on_demand(line):
     line.fill()
     assert not line.outbox.put(b"x")
-    assert line.cuts == [], "not by `put` itself"
-    assert line.outbox.overflow() is False
+    assert line.cuts == [], "not without"
+    assert not line.outbox.put(b"x", cut=True)
     assert line.cuts == [f"took too long to read: {LIMIT} bytes were waiting for it"]
 
 
 def test_a_client_that_is_leaving_is_not_cut_for_being_slow(line):
     line.fill()
     line.close()
-    assert line.outbox.overflow() is False
+    assert not line.outbox.put(b"x", cut=True)
     assert line.cuts == []
+
+
+def test_a_client_that_is_just_coming_is_not_cut_either():
+    """It is among the clients already, so a broadcast may find it before the 101 is written."""
+    cuts = []
+    outbox = Outbox(Plain(), None, None, WriteBatch(print), LIMIT, cuts.append)
+    assert not outbox.put(b"early", cut=True)
+    assert cuts == []
+
+
+def test_a_message_leaves_with_those_before_it_when_the_batch_is_closed_for_the_last_event(line):
+    """Nothing waits for the end of a callback that follows no other."""
+    line.batch.open = True
+    assert line.outbox.put(b"one")
+    line.batch.open = False
+    assert line.outbox.put(b"two")
+    assert line.wire.sent == b"onetwo"
+
+
+@pytest.mark.parametrize("room", [math.inf, 3, 0])
+@pytest.mark.parametrize("queued", [b"", b"before"])
+def test_a_signal_handler_that_sends_while_a_frame_is_written(line, monkeypatch, room, queued):
+    """It interrupts the thread that writes, and comes after what that has begun."""
+    line.block()
+    if queued:
+        line.outbox.put(queued)
+    line.wire.room = room
+    send, handled = line.wire.send, []
+
+    def interrupted(data):
+        sent = send(data)
+        if not handled:
+            handled.append(line.outbox.put(b"from the handler"))
+        return sent
+
+    monkeypatch.setattr(line.wire, "send", interrupted)
+    assert line.outbox.put(b"first")
+    line.flush()
+    line.unblock()
+    assert handled == [True]
+    assert line.wire.sent in (
+        queued + b"first" + b"from the handler",
+        queued + b"from the handler" + b"first",
+    )
+    assert (line.outbox.queued, line.watched) == (0, 0)
 
 
 def test_a_send_waits_for_room(line):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import zlib
 
 import pytest
@@ -9,7 +10,6 @@ import pytest
 from tests.support.lines import CLOSE, LIMIT, Attempt, Line, Plain
 from tests.support.waiting import DEADLINE, eventually
 from ws import Compression
-from ws.engine.outbox import put_to_all
 from ws.wire.deflate import Deflate
 from ws.wire.frames import BINARY, CONT, RSV1, TEXT, frame
 from ws.wire.message import PreparedMessage, PreparedMessages, encode, fragments
@@ -134,9 +134,8 @@ def test_broadcasts_during_a_fragmented_message_are_left_out_but_cut_nobody(line
 
     def frames():
         yield frame(TEXT, b"one", False)
-        while line.outbox.put(b"x" * 100):
+        while line.outbox.put(b"x" * 100, cut=True):
             pass
-        line.outbox.overflow()
         yield frame(CONT, b"")
 
     assert line.outbox.put_fragments(frames(), 0)
@@ -280,26 +279,48 @@ def test_one_of_several_messages_that_is_refused_is_no_success():
     assert line.outbox.messages_out == 2
 
 
-# Broadcasts
+# More about fragments
 
 
-@pytest.mark.parametrize("slow_client, cut", [("close", True), ("skip", False)])
-def test_a_broadcast(slow_client, cut):
-    quick, slow, gone = (Line(Plain()) for _ in range(3))
-    compressed = compressing(False)
-    slow.fill()
-    gone.close()
-    gone.wire.calls.clear()
-    message = PreparedMessage(encode("x" * 20))
-    lines = [quick, slow, gone, compressed]
-    assert put_to_all([each.outbox for each in lines], message, slow_client) == 2
-    assert quick.wire.sent == message.plain
-    assert inflate(zlib.decompressobj(-15), compressed.wire.sent) == b"x" * 20
-    assert bool(slow.cuts) is cut
-    assert gone.wire.sent == b"" and not gone.cuts
+def test_a_second_fragmented_message_that_finds_no_room_in_time_cuts_the_client(line):
+    def frames():
+        yield frame(TEXT, b"x" * LIMIT, False)
+        assert not line.outbox.put_fragments(fragments(["y"]), 0.01)
+        yield frame(CONT, b"")
+
+    line.block()
+    line.outbox.put_fragments(frames(), 0.01)
+    assert line.cuts[0].startswith("took too long to read: ")
 
 
-def test_a_broadcast_of_several_messages_counts_each(line):
-    several = PreparedMessages([PreparedMessage(encode("x"))] * 3)
-    assert put_to_all([line.outbox], several, "close") == 1
-    assert line.outbox.messages_out == 3
+def test_who_waits_for_room_learns_of_the_end_of_a_fragmented_message(line):
+    """The messages that it held back are written then, which makes room."""
+    started, goes_on = threading.Event(), threading.Event()
+
+    def frames():
+        yield frame(TEXT, b"one", False)
+        while line.outbox.put(b"x" * 100):
+            pass
+        started.set()
+        goes_on.wait(DEADLINE)
+        yield frame(CONT, b"")
+
+    fragmented = Attempt(lambda: line.outbox.put_fragments(frames(), DEADLINE))
+    assert started.wait(DEADLINE)
+    attempt = Attempt(lambda: line.outbox.put(b"y" * 100, 10 * DEADLINE))
+    eventually(lambda: line.outbox.waiters)
+    goes_on.set()
+    assert attempt.get() is True
+    assert fragmented.get() is True
+
+
+def test_what_waits_for_a_fragmented_message_is_not_for_the_client_to_read(line):
+    """So keepalive doesn't take a slow generator for a client that reads nothing."""
+
+    def frames():
+        yield frame(TEXT, b"one", False)
+        line.outbox.put(b"x" * 100)
+        assert (line.outbox.queued, line.outbox.waiting) == (100, 0)
+        yield frame(CONT, b"")
+
+    assert line.outbox.put_fragments(frames(), 0)
