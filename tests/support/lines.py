@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import threading
+from typing import Any, Callable
 
 from tests.support.waiting import DEADLINE
 from ws.engine.cork import WriteBatch
 from ws.engine.outbox import Outbox
 from ws.engine.poll import READ
 from ws.engine.sockets import PlainClient, TLSClient
+from ws.wire.deflate import Deflate
 
 SWITCHING = b"101\r\n\r\n"
 CLOSE = b"\x88\x02\x03\xe8"
@@ -19,80 +21,81 @@ LIMIT = 1000
 class Wire:
     """What a socket does: it takes so many bytes, and then blocks or fails."""
 
-    def __init__(self):
-        self.room = math.inf
-        self.error = BlockingIOError()
-        self.calls = []
-        self.ended = []
+    def __init__(self) -> None:
+        self.room: float = math.inf
+        self.error: Exception = BlockingIOError()
+        self.calls: list[bytes] = []
+        self.ended: list[str] = []
 
-    def send(self, data):
+    def send(self, data: Any) -> int:
         if self.room <= 0:
             raise self.error
-        taken = bytes(data[: min(self.room, len(data))])
+        taken = bytes(data[: int(min(self.room, len(data)))])
         self.room -= len(taken)
         self.calls.append(taken)
         return len(taken)
 
-    def unwrap(self):
+    def unwrap(self) -> None:
         self.ended.append("close_notify")
 
     @property
-    def sent(self):
+    def sent(self) -> bytes:
         return b"".join(self.calls)
 
 
-class Plain(Wire, PlainClient):
+class Plain(Wire, PlainClient):  # type: ignore[misc]
     """A plain socket without a descriptor."""
 
 
-class TLS(Wire, TLSClient):
+class TLS(Wire, TLSClient):  # type: ignore[misc]
     """A TLS socket without a descriptor."""
 
 
 class Line:
     """An outbox that has been opened, with all that it works with."""
 
-    def __init__(self, wire, limit=LIMIT, deflate=None):
+    def __init__(self, wire: Any, limit: int = LIMIT, deflate: Deflate | None = None) -> None:
         self.wire = wire
         self.watched = 0
-        self.cuts = []
+        self.cuts: list[str] = []
         self.batch = WriteBatch(lambda source: self.flush())
-        self.outbox = Outbox(wire, self, self, self.batch, limit, self.cuts.append)
+        itself: Any = self  # both the source and the loop
+        self.outbox = Outbox(wire, itself, itself, self.batch, limit, self.cuts.append)
         self.outbox.open(SWITCHING, deflate)
         wire.calls.clear()
 
-    def watch(self, source, add=0, remove=0):
+    def watch(self, source: object, add: int = 0, remove: int = 0) -> None:
         """Stand in for the loop's method."""
         assert source is self
         assert add & READ == remove & READ == 0, "the connection decides on reading"
         self.watched = self.watched & ~remove | add
 
-    def block(self, error=None):
+    def block(self, error: Exception | None = None) -> None:
         self.wire.room, self.wire.error = 0, error or BlockingIOError()
 
-    def unblock(self, room=math.inf):
+    def unblock(self, room: float = math.inf) -> None:
         """Let the socket take more, and tell the outbox, as the loop does."""
         self.wire.room = room
         self.flush()
 
-    def flush(self):
+    def flush(self) -> None:
         with self.outbox.lock:
             self.outbox.flush()
 
-    def fill(self, size=LIMIT):
+    def fill(self, size: int = LIMIT) -> None:
         """Have *size* bytes wait."""
         self.block()
         assert self.outbox.put(b"-" * size)
 
-    def close(self):
+    def close(self) -> None:
         with self.outbox.lock:
             self.outbox.close(CLOSE)
 
-    def end(self):
+    def end(self) -> None:
         with self.outbox.lock:
             self.outbox.end()
 
-    def dispose(self):
+    def dispose(self) -> None:
         with self.outbox.lock:
             self.outbox.dispose()
 
@@ -100,15 +103,15 @@ class Line:
 class Attempt:
     """A call in a thread of its own."""
 
-    def __init__(self, call, *arguments):
-        self.result = None
+    def __init__(self, call: Callable[..., Any], *arguments: Any) -> None:
+        self.result: Any = None
         self._thread = threading.Thread(target=self._run, args=(call, *arguments), daemon=True)
         self._thread.start()
 
-    def _run(self, call, *arguments):
+    def _run(self, call: Callable[..., Any], *arguments: Any) -> None:
         self.result = call(*arguments)
 
-    def get(self):
+    def get(self) -> Any:
         self._thread.join(DEADLINE)
         assert not self._thread.is_alive()
         return self.result

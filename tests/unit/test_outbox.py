@@ -289,34 +289,6 @@ def test_a_message_leaves_with_those_before_it_when_the_batch_is_closed_for_the_
     assert line.wire.sent == b"onetwo"
 
 
-@pytest.mark.parametrize("room", [math.inf, 3, 0])
-@pytest.mark.parametrize("queued", [b"", b"before"])
-def test_a_signal_handler_that_sends_while_a_frame_is_written(line, monkeypatch, room, queued):
-    """It interrupts the thread that writes, and comes after what that has begun."""
-    line.block()
-    if queued:
-        line.outbox.put(queued)
-    line.wire.room = room
-    send, handled = line.wire.send, []
-
-    def interrupted(data):
-        sent = send(data)
-        if not handled:
-            handled.append(line.outbox.put(b"from the handler"))
-        return sent
-
-    monkeypatch.setattr(line.wire, "send", interrupted)
-    assert line.outbox.put(b"first")
-    line.flush()
-    line.unblock()
-    assert handled == [True]
-    assert line.wire.sent in (
-        queued + b"first" + b"from the handler",
-        queued + b"from the handler" + b"first",
-    )
-    assert (line.outbox.queued, line.watched) == (0, 0)
-
-
 def test_a_send_waits_for_room(line):
     line.fill()
     attempt = Attempt(line.outbox.put, b"x", DEADLINE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import zlib
 
@@ -324,3 +325,34 @@ def test_what_waits_for_a_fragmented_message_is_not_for_the_client_to_read(line)
         yield frame(CONT, b"")
 
     assert line.outbox.put_fragments(frames(), 0)
+
+
+# Calls inside calls
+
+
+@pytest.mark.parametrize("room", [math.inf, 3, 0])
+@pytest.mark.parametrize("queued", [b"", b"before"])
+def test_a_signal_handler_that_sends_while_a_frame_is_written(line, monkeypatch, room, queued):
+    """It interrupts the thread that writes, and comes after what that has begun."""
+    line.block()
+    if queued:
+        line.outbox.put(queued)
+    line.wire.room = room
+    send, handled = line.wire.send, []
+
+    def interrupted(data):
+        sent = send(data)
+        if not handled:
+            handled.append(line.outbox.put(b"from the handler"))
+        return sent
+
+    monkeypatch.setattr(line.wire, "send", interrupted)
+    assert line.outbox.put(b"first")
+    line.flush()
+    line.unblock()
+    assert handled == [True]
+    assert line.wire.sent in (
+        queued + b"first" + b"from the handler",
+        queued + b"from the handler" + b"first",
+    )
+    assert (line.outbox.queued, line.watched) == (0, 0)
