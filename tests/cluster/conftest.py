@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from tests.cluster.programs import Redis, RedisProxy
+from tests.support.missing import pytest_runtest_makereport  # noqa: F401 -- a hook
 
 
 @pytest.fixture
 def redis():
     with Redis() as redis:
         yield redis
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item, call):
-    report = yield
-    if report.skipped and os.environ.get("CI"):
-        report.outcome, report.longrepr = "failed", call.excinfo.exconly()
-    return report
 
 
 @pytest.fixture

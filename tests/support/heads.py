@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ws.wire.http11 import Request, RequestReader
+
 GET = "GET /chat HTTP/1.1"
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 EXAMPLE = {
@@ -37,3 +39,12 @@ def head(start: str = GET, *more: str, **changes: str | None) -> bytes:
 def request(path: str = "/", *fields: str, host: str = "localhost", method: str = "GET") -> bytes:
     """Return a handshake for this path, with further fields."""
     return head(f"{method} {path} HTTP/1.1", *fields, Host=host)
+
+
+def parse(data: bytes) -> Request:
+    """Return the library's request for a head that is complete, with nothing after it."""
+    complete = RequestReader(10_000).feed(data)
+    assert complete is not None
+    request, rest = complete
+    assert rest == b""
+    return request

@@ -108,5 +108,9 @@ def is_utf8(text: bytes) -> bool:
 
 
 def may_become_utf8(prefix: bytes) -> bool:
-    """Say whether some UTF-8 text begins so: bytes 80, or BF, complete any character there is."""
+    """Say whether some UTF-8 text starts with *prefix*.
+
+    A character that lacks its last bytes can get all 80 (but E0 and F0 can't) or all BF (but ED
+    and F4 can't), so these endings are enough to try.
+    """
     return any(is_utf8(prefix + octet * n) for octet in (b"\x80", b"\xbf") for n in range(4))

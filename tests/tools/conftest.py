@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from typing import Callable
@@ -10,6 +9,7 @@ from typing import Callable
 import pytest
 
 from tests.support import ROOT
+from tests.support.missing import pytest_runtest_makereport  # noqa: F401 -- a hook
 
 PATIENCE_SECONDS = 100
 """Within which a tool must end, on a machine that has other things to do."""
@@ -34,11 +34,3 @@ def tool(monkeypatch: pytest.MonkeyPatch) -> Tool:
         return done.stdout
 
     return run
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item, call):
-    report = yield
-    if report.skipped and os.environ.get("CI"):
-        report.outcome, report.longrepr = "failed", call.excinfo.exconly()
-    return report

@@ -6,15 +6,9 @@ import base64
 
 import pytest
 
-from tests.support.heads import head
+from tests.support.heads import head, parse
 from tests.support.tables import table
-from ws import Request, basic_auth
-from ws.wire.http11 import RequestReader
-
-
-def parse(data: bytes) -> Request:
-    request, _ = RequestReader(10_000).feed(data)
-    return request
+from ws import basic_auth
 
 
 def basic(pair: str, encoding="utf-8") -> str:

@@ -11,20 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.heads import EXAMPLE, GET, head
+from tests.support.heads import EXAMPLE, GET, head, parse
 from tests.support.tables import table
 from ws.wire import handshake
-from ws.wire.http11 import HandshakeError, Request, RequestReader, Response
+from ws.wire.http11 import HandshakeError, Response
 
 values = st.text(st.characters(min_codepoint=33, max_codepoint=255), min_size=1, max_size=9)
-
-
-def parse(data: bytes) -> Request:
-    complete = RequestReader(10_000).feed(data)
-    assert complete is not None
-    request, rest = complete
-    assert rest == b""
-    return request
 
 
 def refusal(data: bytes, origins: tuple[str, ...] = ()) -> Response | None:

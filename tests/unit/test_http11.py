@@ -9,19 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.heads import EXAMPLE, GET, head
+from tests.support.heads import EXAMPLE, GET, head, parse
 from tests.support.tables import table
-from ws.wire.http11 import HandshakeError, Headers, Request, RequestReader, Response
+from ws.wire.http11 import HandshakeError, Headers, RequestReader, Response
 
 HOST = EXAMPLE["Host"]
-
-
-def parse(data: bytes) -> Request:
-    complete = RequestReader(10_000).feed(data)
-    assert complete is not None
-    request, rest = complete
-    assert rest == b""
-    return request
 
 
 @table(

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.frames import masked
+from tests.support.model import is_utf8, may_become_utf8
 from tests.support.streams import Events, feed, octets
 from ws.wire import events as kinds
 from ws.wire.events import PROTOCOL_ERROR
@@ -76,23 +77,6 @@ def test_any_split_of_any_stream(stream, cuts):
     assert outcomes[0] == outcomes[1] == outcomes[2]
 
 
-def is_utf8(text: bytes) -> bool:
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def hopeful(prefix: bytes) -> bool:
-    """Whether some UTF-8 string starts with *prefix*.
-
-    A character that lacks its last bytes can get all 80 (but E0 and F0 can't) or all BF (but
-    ED and F4 can't), so these endings are enough to try.
-    """
-    return any(is_utf8(prefix + byte * n) for byte in (b"\x80", b"\xbf") for n in range(4))
-
-
 characters = st.characters(blacklist_categories=("Cs",))
 EDGES = bytes.fromhex("7f 80 8f 90 9f a0 bf c0 c1 c2 df e0 ed ef f0 f4 f5 ff")
 almost_text = st.lists(
@@ -105,7 +89,7 @@ almost_text = st.lists(
 @given(almost_text)
 def test_invalid_utf8_fails_as_early_as_can_be(text):
     failures = [
-        [] if hopeful(text[: i + 1]) else [(PROTOCOL_ERROR, 1007)] for i in range(len(text))
+        [] if may_become_utf8(text[: i + 1]) else [(PROTOCOL_ERROR, 1007)] for i in range(len(text))
     ]
     first = (
         failures.index([(PROTOCOL_ERROR, 1007)]) + 1
