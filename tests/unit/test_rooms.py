@@ -87,6 +87,13 @@ def test_a_room_is_counted_at_each_change(house):
     assert house.rooms.snapshot() == {}, "a room without clients vanishes"
 
 
+def test_who_leaves_a_room_stays_in_the_others(house):
+    house.join("a", "tea")
+    house.join("a", "coffee")
+    house.rooms.leave(house["a"], "tea")
+    assert house.rooms.snapshot() == {"coffee": [house["a"]]}
+
+
 def test_who_leaves_the_server_leaves_all_rooms(house):
     house.join("ab", "tea")
     house.join("a", "coffee")
