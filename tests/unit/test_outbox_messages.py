@@ -61,7 +61,9 @@ def test_a_close_waits_for_all_that_was_accepted_before(line):
     def frames():
         yield frame(TEXT, b"one", False)
         assert line.outbox.put(b"accepted")
+        assert not line.outbox.closing
         line.close()
+        assert line.outbox.closing
         assert not line.outbox.put(b"refused")
         yield frame(CONT, b"")
 
@@ -356,3 +358,27 @@ def test_a_signal_handler_that_sends_while_a_frame_is_written(line, monkeypatch,
         queued + b"from the handler" + b"first",
     )
     assert (line.outbox.queued, line.watched) == (0, 0)
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("corked", [False, True])
+def test_a_signal_handler_does_not_wait_for_the_writing_that_it_has_interrupted(line, corked):
+    """It runs in the same thread, so nothing leaves before it returns."""
+    send = line.wire.send
+    accepted = []
+
+    def interrupted(data):
+        line.wire.send = send
+        accepted.append(line.outbox.put(b"x", DEADLINE))
+        return send(data)
+
+    if corked:
+        line.batch.open = True
+        assert line.outbox.put(b"-" * LIMIT)
+    else:
+        line.fill()
+    line.wire.send = interrupted
+    line.wire.room = math.inf
+    line.flush()
+    assert accepted == [True]
+    assert line.wire.sent == b"-" * LIMIT + b"x"

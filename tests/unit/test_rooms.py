@@ -183,6 +183,15 @@ def test_clients_that_have_left_are_passed_over(house):
     assert len(house.rooms.select(None, exclude=house["a"])) == 3
 
 
+@pytest.mark.parametrize("targets", [[1], [None], ["tea"]])
+def test_what_is_no_client_is_a_clear_error(house, targets):
+    house.join("a", "tea")
+    with pytest.raises(TypeError, match="a client is needed"):
+        house.rooms.select(targets)
+    with pytest.raises(TypeError, match="a client is needed"):
+        house.rooms.select(None, exclude=targets)
+
+
 def test_a_client_may_leave_while_it_is_selected(house):
     class Leaving(Guest):
         """Leaves as soon as it was found once."""

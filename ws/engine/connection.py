@@ -320,10 +320,10 @@ class Connection(Source):
         with self.outbox.lock:
             if self.stage != OPEN:
                 return False
+            # First, or the deadline of a ping could be taken for this one; defence: close-timeout
+            self._loop.schedule(self, time.monotonic() + self._limits.close_timeout)
             self.outbox.close(self.protocol.close(code, reason))
             self.stage = CLOSING
-        # defence: close-timeout
-        self._loop.schedule(self, time.monotonic() + self._limits.close_timeout)
         return True
 
     def answer(self, response: Response, method: str = "GET") -> None:
@@ -341,10 +341,10 @@ class Connection(Source):
         with self.outbox.lock:
             if self.stage == CLOSED:
                 return
+            # defence: linger-timeout
+            self._loop.schedule(self, time.monotonic() + self._limits.close_timeout)
             self.stage = LINGERING
             self.outbox.end()
-        # defence: linger-timeout
-        self._loop.schedule(self, time.monotonic() + self._limits.close_timeout)
 
     def cut(self, reason: str) -> None:
         """End TCP at once, by a reset. Takes no lock."""

@@ -368,6 +368,8 @@ class Outbox:
             waiting = self.queued - (self._held_size if fragment else 0)
             if not waiting or waiting + size <= self.limit:  # defence: queue-room
                 return True
+            if self._writing:  # this thread has interrupted that, so nothing leaves meanwhile
+                return True
             if not self.blocked and self._queue:
                 self.flush()
                 continue
