@@ -26,12 +26,18 @@ COVERED = (
 """The modules that need no sockets: all branches of each are covered by its own test files."""
 
 TRUSTME = "trustme==1.2.1"
-TEST_TOOLS = f"pytest==9.2.0 pytest-timeout==2.4.0 hypothesis==6.170.15 {TRUSTME}"
+TEST_TOOLS = (
+    "pytest==9.2.0 pytest-timeout==2.4.0 pytest-xdist==3.8.0 hypothesis==6.170.15 " + TRUSTME
+)
 OLD_TEST_TOOLS = {  # the last for these Pythons
-    "3.7": "pytest==7.4.4 pytest-timeout==2.4.0 hypothesis==6.79.4 trustme==1.0.0",
-    "3.8": "pytest==8.3.5 pytest-timeout==2.4.0 hypothesis==6.113.0 trustme==1.1.0",
-    "3.9": "pytest==8.4.2 pytest-timeout==2.4.0 hypothesis==6.141.1 trustme==1.2.1",
-    "3.10": "pytest==9.2.0 pytest-timeout==2.4.0 hypothesis==6.168.5 trustme==1.2.1",
+    "3.7": "pytest==7.4.4 pytest-timeout==2.4.0 pytest-xdist==3.5.0 hypothesis==6.79.4 "
+    "trustme==1.0.0",
+    "3.8": "pytest==8.3.5 pytest-timeout==2.4.0 pytest-xdist==3.6.1 hypothesis==6.113.0 "
+    "trustme==1.1.0",
+    "3.9": "pytest==8.4.2 pytest-timeout==2.4.0 pytest-xdist==3.8.0 hypothesis==6.141.1 "
+    "trustme==1.2.1",
+    "3.10": "pytest==9.2.0 pytest-timeout==2.4.0 pytest-xdist==3.8.0 hypothesis==6.168.5 "
+    "trustme==1.2.1",
 }
 FRAMEWORKS = "flask==3.1.3 django==5.2.19"
 """Next to which examples serve."""
@@ -40,8 +46,8 @@ FAST = "zlib-ng==1.1.0 numpy"
 RUFF = "ruff==0.17.6"
 DOCKER = "docker==7.2.0"
 BROWSER_TOOLS = (  # later Playwrights don't drive Debian's Firefox
-    "playwright==1.64.1 pytest-playwright==0.10.0 pytest-xdist==3.8.0 "
-    "axe-playwright-python==0.1.8 selenium==4.51.0 websocket-client==1.9.2"
+    "playwright==1.64.1 pytest-playwright==0.10.0 axe-playwright-python==0.1.8 "
+    "selenium==4.51.0 websocket-client==1.9.2"
 )
 PILLOW = "pillow==13.0.0"
 MATPLOTLIB = "matplotlib==3.11.2"
@@ -95,7 +101,7 @@ def unit(session: nox.Session) -> None:
     if session.python == COVERAGE_PYTHON:
         session.install(*FRAMEWORKS.split())
     others = ("attacks", "cluster", "tools")  # have sessions of their own
-    chosen = session.posargs or [f"--ignore=tests/{name}" for name in others]
+    chosen = session.posargs or ["-n2", *(f"--ignore=tests/{name}" for name in others)]
     session.run("python", "-m", "pytest", *chosen)
     if session.python == COVERAGE_PYTHON and not session.posargs:
         session.install(COVERAGE, *FAST.split())

@@ -131,7 +131,7 @@ class Service(Owner, Draining):
         try:
             self.admission.check_request(connection, request)
         except HandshakeError as error:
-            self._refuse(connection, request, error.response)
+            self._respond(connection, request, error.response)
         else:
             if self.onrequest is None:
                 self._answer(connection, request, None)
@@ -143,9 +143,9 @@ class Service(Owner, Draining):
     def _answer(self, connection: Connection, request: Request, response: Response | None) -> None:
         """Do as onrequest said: accept, or send its response."""
         if response is not None and response.status != 101:
-            self._refuse(connection, request, response)
+            self._respond(connection, request, response)
         elif not request.is_upgrade:
-            self._refuse(connection, request, not_an_upgrade(request).response)
+            self._respond(connection, request, not_an_upgrade(request).response)
         else:
             self._accept(connection, request, response)
 
@@ -162,7 +162,7 @@ class Service(Owner, Draining):
         if not connection.open(switching, deflate):
             self.rooms.remove(client)
 
-    def _refuse(self, connection: Connection, request: Request, response: Response) -> None:
+    def _respond(self, connection: Connection, request: Request, response: Response) -> None:
         logger.info("%s: %r: %d", connection.client.getpeername(), request, response.status)
         connection.answer(response, request.method)
 
