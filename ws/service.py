@@ -87,16 +87,22 @@ class Service(Owner, Draining):
     def start(self, sockets: Sequence[socket.socket]) -> None:
         """Serve what connects to these listening sockets, on threads of its own.
 
+        If it raises, nothing is left running.
+
         Raises:
-            RuntimeError: The system can't start a thread. Nothing is left running.
+            OSError: The system can't watch a socket.
+            RuntimeError: The system can't start a thread.
         """
         self.loop = Loop()
         self.threads = LeaderFollowers(self.loop, self._limits.threads)
-        self._listeners = [Listener(sock, self.loop, self._admit, self._warn) for sock in sockets]
+        self._listeners = []
         try:
+            for sock in sockets:
+                self._listeners.append(Listener(sock, self.loop, self._admit, self._warn))
             self.threads.start()
-        except RuntimeError:
+        except BaseException:
             self.refuse_newcomers()
+            self.loop.close()
             raise
         self.lifecycle.run(self.loop)
 

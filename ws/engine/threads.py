@@ -98,7 +98,7 @@ class LeaderFollowers:
         self._turns_for_workers = 0  # quick callbacks in workers before the leader runs some again
 
     def start(self) -> None:
-        """Start the monitor and the first leader.
+        """Start the monitor and the first leader. If that fails, the caller closes the loop.
 
         Raises:
             RuntimeError: The system can't start a thread.
@@ -110,7 +110,6 @@ class LeaderFollowers:
                 self._get_thread()
         except RuntimeError:
             self.stop()
-            self._loop.close()
             raise
 
     def stop(self) -> None:
