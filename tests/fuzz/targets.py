@@ -12,8 +12,6 @@ import ipaddress
 import sys
 import zlib
 
-from tests.support import model
-
 if __name__ == "__main__":
     import atheris
 
@@ -21,7 +19,8 @@ if __name__ == "__main__":
 else:
     instrumented = contextlib.nullcontext()
 
-with instrumented:
+with instrumented:  # and nothing that imports ws before
+    from tests.support import model
     from ws.wire import proxy
     from ws.wire.deflate import Compression, Deflate, negotiate
     from ws.wire.events import CLOSE, PROTOCOL_ERROR, YIELD_TURN
@@ -212,7 +211,7 @@ def proxied(data):
         address = proxy.parse(header)
     except ValueError:
         return
-    assert len(header) <= max(proxy.LONGEST_LINE, proxy.LONGEST_BLOCK)
+    assert len(header) <= max(proxy.LONGEST_LINE_BYTES, proxy.LONGEST_BLOCK_BYTES)
     if address:
         ip, port = address
         assert ipaddress.ip_address(ip) and 0 <= port < 65536
