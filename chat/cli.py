@@ -31,7 +31,7 @@ def main() -> int:
 def run(serve: Callable[..., int], *arguments: Any) -> int:
     """Call a function that serves; return the exit code. Print why it can't serve."""
     logging.basicConfig(format=LOG_FORMAT)
-    # As `WSServer.run` does, but while it starts, too.
+    # SIGTERM is handled like Ctrl-C. `WSServer.run` does this too, but only once it runs.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return serve(*arguments)
@@ -145,13 +145,13 @@ def parse_arguments() -> argparse.Namespace:
         type=positive,
         default=MAX_CLIENTS,
         metavar="N",
-        help="at a time, in each process; default: %(default)s",
+        help="clients at a time, in each process; default: %(default)s",
     )
     parser.add_argument(
         "--proxy",
         action="append",
         metavar="ADDRESS",
-        help="a reverse proxy that tells clients' addresses; may be repeated",
+        help="a trusted reverse proxy that reports clients' addresses; may be repeated",
     )
     parser.add_argument(
         "--origin",
@@ -180,7 +180,7 @@ def port_number(text: str) -> int:
 
 def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"it is a number from 1 up, not {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a whole number, at least 1, not {text!r}")
     return int(text)
 
 

@@ -55,12 +55,13 @@ MAX_FILE_BYTES = 5 << 20
 MAX_FILE_NAME_CHARS = 100
 MAX_EXTENSION_CHARS = 19
 MAX_REQUEST_CHARS = 64 << 10
-"""A text message, in which JSON may escape every character; in bytes, the header of a file."""
+"""The longest text message: JSON may escape each character. Also the longest header of a file, in
+bytes."""
 MAX_IMAGE_PIXELS = 20_000
 """The width or height of an image."""
 
 BYTES_PER_CREDIT = 512 << 10
-"""The content of a file costs a credit for each of these, beside the cost of the request."""
+"""A file costs one credit for this many bytes of content, in addition to the request's cost."""
 
 IMAGE_TYPES = (
     ("image/png", 0, b"\x89PNG\r\n\x1a\n"),
@@ -80,9 +81,9 @@ class Refused(Exception):
     """A request is refused.
 
     Args:
-        code: a word by which pages tell the reasons apart.
-        text: a sentence for people.
-        retry_seconds: when to try again; 0 means never.
+        code: A word by which pages tell the reasons apart.
+        text: A sentence for people.
+        retry_seconds: Seconds after which to try again. 0 means never.
     """
 
     def __init__(self, code: str, text: str, retry_seconds: float = 0) -> None:
@@ -94,7 +95,7 @@ class Refused(Exception):
 
 
 class Request:
-    """What a client asks for, and what that costs in credits, which are earned by waiting."""
+    """A client's request. `COST` is its price in credits, which a client earns by waiting."""
 
     COST = 0.0
 

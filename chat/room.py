@@ -47,10 +47,10 @@ MAX_MISSED_MESSAGES = 100
 PLAIN_HISTORY_LINES = 20
 """Lines of history that a plain client gets."""
 PIECE_BYTES = 128 << 10
-"""A piece of a file; messages to the same client wait until it is sent, so it must be short."""
+"""The size of a piece of a file. Messages to the client wait for it, so it must be small."""
 
 MAX_CREDITS = 20.0
-"""A client has this many to begin with; each request costs its `COST`."""
+"""The size of a client's token bucket, full at first. Each request takes its `COST` out of it."""
 CREDITS_PER_SECOND = 4.0
 
 STORE_RETRY_SECONDS = 5.0
@@ -58,7 +58,7 @@ FULL_RETRY_SECONDS = 30.0
 
 
 class Member:
-    """A client, who it is, and what it may still ask for."""
+    """A client, with its person, its room and its credits for requests."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
@@ -104,15 +104,15 @@ class Chat:
     are about what others see.
 
     Args:
-        server: not started yet; the chat registers its callbacks.
-        store: the history.
-        title: the chat's name.
+        server: A server that isn't started yet. The chat registers its callbacks.
+        store: The history.
+        title: The chat's name.
     """
 
     def __init__(self, server: WSServer, store: Store, title: str = "Chat") -> None:
         self.server, self.store, self.title = server, store, title
-        # Held while a message enters the store and everyone's queue, so that all clients get the
-        # same order. Nothing under it waits for a client: `sendall` never does.
+        # Held while a message enters the store and every client's queue, so that all clients get
+        # messages in the same order. `sendall` doesn't block, so no client can keep it held.
         self.lock = threading.Lock()
         self.members: dict[str, dict[Client, Member]] = {}  # by room
         self._guests = 0

@@ -10,9 +10,10 @@ from ws import Request, Response, WSServer
 
 MAX_CLIENTS = 1000
 MAX_QUEUE_BYTES = 4 << 20
-"""What may wait for a client: the longest welcome, and what is said while that is sent."""
+"""May wait for one client. Enough for the longest welcome, and for messages that come meanwhile."""
 PING_SECONDS = 10.0
-"""Clients are pinged at this interval, and have as long to answer: who vanished leaves soon."""
+"""Clients are pinged at this interval, and have as long to answer, so that the others soon see
+that somebody has vanished."""
 
 PAGE = Path(__file__).resolve().with_name("page")
 SCRIPTS = ("view", "me", "connection", "log", "outbox", "files", "chat")
@@ -43,11 +44,11 @@ def make_server(
     max_clients: int = MAX_CLIENTS,
     **options: Any,
 ) -> WSServer:
-    """Return a server for a `chat.room.Chat`, not started yet; the options are `WSServer`'s.
+    """Return a server for a `chat.room.Chat`, not started yet. The options are those of `WSServer`.
 
     Args:
-        origins: by default "null", which is a page opened from a file. It is safe here, since
-            the chat knows neither cookies nor passwords that such a page could misuse.
+        origins: By default "null", for pages opened from a file. This is safe here: the chat uses
+            neither cookies nor passwords, so such a page has nothing to misuse.
     """
     server = WSServer(
         host,

@@ -17,22 +17,23 @@ Message = Dict[str, Any]
 
 
 class StoreError(Exception):
-    """The store can't do it now: the disk is full, say."""
+    """An operation of the store failed, for example because the disk is full."""
 
 
 class StoreUnavailable(StoreError):
-    """The store can't be reached for a while; that has been logged once."""
+    """The store can't be reached at the moment. This has been logged."""
 
 
 class Store(ABC):
     """Messages and files; any thread may call.
 
-    A message is a dict with at least "from" and "id", which together no other message has. The
-    store gives it a "seq", which grows within a room. All methods but `close` raise StoreError.
+    A message is a dict with at least "from" and "id", which together identify it. The store gives
+    each message a sequence number "seq", which grows within a room. All methods but `close` may
+    raise StoreError.
     """
 
     history: str
-    """Identifies the history; in another history, sequence numbers mean something else."""
+    """The history's id. Sequence numbers of different histories can't be compared."""
 
     @abstractmethod
     def add(self, room: str, message: Message) -> tuple[Message, bool]:
@@ -52,7 +53,7 @@ class Store(ABC):
 
     @abstractmethod
     def add_file(self, content: bytes) -> str:
-        """Store a file and return its id; whoever knows that can get the file."""
+        """Store a file, and return its id. Anybody who knows the id can get the file."""
 
     @abstractmethod
     def file(self, file: str) -> bytes | None:

@@ -1,4 +1,4 @@
-"""Many servers as one: start this several times; what one client says reaches those of all."""
+"""Many servers as one: start this several times. A message reaches the clients of every process."""
 
 from ws import Client, WSServer
 from ws.redis import RedisBackplane

@@ -1,4 +1,4 @@
-"""Each client gets back what it sends."""
+"""Echo: each message goes back to its client."""
 
 from ws import Client, WSServer
 

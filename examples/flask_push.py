@@ -1,4 +1,4 @@
-"""Next to Flask: a view sends what it gets to all clients."""
+"""Next to Flask: a view sends the text of its request to all clients."""
 
 from __future__ import annotations
 

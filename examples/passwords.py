@@ -1,4 +1,4 @@
-"""Names and passwords: they travel in the clear, so use them with TLS only."""
+"""Names and passwords. They are sent in the clear, so use them only over TLS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Behind a reverse proxy on this machine, which says who the client is."""
+"""Behind a reverse proxy on this machine, which reports the client's address."""
 
 from ws import Client, WSServer
 

@@ -1,4 +1,4 @@
-"""Rooms: who connects to /kitchen hears what others say in the kitchen."""
+"""Rooms: a client that connects to /kitchen gets what others send in the kitchen."""
 
 from ws import Client, WSServer
 

@@ -1,4 +1,4 @@
-"""Socket activation: systemd listens, and hands its socket over; no client waits for a restart."""
+"""Socket activation: systemd listens, and passes its socket on. A restart refuses no connection."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""Tokens: programs send one in a header, pages in a cookie; who has none is not let in."""
+"""Tokens: programs send one in a header, pages in a cookie. Without one, the answer is 401."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may come in: connections counted in all and by address, and the checks of a request."""
+"""Limits on connections, in total and for each address; and the checks of a request."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ from .wire.http11 import HandshakeError, Request
 from .wire.proxy import Proxies
 
 REFUSED_SPARE = 100  # defence: refused-count
-"""How many connections over a bound still get an HTTP response. Others are only closed."""
+"""This many connections over a limit still get an HTTP response. Further ones are only closed."""
 
 
 class TooMany(Exception):
-    """So many connections are over a bound that one more gets no response."""
+    """The connection is to be closed without a response.
+
+    Too many are over a limit already, or the peer isn't a trusted proxy.
+    """
 
 
 class Admission:
-    """Counts the connections, and refuses those that may not come in.
+    """Counts connections, and refuses connections and requests.
 
     Any thread may call any method.
 
@@ -49,14 +52,15 @@ class Admission:
         self._hosts = None if hosts is None else parse_hosts(hosts)
         self._proxies, self._proxy_protocol = proxies, proxy_protocol
         self.accepted: int = 0
-        """How many connections have been counted so far."""
+        """Connections so far, including those that got a refusal as their response."""
         self.lock: Any = threading.RLock()
-        """Guards what follows, for a few operations. `Lifecycle.wait` asks for its owner."""
+        """Guards the attributes below. Held only briefly. Reentrant: `Lifecycle.wait` has to know
+        whether the calling thread holds it."""
         self._connections: dict[Connection, str] = {}  # each with its IP address
         self._addresses: Counter[str] = Counter()  # how many of them each IP address has
 
     def __len__(self) -> int:
-        """How many connections there are, with those in a handshake and those that are closing."""
+        """The number of connections now, including those in a handshake and closing ones."""
         return len(self._connections)
 
     @property
@@ -69,13 +73,13 @@ class Admission:
         """Decide on one more connection from a peer, before its request is known.
 
         Args:
-            address: The peer's, as accept() returned it.
+            address: The peer's address, as accept() returned it.
 
         Returns:
-            None to let it in, or the answer to its request.
+            None to accept the connection, or the refusal with which to answer its request.
 
         Raises:
-            TooMany: It is to be closed without an answer.
+            TooMany: The connection is to be closed without an answer.
         """
         ip = ip_of(address)
         if self._proxy_protocol and ip not in self._proxies:  # defence: proxy-header-peers
@@ -93,7 +97,10 @@ class Admission:
     def _check_address(self, ip: str) -> HandshakeError | None:
         """Decide on one more connection from an IP address.
 
-        A trusted proxy is exempt: its clients count, by the addresses that it tells.
+        Trusted proxies are exempt. Their clients are counted, by the addresses that they report.
+
+        Raises:
+            TooMany: The connection is to be closed without an answer.
         """
         limit = self._limits.max_clients_per_address
         over = self._addresses[ip] - limit
@@ -113,14 +120,17 @@ class Admission:
             self.accepted += 1
 
     def leave(self, connection: Connection) -> None:
-        """Count a connection no more."""
+        """Stop counting a connection."""
         with self.lock:
             ip = self._connections.pop(connection, None)  # defence: connection-set
             if ip is not None:
                 self._uncount(ip)
 
     def rename(self, connection: Connection, address: Any) -> None:
-        """Count a connection for the client that a trusted proxy tells, instead of the proxy."""
+        """Count a connection for the client's address, which a trusted proxy reports.
+
+        Until then it counted for the proxy's address.
+        """
         ip = ip_of(address)
         try:
             refusal = self._check_address(ip)
@@ -141,7 +151,7 @@ class Admission:
             del self._addresses[ip]
 
     def check_request(self, connection: Connection, request: Request) -> None:
-        """Check a request, after what a trusted proxy tells of it was taken over.
+        """Take over what a trusted proxy's headers say about a request, then check the request.
 
         Raises:
             HandshakeError: The request is refused.

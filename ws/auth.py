@@ -14,17 +14,21 @@ def basic_auth(
 ) -> Callable[[Request], Response | None]:
     """Return a callback for `onrequest` that asks for a name and a password (RFC 7617).
 
-    With the right ones, `request.user` is the name and the callback returns None. Otherwise it
-    returns a 401. Your own callback may call it for the requests that need it.
+    If name and password are right, the callback sets `request.user` to the name, and returns
+    None. Otherwise it returns a 401. A callback of your own may call it, for the requests that
+    need a password. Any thread may call it.
 
-    Use it only over TLS: passwords are sent in the clear. Comparing with *users* takes the same
-    time for any guess of one length, and for names that don't exist. A function of your own
-    should use `hmac.compare_digest`.
+    Use it only over TLS: passwords are sent in the clear. With a mapping, the time to check a
+    guess depends only on the guess's length, and doesn't tell whether the name exists. A function
+    of your own should use `hmac.compare_digest`.
 
     Args:
-        users: Passwords by name, or a function ``check(name, password)`` that returns whether
-            they are right. The function may block.
+        users: Passwords by name, copied at once; or a function ``check(name, password)`` that
+            returns whether they are right. The function may block.
         realm: What the password is for. Some browsers show it.
+
+    Returns:
+        The callback.
     """
     if callable(users):
         check = users

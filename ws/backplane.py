@@ -1,4 +1,4 @@
-"""The contract between a server and what joins it with others, and the envelope of messages."""
+"""`Backplane`, the interface that joins servers; and the encoding of messages between them."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ _ENVELOPE = struct.Struct("!bI")  # compress, -1 for None; length of the exclude
 class Backplane(ABC):
     """Joins servers, so that a message reaches the clients of all of them.
 
-    A room is a string. None stands for all clients. `redis.RedisBackplane` is one.
+    A room is a string. None stands for all clients. Any thread may call any method.
+    `redis.RedisBackplane` implements this class.
     """
 
     lock: Any = None
-    """A reentrant lock that `publish` and `count` take, if they take one. A shutdown in a signal
-    handler doesn't wait if the interrupted call holds it."""
+    """The reentrant lock that `publish` and `count` take, or None. `WSServer.shutdown` doesn't wait
+    in a signal handler that has interrupted a call which holds this lock."""
 
     @abstractmethod
     def start(self, deliver: Callable[[Messages], Any]) -> None:
         """Begin. Must not block.
 
         Args:
-            deliver: To be called with the messages that other servers publish. One call must
-                have returned before the next one.
+            deliver: A function to call with the messages that other servers publish. Calls must
+                not overlap.
         """
 
     @abstractmethod
@@ -51,11 +52,11 @@ class Backplane(ABC):
 
     @abstractmethod
     def stop(self, timeout: float) -> None:
-        """Publish what waits, and end within *timeout* seconds."""
+        """Publish the messages that wait, and end within *timeout* seconds."""
 
 
 def seal(frame: bytes, compress: bool | None, exclude: str) -> bytes:
-    """Put a message into its envelope.
+    """Encode a message for other servers.
 
     Args:
         frame: The message, as one frame without compression.
@@ -67,7 +68,7 @@ def seal(frame: bytes, compress: bool | None, exclude: str) -> bytes:
 
 
 def unseal(message: bytes) -> tuple[PreparedMessage, str]:
-    """Take a message out of its envelope. Return it and the room that doesn't get it."""
+    """Decode a message from another server. Return it, and the room that doesn't get it."""
     compress, length = _ENVELOPE.unpack_from(message)
     start = _ENVELOPE.size + length
     exclude = message[_ENVELOPE.size : start].decode(errors="surrogatepass")

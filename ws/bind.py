@@ -1,4 +1,4 @@
-"""Sockets that listen where the options say."""
+"""Listening sockets for the options `host`, `port`, `unix` and `reuse_port`."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ def bind(
         host: A name or an address. "" is all of IPv4 and IPv6.
         port: 0 for a free one.
         reuse_port: Whether other processes may listen on the same port.
-        attempts: How often to try again if a free port of one family is taken in the other.
+        attempts: How often to try again with port 0, if the port that is free for one address
+            family is taken for the other.
 
     Returns:
         The sockets and the port.
 
     Raises:
-        OSError: It says where it can't listen, and why.
+        OSError: The system can't listen there. The message says where, and why.
     """
     flags, kind = socket.AI_PASSIVE, socket.SOCK_STREAM
     try:
@@ -55,7 +56,11 @@ def bind(
 
 
 def bind_unix(path: str) -> socket.socket:
-    """Listen on a Unix socket. Replace one that an earlier server has left."""
+    """Listen on a Unix socket. Replace a socket file that no server listens on any more.
+
+    Raises:
+        OSError: The system can't listen there. The message says where, and why.
+    """
     try:
         with socket.socket(socket.AF_UNIX) as probe:
             probe.connect(path)

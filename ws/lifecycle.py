@@ -4,7 +4,7 @@
              |                       (`stop` was called: the leader takes the steps)
              +-> NEW, if starting fails
 
-A stop that is asked for while the server starts begins as soon as it runs.
+If `stop` is called while the server starts, the shutdown begins as soon as the server runs.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from .engine.log import logger
 from .engine.loop import LONGEST_POLL_SECONDS, Loop, Source
 
 CUT_SECONDS = 0.2
-"""Before the deadline of a shutdown, clients that are still here have this long to end after they
-were cut."""
+"""Clients that are still connected are cut this long before the deadline of a shutdown, so that
+their callbacks can return in time."""
 
 
 class State(enum.Enum):
@@ -34,7 +34,7 @@ class State(enum.Enum):
 
 
 class Draining(ABC):
-    """The steps of a shutdown. The leader takes them; none may block."""
+    """The steps of a shutdown. The leader takes them. Only `release` may block."""
 
     @abstractmethod
     def refuse_newcomers(self) -> None:
@@ -50,11 +50,11 @@ class Draining(ABC):
 
     @abstractmethod
     def cut_everybody(self) -> None:
-        """Cut those who haven't left. Called more than once."""
+        """Cut all clients that are still connected. Called more than once."""
 
     @abstractmethod
     def release(self, timeout: float) -> None:
-        """Release what the server holds. May take up to *timeout* seconds."""
+        """Release the server's resources. May take up to *timeout* seconds."""
 
     @abstractmethod
     def locks(self) -> Iterator[Any]:
@@ -82,8 +82,8 @@ class Lifecycle(Source):
         self._draining = draining
         self._loop: Loop  # its leader takes the steps
         self._deadline: float | None = None  # of the shutdown
-        self._cut_by: float | None = None  # by when those that were cut must have ended
-        self._ended = threading.Lock()  # held from the start to the end
+        self._cut_by: float | None = None  # deadline for the clients that were cut
+        self._ended = threading.Lock()  # held from `begin` until the server has ended
 
     @property
     def stopping(self) -> bool:
@@ -124,19 +124,22 @@ class Lifecycle(Source):
         self.check()
 
     def check(self) -> None:
-        """Take the next step of a shutdown, if there is one: something has ended."""
+        """Have the leader take the next step of a shutdown, if one was asked for.
+
+        Called whenever a connection or an `onclose` callback has ended. Takes no lock.
+        """
         if self.stopping and self.state in (State.RUNNING, State.STOPPING):
             self._loop.schedule(self, 0)
 
     def wait(self, timeout: float = -1) -> None:
-        """Wait until the server doesn't run, for up to *timeout* seconds; -1 is without limit.
+        """Wait until the server has ended, for up to *timeout* seconds, or with -1 without limit.
 
-        Return at once in a signal handler that has interrupted a call of this library, if that
-        call holds a lock: the leader needs the lock for the shutdown.
+        Return at once if the calling thread holds a lock of the library: it is then in a signal
+        handler that has interrupted a call, and the leader needs the lock for the shutdown.
         """
         if self.state is State.STOPPED or any(map(is_mine, self._draining.locks())):
             return
-        if self._ended.acquire(timeout=timeout):  # a bare lock: signal handlers may wait, too
+        if self._ended.acquire(timeout=timeout):  # not an Event: a signal handler may wait, too
             self._ended.release()
 
     def on_deadline(self, now: float) -> None:
@@ -155,7 +158,7 @@ class Lifecycle(Source):
             self._cut_by = self._cut_by or now + CUT_SECONDS
             self._draining.cut_everybody()
         self._loop.schedule(self, self._cut_by or last_call)
-        if self._draining.is_empty():  # asked last, or an end in between would be missed
+        if self._draining.is_empty():  # again: one may have ended meanwhile
             self.check()
 
     def on_fault(self) -> None:

@@ -15,17 +15,18 @@ class Metrics:
     """Totals of all connections since the start. Any thread may call any method.
 
     Args:
-        admission: Has the connections that there are now.
+        admission: Has the active connections.
     """
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
         self.lock: Any = threading.RLock()
-        """A connection counts either as ended or as active. `Lifecycle.wait` asks for its owner."""
+        """Held while a connection changes from active to ended, so that it is counted once.
+        Reentrant: `Lifecycle.wait` has to know whether the calling thread holds it."""
         self._ended: Counter[str] = Counter()  # the counters of connections that have ended
 
     def ended(self, connection: Connection) -> None:
-        """Count a connection as ended, which is the end of its admission, too."""
+        """Add the counters of an ended connection to the totals, and stop counting it as active."""
         with self.lock:
             self._ended.update(_counters(connection))
             self._admission.leave(connection)

@@ -21,15 +21,15 @@ from .backplane import Backplane, Messages
 from .engine.log import logger
 
 HEARTBEAT_SECONDS = 5.0
-"""Time between two heartbeats. A node that misses three of them isn't counted any more."""
+"""Time between two heartbeats. A node that misses three is no longer counted."""
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.05, 1.0
 """Time between two attempts to reach Redis: doubled each time, with up to half of it at random."""
 BATCH_BYTES = 256 << 10
-"""How much is published in one round trip. The last message may exceed it."""
+"""One round trip publishes at most this much, except that its last message may exceed it."""
 BATCH_MESSAGES = 64
 """How many messages are delivered together at most."""
 MAX_NODES = 1024
-"""For how many nodes the number of their last message is kept."""
+"""The number of the last message is kept for at most this many nodes."""
 PRESENCE = """
 local clients, total = redis.call('HGETALL', KEYS[1]), 0
 for i = 1, #clients, 2 do
@@ -47,27 +47,33 @@ return total
 class RedisBackplane(Backplane):
     """Joins all servers that use the same Redis or Valkey (6.0 or newer) and the same prefix.
 
-    A server is called a node here. A message reaches clients of other nodes **at most once**, by
-    pub/sub. `sendall` can't know what a client that vanishes has read, so a stream that can be
-    resumed would not promise more, and would cost more (docs/scale.md). Messages of one thread
-    reach each client in order. A node gets a room's messages from about a millisecond after its
-    first client has joined.
+    One object belongs to one server, called a *node* here. Any thread may call any method. Only
+    `presence` and `stop` block.
 
-    While Redis is away, each node serves its own clients. Its messages for others wait in a
-    buffer. They are published one second after Redis is back, when the other nodes should be
-    connected, too. A node that isn't, or that has lost its own connection, misses messages.
-    Clients that need all of them need a history to ask, as in chat/.
+    Messages go by Redis pub/sub, so each reaches the clients of other nodes **at most once**. A
+    Redis stream would cost more and promise no more: a server can't know what a vanished client
+    has read (docs/scale.md). Messages of one thread reach each client in order. After a room's
+    first client has joined on a node, the node gets the room's messages within about a
+    millisecond.
+
+    While Redis can't be reached, each node serves its own clients, and its messages for other
+    nodes wait in a buffer. They are published one second after Redis is back, so that the other
+    nodes can connect first. A node that isn't connected by then misses them. Clients that need
+    every message must ask a history for those they missed, as in chat/.
 
     Args:
         url: redis://[user:password@]host:port/db, or rediss:// for TLS (?ssl_ca_certs=PATH names
-            the authorities to trust), or unix://PATH. Whoever can write there can send to all
-            clients.
-        prefix: The beginning of the names of all channels and keys.
-        buffer: Bytes that may wait for Redis. If more wait, the oldest messages are dropped.
-        timeout: Seconds for Redis to take a message, and to answer. After that it counts as away.
+            the authorities to trust), or unix://PATH. Anybody who can write to this Redis can
+            send to all clients.
+        prefix: All channels and keys begin with it and a colon. Servers with the same prefix are
+            joined.
+        buffer: Bytes that may wait for Redis. If more wait, the oldest messages are dropped. The
+            newest one is kept, whatever its size.
+        timeout: Seconds for Redis to accept a connection, to take a message, and to answer. After
+            that, Redis counts as away.
 
     Raises:
-        ValueError: buffer or timeout is not over 0.
+        ValueError: The url isn't one of these, or buffer or timeout is not over 0.
     """
 
     def __init__(
@@ -85,7 +91,7 @@ class RedisBackplane(Backplane):
         )
         options = self._redis.connection_pool.connection_kwargs
         self._address = str(options.get("path") or f"{options.get('host')}:{options.get('port')}")
-        self._node = os.urandom(8)  # the beginning of its messages
+        self._node = os.urandom(8)  # our id; each message begins with it
         self._own_channel = f"{prefix}:node:{self._node.hex()}".encode()
         self._deliver: Callable[[Messages], Any]
         self._threads: list[threading.Thread] = []
@@ -98,11 +104,11 @@ class RedisBackplane(Backplane):
         self._buffered = self._sequence = 0
         self._counts: dict[str | None, int] = {}  # this node's clients, by room
         self._uncounted: set[str | None] = set()  # rooms whose count Redis doesn't have yet
-        self._alias = ""  # the name that it has the counts under
+        self._alias = ""  # under this name, Redis has our counts
         self._moved: set[str | None] = set()  # rooms that got their first client or lost their last
-        self._unknown = False  # whether the reader must be told of them
+        self._unknown = False  # whether the reader has to be woken for them
         self._away = {"reader", "writer"}  # the threads that have no connection
-        self._away_since: float | None = None  # when that was logged
+        self._away_since: float | None = None  # when the loss of Redis was logged
         self._refusal = ""  # Redis's last answer to a command that it refused
         self._latency: float | None = None
         self._totals = dict.fromkeys(("published", "received", "dropped", "outages"), 0)
@@ -183,7 +189,7 @@ class RedisBackplane(Backplane):
     # Two threads, each with a connection of its own
 
     def _keep(self, role: str, work: Callable[[], None]) -> None:
-        """Do a thread's work, and begin again each time that Redis has gone away."""
+        """Run *work* until `stop`. Start it again whenever the connection to Redis is lost."""
         pause = FIRST_RETRY_SECONDS
         while not self._stopping.is_set():
             began = time.monotonic()
@@ -204,7 +210,7 @@ class RedisBackplane(Backplane):
             first, self._away_since = self._away_since is None, self._away_since or time.monotonic()
             self._totals["outages"] += first
         if first:
-            message = "backplane: no Redis at %s (%s): this node's clients are on their own"
+            message = "backplane: no Redis at %s (%s): messages reach only this node's clients"
             logger.warning(message, self._address, error)
 
     def _found(self, role: str) -> None:
@@ -222,7 +228,7 @@ class RedisBackplane(Backplane):
             logger.error("backplane: Redis at %s refuses: %s", self._address, error)
 
     def _write(self) -> None:
-        """Publish what waits, send counts, and give heartbeats."""
+        """Publish messages, and send counts and heartbeats."""
         self._register()
         late = self._away_since is not None
         self._found("writer")
@@ -265,7 +271,7 @@ class RedisBackplane(Backplane):
                     self._register()  # too late: the others may have removed it by now
 
     def _register(self) -> None:
-        """Begin under a new name, which has no counts in Redis yet."""
+        """Take a new name, under which Redis has no counts yet, and have all counts sent."""
         with self._changed:
             self._alias = os.urandom(8).hex()
             self._uncounted = {None, *self._counts}
@@ -276,7 +282,7 @@ class RedisBackplane(Backplane):
         return ("SET", f"{self._prefix}:alive:{self._alias}", "1", "EX", seconds, *condition)
 
     def _wake(self) -> tuple[Any, ...]:
-        """Return the command that reaches the reader, and tells it how long that takes."""
+        """Return the command that wakes the reader, and lets it measure the latency of Redis."""
         return "PUBLISH", self._own_channel, struct.pack("!d", time.monotonic())
 
     def _execute(self, commands: Iterable[tuple[Any, ...]]) -> int:

@@ -1,4 +1,4 @@
-"""Who is here, and who is in which room."""
+"""The clients of a server, and the rooms that they are in."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ class Rooms:
     Any thread may call any method.
 
     Args:
-        count: Called with a room and how many clients it has now, whenever that changes. The
-            room None is all clients. Must not block.
+        count: Called with a room and its new number of clients whenever this number changes. The
+            room None stands for all clients. Must not block.
     """
 
     def __init__(self, count: Callable[[str | None, int], Any]) -> None:
         self.lock: Any = threading.RLock()
-        """Guards everything here, for a few operations. `Lifecycle.wait` asks for its owner."""
+        """Guards all attributes. Held only briefly. Reentrant: `Lifecycle.wait` has to know whether
+        the calling thread holds it."""
         self.clients: dict[Client, Connection] = {}
         """All clients, in order of arrival. Only `enter` and `remove` change it."""
         self._count = count
@@ -46,7 +47,7 @@ class Rooms:
                     self._take_out(client, room)
 
     def join(self, client: Client, room: str) -> None:
-        """Put a client into a room. Does nothing if it has left."""
+        """Put a client into a room. Does nothing if the client has left the server."""
         with self.lock:  # defence: lock-of-joining
             connection = self.clients.get(client)
             if connection is not None:
@@ -73,12 +74,12 @@ class Rooms:
         self._count(room, len(members))
 
     def presence(self, room: str | None) -> int:
-        """Return how many clients are in a room, or here."""
+        """Return how many clients are in a room, or with None, on this server."""
         with self.lock:
             return len(self.clients if room is None else self._rooms.get(room, ()))
 
     def is_empty(self) -> bool:
-        """Say whether nobody is here, and nothing is kept of anybody who was."""
+        """Say whether there are no clients, and nothing is kept of earlier ones."""
         with self.lock:
             return not (self.clients or self._rooms or self._memberships)
 
@@ -119,10 +120,10 @@ class Rooms:
 
 
 def check_client(client: Any) -> None:
-    """Refuse what is no client, be it one that is here or one that has left.
+    """Check that a target is a `Client`, whether it is connected or has left.
 
     Raises:
-        TypeError: It is no client.
+        TypeError: It is something else.
     """
     if not isinstance(client, Client):
         raise TypeError(f"a client is needed, as in server.clients, not {type(client).__name__}")

@@ -41,27 +41,30 @@ the leader, whose writes are batched."""
 
 
 class WSServer:
-    """A WebSocket server on threads that appear on demand (RFC 6455).
+    """A threaded WebSocket server (RFC 6455). It starts threads when callbacks block.
 
-    Every method may be called from any thread, and from inside a callback. A client's callbacks
-    run one at a time and in order. Callbacks of different clients may run at the same time.
+    Any thread and any callback may call any method. The callbacks of one client run one at a
+    time, in order. Callbacks of different clients may run at the same time, so guard with a lock
+    what they share. There is one callback of each kind: registering another one replaces it. What
+    a callback returns is ignored, except for `onrequest`.
 
     Args:
-        host: Address or name to listen on. "", the default, is all of IPv4 and IPv6: whoever can
-            reach this machine can connect. "localhost" is only for this machine.
-        port: TCP port. With 0 the system chooses a free one, and `port` has it after `start`.
-        cert: Path of a certificate chain in PEM, for TLS 1.2 and newer. Without TLS, whoever is
-            on the way can read and change everything.
-        key: Path of its private key in PEM.
+        host: Address or name to listen on. "" (the default) is all addresses of IPv4 and IPv6:
+            whoever can reach this machine can connect. "localhost" admits only this machine.
+        port: TCP port. With 0, the system chooses a free one; after `start`, `port` has it.
+        cert: Path of a certificate chain in PEM, for TLS 1.2 and newer. Without TLS, anybody
+            on the network path can read and change everything.
+        key: Path of the certificate's private key in PEM. None if the file of cert has it.
         unix: Path of a Unix socket to listen on, instead of host and port. The permissions of
-            its folder, and the umask, say who may connect.
-        sock: A socket that is listening already (systemd), instead of host and port.
-        ssl_context: Instead of cert and key. The server sets its `sslsocket_class`. The context
-            decides on old versions, ciphers and renegotiation.
+            its folder, and the umask, decide who may connect.
+        sock: A socket that is listening already, as from systemd, instead of host and port. The
+            server closes it.
+        ssl_context: A context to use instead of cert and key. The server sets its
+            `sslsocket_class`. The context decides on TLS versions, ciphers and renegotiation.
         subprotocols: Names to agree on, the best first (RFC 6455 §1.9).
-        origins: Pages that may connect besides those of this host, as "https://example.org".
-            "null" is for pages that were opened from a file, and "*" for any page. With these
-            two, every page that a user visits can act in the user's name, cookies included
+        origins: Origins whose pages may connect, as "https://example.org", besides pages of this
+            host. "null" stands for pages opened from a file, and "*" for all pages. With either,
+            any page that a user visits can act in the user's name, with the user's cookies
             (RFC 6455 §10.2).
         hosts: Names of this server that a request's Host may have: "example.org", "[::1]" or
             "10.0.0.1" with any port, "localhost:8000" with this port, "*.example.org" for names
@@ -69,23 +72,25 @@ class WSServer:
             this server, and its pages pass the same-origin check (DNS rebinding). So list the
             names where not everybody may connect, as on localhost and in an intranet.
         trusted_proxies: Addresses or networks ("10.0.0.0/8") of reverse proxies, or "unix" for
-            all peers of a Unix socket. Their X-Forwarded-For and X-Forwarded-Proto say who the
-            client is and whether it came over TLS. In requests of others, both are ignored.
-            Whoever connects from there can pass for any client, so list only proxies that set
-            both headers. `max_clients_per_address` applies to the clients behind them.
+            all peers of a Unix socket. Their X-Forwarded-For and X-Forwarded-Proto headers
+            give the client's address, and whether the client uses TLS. Both headers are ignored
+            in requests from other addresses. A peer at a trusted address can pass for any client,
+            so list only proxies that set both headers. `max_clients_per_address` then counts the
+            proxies' clients, not the proxies.
         proxy_protocol: Whether connections begin with a header of the PROXY protocol, version 1
-            or 2, before TLS. It replaces those two headers. Then only trusted_proxies may connect.
-        reuse_port: Whether other processes may listen on the same port, if they say so as well.
+            or 2, before TLS. This header replaces the two HTTP headers, and only trusted_proxies
+            may connect.
+        reuse_port: Whether other processes may listen on the same port, if they set this as well.
             The system distributes the connections (SO_REUSEPORT).
         backplane: Joins this server with others, in other processes and on other machines, so
             that `sendall` reaches the clients of all of them; see `redis.RedisBackplane`.
         compression: True, or a `Compression` with settings, to compress for clients that offer
             it. If a message mixes secrets with an attacker's text, its length reveals them.
-        keep_memory: Whether the process keeps memory that messages have used, up to 16 times
-            `max_message_size` and 62 MiB, instead of returning it to the system. Messages of
-            64 KiB and more take a quarter less CPU time. It applies to malloc as a whole, so to
-            the rest of the program, too. Only glibc heeds it.
-        **limits: See `Limits`.
+        keep_memory: Whether the process keeps freed memory for the next messages, instead of
+            returning it to the system: up to 16 times `max_message_size`, and at most 62 MiB.
+            Messages of 64 KiB and more then take a quarter less CPU time. The setting is malloc's,
+            so it applies to the whole program. C libraries other than glibc ignore it.
+        **limits: The fields of `Limits`, by name.
 
     Raises:
         OSError: The certificate or the key can't be used.
@@ -166,8 +171,9 @@ class WSServer:
     def onopen(self, callback: Callable[[Client], Any]) -> Callable[[Client], Any]:
         """Call ``callback(client)`` when a client has connected.
 
-        The client is in `clients` already, and gets messages of `sendall` from then on. Where
-        that matters, `join` a room in the callback, and send to the room.
+        The client is added to `clients` before that, so a message of `sendall` may reach it before
+        the callback has run. If this matters, `join` the client to a room in the callback, and
+        send to the room.
         """
         self._service.onopen = callback
         return callback
@@ -180,7 +186,7 @@ class WSServer:
     def onclose(self, callback: Callable[[Client], Any]) -> Callable[[Client], Any]:
         """Call ``callback(client)`` when a client has left: exactly once for each `onopen`.
 
-        It is no longer in `clients`. Its `close_code` and `close_reason` tell why.
+        The client is no longer in `clients`. Its `close_code` and `close_reason` tell why it left.
         """
         self._service.onclose = callback
         return callback
@@ -190,7 +196,9 @@ class WSServer:
     ) -> Callable[[Client, BaseException], Any]:
         """Call ``callback(client, exception)`` when another callback has raised.
 
-        The exception has been logged, and the client is being closed with 1011.
+        By then the exception is logged, and the client is being closed with 1011. If `onrequest`
+        raised, the client has been answered with 500 instead. An exception that this callback
+        raises is logged.
         """
         self._service.onerror = callback
         return callback
@@ -198,11 +206,12 @@ class WSServer:
     def onrequest(
         self, callback: Callable[[Request], Response | None]
     ) -> Callable[[Request], Response | None]:
-        """Call ``callback(request)`` for each HTTP request that is in order, before the 101.
+        """Call ``callback(request)`` for each valid HTTP request, before it is answered.
 
-        It returns None to continue, or a `Response`: a page, a health check, or the refusal of a
-        WebSocket (``request.is_upgrade``). ``Response(101, headers=...)`` accepts with additional
-        headers. If it raises, the answer is 500.
+        The callback returns None to continue, or a `Response`: a page, a health check, or the
+        refusal of a WebSocket (``request.is_upgrade``). ``Response(101, headers=...)`` accepts the
+        WebSocket with additional headers. If the callback raises, the answer is 500. The callback
+        may block.
         """
         self._service.onrequest = callback
         return callback
@@ -219,22 +228,26 @@ class WSServer:
     ) -> bool:
         """Send a message to one client: str as text, bytes-like as binary.
 
-        It blocks for at most `send_timeout` seconds (for each fragment), while the client's queue
-        is full (`max_queue_size`). After that the client is cut.
+        While the client's queue is full (`max_queue_size`), it blocks, for at most `send_timeout`
+        seconds (for each fragment). If there is still no room, the client is cut, unless messages
+        wait for the end of another thread's fragmented message: then the result is only False.
 
         Args:
             client: The client.
             message: The message. An iterable of str or of bytes-like objects is sent as one
-                message, each of them as a fragment as soon as it is there (RFC 6455 §5.4).
-            compress: Whether to compress the message for a client that accepts that. None leaves
-                it to `Compression.threshold`. Fragments are never compressed.
+                message: each item is a fragment, sent as soon as the iterable yields it (RFC 6455
+                §5.4). If the iterable raises after a fragment was sent, the client is closed with
+                1011.
+            compress: Whether to compress the message for a client that accepts compression. With
+                None, `Compression.threshold` decides. Fragments are never compressed.
 
         Returns:
             Whether the message was accepted for sending. False if the client is closing, has
             left, or was cut because its queue stayed full.
 
         Raises:
-            TypeError: The message is neither, or *client* is no client.
+            TypeError: The message has another type, or *client* is not a `Client`.
+            UnicodeEncodeError: A str has a lone surrogate.
         """
         connection = self._clients.get(client)
         if connection is None:
@@ -257,20 +270,22 @@ class WSServer:
     ) -> int:
         """Send a message to all clients. Never blocks.
 
-        With a backplane, it also reaches the clients of the other servers, unless *to* names
-        clients of this one. `slow_client` decides what happens to a client whose queue is full.
+        `slow_client` decides what happens to a client whose queue is full. With a backplane, the
+        message also reaches clients of the other servers, unless *to* is a client or clients.
 
         Args:
             message: str is sent as text, bytes-like as binary.
             to: Send only to the clients in this room, to this client, or to these clients.
-            exclude: A room, a client or clients that don't get it.
+            exclude: A room, a client or clients that don't get the message.
             compress: See `send`.
 
         Returns:
-            How many clients of this server it was accepted for.
+            The number of this server's clients for which the message was accepted.
 
         Raises:
-            TypeError: The message is neither str nor bytes-like.
+            TypeError: The message is neither str nor bytes-like, or *to* or *exclude* has another
+                type.
+            UnicodeEncodeError: A str has a lone surrogate.
         """
         prepared = PreparedMessage(encode(message), compress)
         connections = self._rooms.select(to, exclude)
@@ -297,7 +312,7 @@ class WSServer:
         return accepted
 
     def _deliver(self, messages: Messages) -> None:
-        """Send what other servers have published. Messages of one client leave together."""
+        """Send messages that other servers published. One client's messages leave together."""
         queues: dict[Connection, list[PreparedMessage]] = {}
         for room, sealed in messages:
             message, exclude = unseal(sealed)
@@ -307,21 +322,23 @@ class WSServer:
             self._put_to_all([connection], PreparedMessages(queue))
 
     def close(self, client: Client, code: int = CloseCode.NORMAL, reason: str = "") -> bool:
-        """Begin the closing handshake, after the messages that were accepted (RFC 6455 §7.1.2).
+        """Begin the closing handshake (RFC 6455 §7.1.2). Never blocks.
 
-        The client is cut if it doesn't answer within `close_timeout`. Its messages are ignored
-        from now on.
+        The close frame is sent after all messages that were accepted for the client. Messages
+        from the client are ignored from now on. If it doesn't answer within `close_timeout`, it
+        is cut.
 
         Args:
             client: The client.
-            code: 1000, or 3000 to 4999; see RFC 6455 §7.4.
+            code: 1000, or 3000 to 4999 for codes of your own; see RFC 6455 §7.4.
             reason: At most 123 bytes in UTF-8.
 
         Returns:
-            False if it was closing already, or has left.
+            False if the client was closing already, or has left.
 
         Raises:
-            ValueError: The code or the reason may not be sent.
+            TypeError: *client* is not a `Client`.
+            ValueError: The code may not be sent, or the reason is too long.
         """
         close_payload(code, reason)
         connection = self._clients.get(client)
@@ -334,7 +351,11 @@ class WSServer:
         """Send a ping. Its pong sets `client.latency`. Never blocks.
 
         Returns:
-            False if it was not sent: the client has left, or over 64 KiB wait for it.
+            False if no ping was sent: the client is closing or has left, or over 64 KiB are
+            queued for it.
+
+        Raises:
+            TypeError: *client* is not a `Client`.
         """
         connection = self._clients.get(client)
         if connection is None:
@@ -343,7 +364,14 @@ class WSServer:
         return connection.ping()
 
     def join(self, client: Client, room: str) -> None:
-        """Put a client into a room, until it leaves the room or the server."""
+        """Put a client into a room, until it leaves the room or the server. Never blocks.
+
+        If the client has left the server already, nothing happens.
+
+        Args:
+            client: The client.
+            room: Any string. A room exists while a client is in it.
+        """
         self._rooms.join(client, room)
 
     def leave(self, client: Client, room: str) -> None:
@@ -351,11 +379,14 @@ class WSServer:
         self._rooms.leave(client, room)
 
     def presence(self, room: str | None = None) -> int:
-        """Return how many clients there are, or are in a room; with a backplane, on all servers.
+        """Return the number of clients, in all or in a room; with a backplane, on all servers.
 
-        It may wait for the backplane. While that is away, only this server's clients count.
-        Clients of other servers count within milliseconds, and those of a server that was killed
-        for up to 15 seconds more.
+        With a backplane, this may block: the backplane is asked. While it can't be reached, only
+        this server's clients count. With `RedisBackplane`, a change on another server counts
+        within milliseconds; the clients of a server that was killed count for up to 15 seconds.
+
+        Args:
+            room: The room, or None for all clients.
         """
         return self._backplane.presence(room) if self._backplane else self._rooms.presence(room)
 
@@ -368,11 +399,12 @@ class WSServer:
         """Return a snapshot of counters.
 
         Returns:
-            Totals since the start: connections, bytes_in, bytes_out, messages_in, messages_out.
-            At the moment: active_connections (handshakes and closing ones included), queued
-            (bytes), threads, and clients. That is a list with a dict for each client in order of
-            arrival: address, the same counters, and latency (seconds, or None). With a backplane:
-            backplane, a dict with its own.
+            Totals since the start: connections (refused ones and plain HTTP included), bytes_in,
+            bytes_out, messages_in, messages_out. Now: active_connections (those in a handshake
+            and closing ones included), queued (bytes), threads, and clients. `clients` is a list
+            with a dict for each client, in order of arrival: address, bytes_in, bytes_out,
+            messages_in, messages_out, queued (bytes), and latency (seconds, or None). With a
+            backplane: backplane, what its own `stats` returned.
         """
         running = self._lifecycle.state in (State.RUNNING, State.STOPPING)
         threads = self._service.threads.count if running else 0
@@ -382,12 +414,14 @@ class WSServer:
     # Lifecycle
 
     def start(self) -> WSServer:
-        """Listen, and serve in the background. If it raises, nothing is left running.
+        """Listen, and serve in the background. Return the server itself.
+
+        If this raises, nothing is left running, and it may be called again.
 
         Raises:
-            OSError: It can't listen there.
-            RuntimeError: The server was started before: a server runs once. Or the system can't
-                start a thread.
+            OSError: The server can't listen at its address.
+            RuntimeError: The server was started or shut down before: a server runs only once. Or
+                the system can't start a thread.
         """
         self._lifecycle.begin()
         with ExitStack() as undo:
@@ -441,11 +475,14 @@ class WSServer:
     def run(self) -> None:
         """Serve until `shutdown`, Ctrl-C or SIGTERM; then close all clients and return.
 
-        On a terminal, print one line with the URL. Signals are handled only in the main thread,
-        and only where the program hasn't installed handlers of its own.
+        If the server was started already, only wait. On a terminal, print one line with the URL.
+        Signals are handled only in the main thread, and only if the program hasn't installed
+        handlers of its own.
 
         Raises:
-            OSError: It can't listen there.
+            OSError: The server can't listen at its address.
+            RuntimeError: The server was shut down before it was started, or the system can't
+                start a thread.
         """
         main = threading.current_thread() is threading.main_thread()
         terminate = main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
@@ -467,7 +504,7 @@ class WSServer:
 
     @property
     def url(self) -> str:
-        """Where a client on this machine finds the server."""
+        """The URL at which a client on this machine can connect."""
         if self._unix:
             return f"ws+unix://{self._unix}"
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -481,18 +518,21 @@ class WSServer:
         self.shutdown()
 
     def shutdown(self, timeout: float = 5.0) -> bool:
-        """Stop: let nobody in, and close all clients with 1001 after what is queued for them.
+        """Stop: accept nobody, and close all clients with 1001, after what is queued for them.
 
-        It may be called more than once, and from anywhere. It returns at once inside a callback,
-        and in a signal handler that has interrupted one of this library's calls while that held
-        a lock: the shutdown continues when the callback or the call has returned. While another
-        thread is in `start`, it returns at once, too, and the shutdown follows.
+        Any thread, callback or signal handler may call it, more than once. It blocks until the
+        server has ended, but returns at once in three cases, and the shutdown goes on without it:
+
+        - inside a callback,
+        - in a signal handler that has interrupted a call of this library which holds a lock,
+        - while another thread is in `start`.
 
         Args:
-            timeout: Seconds that clients have to leave, at most an hour. Then they are cut.
+            timeout: Seconds that clients have to leave, at most an hour. Then they are cut. A
+                later call can shorten the time, but not extend it.
 
         Returns:
-            Whether the server has ended, and everybody left in time.
+            Whether the server isn't running, and no client had to be cut.
         """
         self._lifecycle.stop(timeout)
         if self._lifecycle.state in (State.RUNNING, State.STOPPING):
@@ -506,10 +546,13 @@ class WSServer:
             self.shutdown()
 
     def reload_cert(self) -> None:
-        """Read `cert` and `key` again. New connections get them, the others keep theirs.
+        """Read the files `cert` and `key` again, for new connections.
+
+        Connections that exist are not affected.
 
         Raises:
-            OSError: The files can't be used, and the old ones stay in use. It names the files.
+            OSError: The files can't be used. The message names them. The old certificate stays in
+                use.
             ValueError: The server was made without cert.
         """
         if not (self._context and self._cert):

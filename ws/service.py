@@ -1,4 +1,4 @@
-"""What a server does with its connections: it takes them in, decides, and calls the callbacks."""
+"""`Service` accepts connections, decides on their requests, and calls the callbacks."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ class Service(Owner, Draining):
     """The owner of a server's connections, and the steps of its shutdown.
 
     Args:
-        limits: Sizes, times and numbers.
-        context: For TLS, or None.
+        limits: The limits of each connection, and of the threads.
+        context: The TLS context, or None.
         subprotocols: Names to agree on, the best first.
-        compression: Its settings, or None.
+        compression: The settings for permessage-deflate, or None.
         proxy_protocol: Whether connections begin with a header of the PROXY protocol.
-        admission: Who may come in.
-        rooms: Who is here.
-        warnings: Where to warn of peers.
-        locks: Reentrant locks that callbacks of rooms take.
-        release: Called with a time-out at the end of the shutdown.
+        admission: Limits connections, and checks requests.
+        rooms: The clients, and the rooms that they are in.
+        warnings: Logs warnings that peers can cause.
+        locks: More reentrant locks that the leader may wait for: the backplane's.
+        release: Called at the end of the shutdown, with the seconds that it may take.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Service(Owner, Draining):
         self._finishing = 0  # onclose callbacks that are due or running; guarded by the lock
 
     def start(self, sockets: Sequence[socket.socket]) -> None:
-        """Serve what connects to these listening sockets, on threads of its own.
+        """Accept connections from these listening sockets, and serve them on new threads.
 
         If it raises, nothing is left running.
 
@@ -107,7 +107,7 @@ class Service(Owner, Draining):
         self.lifecycle.run(self.loop)
 
     def _admit(self, client: Client, address: Any) -> None:
-        """Take a new TCP connection in, unless there are too many."""
+        """Start serving a new TCP connection, unless it is refused."""
         try:
             refusal = self.admission.check_peer(address)
         except TooMany:
@@ -147,7 +147,7 @@ class Service(Owner, Draining):
         self._answer(connection, request, response)
 
     def _answer(self, connection: Connection, request: Request, response: Response | None) -> None:
-        """Do as onrequest said: accept, or send its response."""
+        """Accept the request, or send the response that `onrequest` returned."""
         if response is not None and response.status != 101:
             self._respond(connection, request, response)
         elif not request.is_upgrade:

@@ -1,9 +1,10 @@
 """The history and the people of all nodes, on Redis.
 
-All that happens in a room is an event with a number, in one stream that every node follows. So all
-clients see events in the same order, and a node that lost Redis goes on where it was. A message
-enters its room's history under the number of its event, in the same transaction: a client that
-comes back to another node gets what it missed, and then what follows.
+Everything that happens in a room is an event with a number. All events are in one stream, which
+every node follows. So all clients see events in the same order, and a node that lost Redis
+continues at the right event. A message enters its room's history in the same transaction, and under
+the number of its event. So a client that reconnects to another node gets exactly the messages that
+it missed, and then the new ones.
 
 While Redis can't be reached, messages are refused with "store" and a time to try again. The page
 then sends them again.
@@ -39,7 +40,7 @@ TIMEOUT_SECONDS = 3.0
 """Redis counts as unavailable if it doesn't answer within this time."""
 HEARTBEAT_SECONDS = 3.0
 ALIVE_SECONDS = 12
-"""A node without a heartbeat for this long is taken for dead."""
+"""A node without a heartbeat for this long counts as dead."""
 BLOCK_MS = 1000
 """The longest wait for an event, after which a heartbeat may be due."""
 RECONNECT_SECONDS = 0.5
@@ -54,18 +55,18 @@ class RedisStore(Store):
     """What was said and who is there, on all nodes that use the same Redis and prefix.
 
     Args:
-        url: as redis://localhost; see `redis.Redis.from_url`.
-        prefix: all keys begin with it and a colon.
+        url: A URL such as redis://localhost; see `redis.Redis.from_url`.
+        prefix: All keys begin with it and a colon.
 
     Raises:
-        OSError: there is no Redis at the start.
+        OSError: Redis can't be used when the store is made.
     """
 
     def __init__(self, url: str, prefix: str = "chat") -> None:
         self._prefix = prefix + ":"
         self._redis: Any = redis.Redis.from_url(
             url,
-            # Only a replica that was the primary is worth another try; else this would block.
+            # One retry, if this Redis is no longer the primary. The default retries would block.
             retry=Retry(NoBackoff(), 1, (redis.ReadOnlyError,)),
             socket_timeout=TIMEOUT_SECONDS,
             socket_connect_timeout=TIMEOUT_SECONDS,
@@ -79,7 +80,7 @@ class RedisStore(Store):
         self._node = secrets.token_hex(8)
         self._unavailable = False
         self._left: set[str] = set()  # clients that left while Redis was unavailable
-        self._silent: set[str] = set()  # nodes that had no heartbeat at the last look
+        self._silent: set[str] = set()  # nodes that were silent at the last heartbeat
         self._closed = threading.Event()
         self._follower: threading.Thread | None = None
         try:
@@ -195,7 +196,7 @@ class RedisStore(Store):
                 logging.exception("an event could not be handled")
 
     def _catch_up(self, on_gap: Callable[[], None]) -> None:
-        """Give a sign of life, and do what had to wait for Redis."""
+        """Send a heartbeat, and do the work that had to wait for Redis."""
         history, seq, known = self._beat()
         if self._unavailable:
             logging.warning("Redis is back")
@@ -208,7 +209,7 @@ class RedisStore(Store):
             self._left.discard(client)
 
     def _beat(self) -> tuple[str, int, bool]:
-        """Give a sign of life, and remove nodes that give none.
+        """Send a heartbeat, and remove nodes that send none.
 
         Returns:
             The history's id, the last event's number, and whether the others know this node.

@@ -15,7 +15,7 @@ from ws import WSServer
 class SharedChat(Chat):
     """All rooms, with the clients of this node; events come from the store's stream.
 
-    A client may find a message in its welcome and in the stream as well; it gets that once.
+    A message may be both in a client's welcome and in the stream. The client gets it once.
     """
 
     def __init__(self, server: WSServer, store: RedisStore, title: str = "Chat") -> None:

@@ -29,7 +29,7 @@ SHUTDOWN_SECONDS = 10.0
 class Worker:
     """A process that serves.
 
-    Through the pipe it tells us that it has started; when the pipe is closed, it shuts down.
+    It reports through the pipe that it has started. When the pipe is closed, it shuts down.
     """
 
     def __init__(self, serve: Serve) -> None:
@@ -76,7 +76,7 @@ def supervise(count: int, serve: Serve, started: Callable[[str], None]) -> int:
 
 @contextlib.contextmanager
 def reserved_port(host: str, port: int) -> Iterator[int]:
-    """Give a port that all workers can share; if port is 0, one that nobody else can take."""
+    """Yield a port that all workers can share. If *port* is 0, choose a free one, and hold it."""
     if not hasattr(socket, "SO_REUSEPORT"):
         raise OSError("--workers needs SO_REUSEPORT, which this system lacks")
     if port:

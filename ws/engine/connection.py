@@ -8,11 +8,12 @@ Ways to end a connection, and what the peer sees:
     answer   it is refused, or gets a page   an HTTP response, then the end of TCP   any thread
     linger   the closing handshake is over   the end of TCP, after what is queued    any thread
     cut      it is lost                      a reset of TCP, at once                 any thread
-    abandon  as `cut`, and what has come is not parsed any more                      leader, monitor
-    dispose  the descriptor is closed        nothing that it doesn't know already    leader
+    abandon  as `cut`, and if reading is paused, unparsed events are dropped         leader, monitor
+    dispose  the descriptor is closed        nothing new                             leader, worker
 
-`close` and `linger` have a deadline. When it passes, `cut` and `dispose` follow. After `cut` the
-leader reads the end of TCP, which is the event CONNECTION_LOST. `dispose` is always the last one.
+`close` and `linger` have a deadline. When it passes, `close` is followed by `cut`, and `linger` by
+`dispose`. After `cut`, the leader reads the end of TCP, which is the event CONNECTION_LOST. Every
+connection ends with `dispose`.
 """
 
 from __future__ import annotations
@@ -43,28 +44,28 @@ from .poll import READ, WRITE
 from .sockets import Client, TLSClient
 
 READ_BYTES = 1 << 14  # defence: read-size
-"""How much one system call reads. TLS gives no more."""
+"""Bytes that one read asks for. With TLS, a read returns at most one record, of this size."""
 READ_ON_BYTES = 1 << 18
-"""How much is read at most before it is parsed, if the first read was full."""
+"""If the first read was full, reading goes on up to this many bytes before they are parsed."""
 
 # The stages of a connection, in order
 TLS_HANDSHAKE = 0
 AWAITING_REQUEST = 1  # or deciding on it
 OPEN = 2  # accepted as a WebSocket
 CLOSING = 3  # the close frame was sent, and nothing may follow it (RFC 6455 §5.5.1)
-LINGERING = 4  # all is sent, and the peer is to end TCP (RFC 6455 §7.1.1)
+LINGERING = 4  # sends what is queued, then waits for the peer's end of TCP (§7.1.1)
 CLOSED = 5  # the descriptor is closed
 
 
 class Owner(ABC):
-    """What a connection belongs to: it decides on requests, and calls the callbacks."""
+    """The owner of connections. It decides on their requests, and calls the callbacks."""
 
     message: Callable[[Client, Any], Any]
     """Called with each message. May block. An attribute, so that a callback is called directly."""
 
     @abstractmethod
     def request(self, connection: Connection, request: Request) -> None:
-        """Check a request. It is refused by `connection.answer`. Must not block."""
+        """Check a request. To refuse it, call `connection.answer`. Must not block."""
 
     @abstractmethod
     def decide(self, connection: Connection, request: Request) -> None:
@@ -72,11 +73,11 @@ class Owner(ABC):
 
     @abstractmethod
     def opened(self, connection: Connection) -> None:
-        """The WebSocket is open. May block."""
+        """Called when the WebSocket is open. May block."""
 
     @abstractmethod
     def leaving(self, connection: Connection, code: int, reason: str) -> None:
-        """The WebSocket has ended. Called once for each that was accepted. Must not block."""
+        """Called once when an accepted WebSocket has ended. Must not block."""
 
     @abstractmethod
     def left(self, connection: Connection) -> None:
@@ -84,11 +85,11 @@ class Owner(ABC):
 
     @abstractmethod
     def failed(self, connection: Connection, error: BaseException) -> None:
-        """Another method raised *error*. Must not raise."""
+        """Called when another method has raised *error*. Must not raise."""
 
     @abstractmethod
     def disposed(self, connection: Connection) -> None:
-        """The descriptor is closed. Must not block."""
+        """Called when the descriptor is closed. Must not block."""
 
 
 class Connection(Source):
@@ -99,9 +100,9 @@ class Connection(Source):
     Args:
         client: A non-blocking socket.
         loop: The loop that watches it.
-        batch: The cork of the leader's writes.
-        limits: Sizes and times.
-        owner: What it belongs to.
+        batch: Collects the leader's writes.
+        limits: The limits on sizes and times.
+        owner: Decides on requests, and calls the callbacks.
     """
 
     __slots__ = (
@@ -127,7 +128,7 @@ class Connection(Source):
         self.reason: str = ""
         """Why it was cut, if it was."""
         self.refusal: HandshakeError | None = None
-        """The answer to its request, if that was decided on before."""
+        """The refusal to answer its request with, if it was refused before the request came."""
         self._left = False  # whether the owner was told that the WebSocket has ended
         self._reader: RequestReader | None = RequestReader(limits.max_head_size)
         self._ping: Any = None  # payload and time of the last ping, until its pong
@@ -150,7 +151,7 @@ class Connection(Source):
             elif self.stage == TLS_HANDSHAKE:
                 self._shake_hands()
                 return None
-            elif self.stage == LINGERING:  # past OpenSSL, which takes more data for an attack now
+            elif self.stage == LINGERING:  # past OpenSSL: data after close_notify is an error to it
                 data = socket.socket.recv(self.client, CHUNK_BYTES)
             else:
                 data = self._read_tls()
@@ -178,7 +179,7 @@ class Connection(Source):
                     self.outbox.flush()
 
     def _read_on(self, data: bytes) -> Iterator[Event]:
-        """Parse *data* together with what more has come: fewer, larger pieces are faster."""
+        """Read on, and parse everything together: fewer, larger pieces are faster."""
         pieces, size = [data], TLS_RECORD_BYTES if self._tls else READ_ON_BYTES
         try:
             with self.outbox.lock:
@@ -192,7 +193,7 @@ class Connection(Source):
         parsed: Iterator[Event] = self.protocol.feed(b"".join(pieces))
         if pieces[-1]:
             return parsed
-        return chain(parsed, ((events.CONNECTION_LOST, None),))  # TLS tells of its end only once
+        return chain(parsed, ((events.CONNECTION_LOST, None),))  # TLS reports its end only once
 
     def _shake_hands(self) -> None:
         """Continue the TLS handshake."""
@@ -209,7 +210,7 @@ class Connection(Source):
             self.dispose()  # defence: tls-failure
 
     def _read_head(self, data: bytes) -> Iterator[Event]:
-        """Yield the request when it is complete. If it is accepted, yield what came after it."""
+        """Yield the request when it is complete. If it is accepted, yield the events after it."""
         try:
             complete = self._reader.feed(data) if self._reader else None
         except HandshakeError as error:
@@ -286,12 +287,12 @@ class Connection(Source):
             self.stage = OPEN
             self.outbox.open(response, deflate)
         interval = self._limits.ping_interval
-        if interval:  # spread, so that clients who came together are not pinged together
+        if interval:  # random, so that clients who came together are not pinged together
             self._loop.schedule(self, time.monotonic() + interval * random.uniform(0.5, 1))
         return True
 
     def put_fragments(self, frames: Iterable[bytes], timeout: float) -> bool:
-        """Do as `Outbox.put_fragments`. If *frames* raises, close: half a message was sent."""
+        """Do as `Outbox.put_fragments`. Close if *frames* raises after a part was sent."""
         try:
             return self.outbox.put_fragments(frames, timeout)
         except BaseException:
@@ -355,14 +356,14 @@ class Connection(Source):
             socket.socket.shutdown(self.client, socket.SHUT_RDWR)
 
     def abandon(self, reason: str) -> None:
-        """Cut, and make CONNECTION_LOST the next event even if nothing is read at the moment."""
+        """Cut. If reading is paused, drop the unparsed events, and resume with CONNECTION_LOST."""
         self.cut(reason)
         if OPEN <= self.stage <= CLOSING and not self.interest & READ:
             self.events = iter(((events.CONNECTION_LOST, None),))
             self._loop.resume(self)
 
     def dispose(self, ended: bool = False) -> None:
-        """Close the descriptor, and TCP unless it has *ended*. Nothing reads any more."""
+        """Close the descriptor, and end TCP unless it has *ended*. No thread may still read."""
         with self.outbox.lock:
             if self.stage == CLOSED:
                 return
@@ -371,7 +372,7 @@ class Connection(Source):
             self.protocol.end()
             self.events = self._reader = None
             self._loop.forget(self)
-            if not ended:  # closing doesn't end TCP while a forked child has a copy
+            if not ended:  # close() doesn't end TCP while a forked child has a copy
                 with suppress(OSError):
                     socket.socket.shutdown(self.client, socket.SHUT_RDWR)  # defence: fork-shutdown
             self.client.dispose()
@@ -405,7 +406,7 @@ class Connection(Source):
             self._end_keepalive(now)
 
     def _begin_keepalive(self, now: float) -> None:
-        """Ping. Something must come and go within `ping_timeout` (RFC 6455 §5.5.2)."""
+        """Send a ping. Data must arrive, or queued data leave, within `ping_timeout` (§5.5.2)."""
         sent = self.ping()
         self._checkpoint = self.bytes_in, self.outbox.bytes_out, sent
         self._loop.schedule(self, now + self._limits.ping_timeout)  # defence: ping-timeout
@@ -417,7 +418,7 @@ class Connection(Source):
         queued = self.outbox.waiting
         if queued and self.outbox.bytes_out == bytes_out:
             self.cut("nothing could be written to it in time")
-        elif not heard and not queued and not pinged:  # too much was queued for a ping
+        elif not heard and not queued and not pinged:  # no ping was sent: too much was queued
             self._begin_keepalive(now)
         elif not heard and not queued:
             self.cut("keepalive ping not answered in time")  # defence: unanswered-ping

@@ -1,4 +1,4 @@
-"""The cork: frames that are written while one read is handled leave together."""
+"""Write batching ("corking"): frames that are made while one read is handled leave together."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from .loop import Source
 
 
 class WriteBatch:
-    """Delays writing while more input of one read is to be handled.
+    """Collects writes until the input of one read is handled.
 
-    The leader opens the batch, and closes it at the end of the read. While it is open, outboxes
-    add their source instead of writing. If the leader loses the lead, the monitor closes it.
+    The leader opens the batch, and closes it at the end of the read. While the batch is open,
+    outboxes add their source instead of writing. If the leader loses the lead, the monitor closes
+    the batch.
 
     Args:
         write: Called with each source in the batch when it is closed. It never raises.
@@ -32,13 +33,14 @@ class WriteBatch:
         """Have *source* written when the batch is closed.
 
         Returns:
-            False if that may have happened just now, so that *source* may have been missed.
+            False if the batch may have been closed just before, without *source*. The caller then
+            writes itself.
         """
         self.waiting.append(source)
         return self.open
 
     def close(self) -> None:
-        """Write what has waited."""
+        """Write to the sources that were added."""
         self.open = False
         with suppress(IndexError):  # another thread took the last one
             while self.waiting:

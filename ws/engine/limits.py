@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 LARGEST = 10**12
-"""Finite, but more than anybody needs. Clocks and counters are exact up to here."""
+"""The largest value of a limit. It is more than anybody needs, and clocks are exact up to it."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits, passed to `WSServer` by name. All are finite. None is allowed where it says so.
+    """Limits, passed to `WSServer` by name. All are finite, but `ping_interval` may be None.
 
-    Raising a limit lets a peer use more memory, threads or time, once for each connection that
-    it may have.
+    A higher limit lets a peer use more memory, threads or time, for each of its connections. The
+    values can't be changed later, so any thread may read them.
 
     Raises:
         TypeError: A value has the wrong type.
@@ -21,39 +21,46 @@ class Limits:
     """
 
     max_message_size: int = 1 << 20
-    """Bytes in one incoming message. A larger one is refused with close code 1009, as soon as its
-    length is declared."""
+    """Bytes in one incoming message, after decompression. A larger message is refused with close
+    code 1009, as soon as its declared length, or decompressing it, exceeds the limit."""
     max_fragments: int = 1 << 17
     """Frames in one incoming message, empty ones included. One more is refused with 1009."""
     max_head_size: int = 16 << 10
-    """Bytes in a request head, which may have 100 fields. A larger one is answered with 431, or
-    with 414 if its first line is too long."""
+    """Bytes in a request head. A larger head, or one with over 100 fields, is answered with 431. If
+    its first line is too long, or its target has over 8,192 bytes, it is answered with 414."""
     open_timeout: float = 10.0
-    """Seconds from the TCP connection to a complete request, TLS included. Then it is closed."""
+    """Seconds from the TCP connection to a complete request, TLS handshake included. After that,
+    the connection is closed."""
     close_timeout: float = 10.0
-    """Seconds for the peer to answer a close frame, and again to end TCP. Then it is cut."""
+    """Seconds for the peer to answer a close frame, and as many again for it to end TCP. After
+    that, the connection is cut."""
     max_queue_size: int = 1 << 20
-    """Bytes that may wait for one client. One message of any size may always wait. At this
-    high-water mark, `send` waits, and `slow_client` says what `sendall` does."""
+    """Bytes that may wait to be sent to one client. A message of any size is accepted if nothing
+    waits. At this high-water mark, `send` blocks, and `slow_client` decides what `sendall` does."""
     send_timeout: float = 10.0
-    """Seconds that `send` waits for room in a full queue. Then the client is cut."""
+    """Seconds that `send` blocks while a client's queue is full. After that, the client is cut."""
     slow_client: str = "close"
-    """What `sendall` does with a client whose queue is full. 'close' cuts it. 'skip' keeps it, and
-    leaves the message out without telling it."""
+    """What `sendall` does with a client whose queue is full. 'close' cuts the client. 'skip' drops
+    the message for this client, which isn't told."""
     max_clients: int = 10_000
-    """Connections at the same time, handshakes included. One more is answered with 503."""
+    """Connections at the same time, handshakes included. The next 100 are answered with 503, any
+    more are closed without an answer."""
     max_clients_per_address: int = 1_000
-    """The same for one IP address. One more is answered with 429. Without the option
-    `trusted_proxies` of `WSServer`, all clients of a reverse proxy have the proxy's address."""
+    """Connections from one IP address. The next 100 are answered with 429, any more are closed
+    without an answer. Without the option `trusted_proxies` of `WSServer`, all clients of a reverse
+    proxy have the proxy's address."""
     threads: int = 64
-    """Callbacks that may block at the same time, now and then one more. Others wait. All else
-    continues: reading (up to 16 messages a client), pings, pongs, writing, deadlines, shutdown."""
+    """Callbacks that may block at the same time; for a moment, it can be one more. Others wait.
+    Meanwhile, the rest goes on: reading (up to 16 messages for each client), pings, pongs, writing,
+    deadlines and shutdown."""
     ping_interval: float | None = 20.0
-    """Seconds between two pings to a client. At most one is on its way. With None there are no
-    pings, and a peer that vanished keeps its place until something is sent to it."""
+    """Seconds between two keepalive pings to a client, but at least `ping_timeout`: the next ping
+    waits for the end of the last one's timeout. With None, there are no pings, and a peer that
+    vanished is noticed only when something is sent to it."""
     ping_timeout: float = 20.0
-    """Seconds after a ping in which something must come from the client, and some of the data
-    that waits for it must leave. Otherwise it is cut, with close code 1006."""
+    """Seconds after a ping in which some data must come from the client. If data is queued for the
+    client, it is enough, and necessary, that some of it leaves. Otherwise the client is cut, with
+    close code 1006."""
 
     def __post_init__(self) -> None:
         if self.slow_client not in ("close", "skip"):

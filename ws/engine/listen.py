@@ -14,9 +14,9 @@ from .poll import READ
 from .sockets import Client, PlainClient
 
 ACCEPTS = 64
-"""Connections that are accepted before the clients have their turn."""
+"""At most this many connections are accepted in a row. Then clients are served."""
 RETRY_SECONDS = 0.25
-"""Time without accepting after that failed."""
+"""After accepting has failed, the listener pauses for this long."""
 
 
 class Listener(Source):
@@ -40,7 +40,7 @@ class Listener(Source):
     ) -> None:
         super().__init__()
         self._sock, self._loop, self._admit, self._warn = sock, loop, admit, warn
-        self._kind = int(sock.family), int(sock.type), sock.proto  # a client has the same
+        self._kind = int(sock.family), int(sock.type), sock.proto  # those of its clients, too
         sock.setblocking(False)
         loop.watch(self, READ)
 
@@ -64,7 +64,7 @@ class Listener(Source):
                 return
             try:
                 self._admit(client, address)
-            except (OSError, ValueError):  # it has left already, or can't be watched
+            except (OSError, ValueError):  # the client has left already, or can't be watched
                 client.close()
 
     def on_deadline(self, now: float) -> None:
@@ -98,7 +98,7 @@ class ProxiedConnection(Connection):
         if self._header is None:
             return super().on_readable()
         try:
-            while proxy.missing(self._header):  # no more than that: the rest may be TLS
+            while proxy.missing(self._header):  # read no further: TLS may follow
                 data = socket.socket.recv(self.client, proxy.missing(self._header))
                 if not data:
                     raise ConnectionResetError

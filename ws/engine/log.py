@@ -7,14 +7,17 @@ import time
 from typing import Any
 
 WARNING_INTERVAL_SECONDS = 10.0
-"""How often the same warning is logged, at most."""
+"""The same warning is logged at most once in this time."""
 
 logger: logging.Logger = logging.getLogger("ws")
 logger.addHandler(logging.NullHandler())
 
 
 class Warnings:
-    """Logs warnings that peers can cause, each message at most once in a while."""
+    """Logs warnings that peers can cause, each message at most once in ten seconds.
+
+    Any thread may call `warn`.
+    """
 
     def __init__(self) -> None:
         self._next: dict[str, float] = {}  # by message, when it may be logged again

@@ -16,11 +16,11 @@ from .poll import READ, EpollPoller, Poller
 from .timers import Timers
 
 LONGEST_POLL_SECONDS = 3600.0
-"""Some systems refuse to wait for a month."""
+"""The longest single wait. Some systems refuse longer ones, such as a month."""
 RESUME = 4
-"""Readiness beside READ and WRITE: the source has events that are still to be parsed."""
+"""A third kind of readiness, with READ and WRITE: the source has unparsed events."""
 FORGOTTEN = -1
-"""Interest of a source that is never watched again."""
+"""The value of `Source.interest` for a source that is never watched again."""
 
 
 class Source:
@@ -67,7 +67,7 @@ class Source:
         """Do what is due at *now*, by time.monotonic()."""
 
     def on_fault(self) -> None:
-        """End after one of the other methods raised: a bug, or no memory."""
+        """End this source, because another method raised: a bug, or no memory."""
 
     def handle(self, event: Event) -> None:
         """Act on one event, in any thread. It may block, but never raises."""
@@ -91,9 +91,9 @@ class Loop:
         self.watch(self._waker, READ)
 
     def poll(self) -> list[tuple[Any, int]]:
-        """Wait until something is to be done. Return the ready sources, and what for.
+        """Wait until a source is ready. Return the ready sources, each with its readiness.
 
-        Deadlines are kept before it returns.
+        Before that, call `on_deadline` of the sources whose deadline has passed.
         """
         self.polling = True
         timers = self._timers
@@ -119,7 +119,7 @@ class Loop:
                 source.on_fault()
 
     def watch(self, source: Source, add: int = 0, remove: int = 0) -> None:
-        """Change what *source* is watched for, READ or WRITE. From any thread.
+        """Change what *source* is watched for: READ, WRITE or both. Any thread may call it.
 
         Raises:
             OSError: The system can't watch one more descriptor.
@@ -143,7 +143,7 @@ class Loop:
         self.schedule(source, None)
 
     def schedule(self, source: Source, deadline: float | None) -> None:
-        """Have `source.on_deadline` called at *deadline*, by time.monotonic(). None is never.
+        """Have `source.on_deadline` called at *deadline* (time.monotonic), or with None, never.
 
         A source has one deadline: the last one that was set. The call is never early, and up to
         a sixteenth of a second late. Takes no lock, so a signal handler may call it.
@@ -162,7 +162,7 @@ class Loop:
             self._waker.wake()
 
     def close(self) -> None:
-        """Release the system's resources. Nobody polls any more."""
+        """Release the system's resources. Call this when no thread polls any more."""
         with self._interest_lock:
             if not self._closed:
                 self._closed = True

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 LARGEST_BLOCK_BYTES = 31 << 20
-"""glibc learns nothing from a block that is larger (mallopt(3), M_MMAP_THRESHOLD)."""
+"""glibc doesn't raise its threshold for larger blocks (mallopt(3), M_MMAP_THRESHOLD)."""
 
 
 def keep_freed_memory(size: int) -> None:
     """Have glibc keep up to twice *size* freed bytes, 62 MiB at most, to be used again.
 
     By default, glibc returns the memory of a large message to the system, and gets it again page
-    by page, which takes longer than to echo the message. It learns from the largest block that
-    was ever freed. This block is never written to, so it takes no memory itself. Other C
-    libraries ignore it.
+    by page, which takes longer than to echo the message. When a large block is freed, glibc
+    raises its threshold for this. So one large block is allocated here and freed at once. It is
+    never written to, so it takes no memory. Other C libraries do nothing of this kind.
     """
     bytes(min(size, LARGEST_BLOCK_BYTES))

@@ -1,4 +1,4 @@
-"""What waits to be written to a client: frames in a queue, up to a high-water mark."""
+"""The send queue of one client, with a high-water mark."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ class Outbox:
 
     Args:
         client: The socket to write to.
-        source: What the loop watches when the socket takes no more.
+        source: The source to watch for writing when the socket takes no more.
+        loop: The loop that watches it.
+        batch: Collects the leader's writes.
+        limit: The high-water mark: bytes that may wait.
         cut: Called with a reason when the client is too slow, or gone. Takes no lock.
     """
 
@@ -53,14 +56,14 @@ class Outbox:
         self.limit: int = limit
         """The high-water mark: bytes that may wait."""
         self.lock: Any = threading.RLock()
-        """Held only for system calls that don't block, so a thread that needs it gets it. It is
-        reentrant because such a lock knows its owner, which `Lifecycle.wait` asks for."""
+        """Held only around calls that don't block, so nobody waits long for it. Reentrant:
+        `Lifecycle.wait` has to know whether the calling thread holds it."""
         self.accepting: bool = False
         """Whether messages are accepted: from the 101 to the close frame."""
         self.ending: bool = False
         """Whether the sending direction ends when the queue is empty."""
         self.queued: int = 0
-        """Bytes that wait, with those held back for a fragmented message."""
+        """Bytes that wait, including messages held back by a fragmented message."""
         self.waiters: int = 0
         """Threads that wait for room."""
         self.bytes_out: int = 0
@@ -70,16 +73,16 @@ class Outbox:
         self._context_lock: threading.Lock | None = None  # for compressing with a context
         self._queue: list[Buffer] = []
         self.blocked: int = 0
-        """The readiness, READ or WRITE, that the socket needs before it takes more."""
+        """What the socket waits for before it takes more: READ, WRITE, or 0 for nothing."""
         self._writing = False  # the socket's send is being called
         self._space: threading.Condition | None = None  # made when a thread has to wait for room
         self._held: list[bytes] | None = None  # messages that wait for a fragmented one to end
         self._held_size = 0
-        self._closing = b""  # the close frame, if it waits for the same
+        self._closing = b""  # the close frame, if it waits for that, too
 
     @property
     def waiting(self) -> int:
-        """Bytes that the client could read already: without what is held back."""
+        """Bytes that may be written now: those of `queued` that aren't held back."""
         return self.queued - self._held_size
 
     @property
@@ -103,8 +106,8 @@ class Outbox:
         Args:
             frames: The messages.
             timeout: Seconds to wait for room if `limit` is reached.
-            messages: How many these are.
-            cut: Whether a client without room is cut: it is too slow.
+            messages: The number of messages in *frames*.
+            cut: Whether to cut the client if there is no room: it is too slow.
 
         Returns:
             Whether they were accepted.
@@ -147,8 +150,8 @@ class Outbox:
             return self.put(message.plain, timeout, 1, cut)
         if self._context_lock is None:
             return self.put(message.deflated(deflate), timeout, 1, cut)
-        # If another thread is sending to this client, go ahead of it, uncompressed. Its turn may
-        # take long, and nobody can tell which of the two came first.
+        # If another thread is sending with this context, don't wait, which may take long: send
+        # uncompressed. Messages of different threads have no order, so this one may go first.
         if not self._context_lock.acquire(False):
             return self.put(message.plain, timeout, 1, cut)
         try:
@@ -169,6 +172,9 @@ class Outbox:
             frames: The frames. Taking the next one may block. If it raises when a part of the
                 message has been sent, no more messages are accepted.
             timeout: Seconds to wait for room for each frame. After that, the client is cut.
+
+        Returns:
+            Whether the whole message was accepted.
         """
         with self.lock:
             first = self._held is None
@@ -202,7 +208,7 @@ class Outbox:
             return True
 
     def _end_fragments(self, broken: bool) -> None:
-        """Send what waited for the end of a fragmented message, unless half of it was sent."""
+        """Send the messages that a fragmented message held back. Drop them if it is *broken*."""
         with self.lock:
             held, self._held = self._held or [], None
             self.queued -= self._held_size
@@ -246,13 +252,13 @@ class Outbox:
     def end(self) -> None:
         """End the sending direction when the queue is empty. The caller holds `lock`."""
         self.accepting, self.ending = False, True
-        if self._closing:  # the peer reads no more of a fragmented message
+        if self._closing:  # a fragmented message is of no use any more
             self.write(self._closing)
             self._closing = b""
         self.flush()
 
     def dispose(self) -> None:
-        """Forget what waits: the descriptor is being closed. The caller holds `lock`."""
+        """Drop the queue, because the descriptor is being closed. The caller holds `lock`."""
         self.accepting = False
         self._closing = b""
         self._queue.clear()
@@ -289,7 +295,7 @@ class Outbox:
             self.flush()
 
     def flush(self) -> None:
-        """Write what the socket takes, and have the loop watch it for the rest.
+        """Write as much as the socket takes, and have the loop watch it for the rest.
 
         In a signal handler or a finalizer that has interrupted this very call, do nothing: the
         interrupted call continues with what was queued meanwhile.
@@ -333,7 +339,7 @@ class Outbox:
     def _gather(self) -> Buffer:
         """Join small frames at the front of the queue for one system call, and return them.
 
-        TLS gets no large ones: it reports no partial progress.
+        For TLS, split a large frame: a TLS socket doesn't report that a part of it was sent.
         """
         queue = self._queue
         size, taken = len(queue[0]), 1
@@ -361,14 +367,15 @@ class Outbox:
     def _wait_for_room(self, size: int, timeout: float, fragment: bool = False) -> bool:
         """Wait until *size* bytes may be queued. Return whether they may.
 
-        One message of any size may always wait. A fragment doesn't wait for what waits for it.
+        A message of any size may be queued if nothing waits. For a fragment, the messages that its
+        own message holds back don't count.
         """
         deadline = time.monotonic() + timeout
         while True:
             waiting = self.queued - (self._held_size if fragment else 0)
             if not waiting or waiting + size <= self.limit:  # defence: queue-room
                 return True
-            if self._writing:  # this thread has interrupted that, so nothing leaves meanwhile
+            if self._writing:  # a signal handler in `write`: waiting would be forever
                 return True
             if not self.blocked and self._queue:
                 self.flush()

@@ -1,4 +1,4 @@
-"""The socket classes that clients are, plain and TLS."""
+"""The socket classes of clients, plain and TLS."""
 
 from __future__ import annotations
 
@@ -15,31 +15,43 @@ else:
 
 
 class Client(_Socket):
-    """A client, as callbacks get it: a socket, plain or TLS.
+    """A connected client, as callbacks get it: a socket, plain or TLS.
 
-    Use `WSServer.send` and `WSServer.close`. This socket's own `send` bypasses the framing, and
-    its own `close` cuts the connection without a closing handshake.
+    Send by `WSServer.send`, and close by `WSServer.close`, from any thread. The socket's own `send`
+    bypasses the framing, and its own `close` cuts the connection without a closing handshake. The
+    attributes may be read from any thread. The library sets them, without a lock.
     """
 
     request: Request
-    """The client's request."""
+    """The HTTP request that opened the connection."""
     subprotocol: str | None = None
     """The subprotocol that was agreed on, if any (RFC 6455 §1.9)."""
     latency: float | None = None
-    """Seconds that the last ping took to come back. None before the first pong."""
+    """Seconds from the last ping to its pong. None before the first pong."""
     close_code: int | None = None
-    """Why the client left (RFC 6455 §7.4). Set when `onclose` is called, None before."""
+    """The code with which the connection ended (RFC 6455 §7.4). None before `onclose` is called.
+
+    It is the code in the client's close frame, also if the server has closed: clients usually
+    answer with the server's code, but some with 1000. 1005 is a close frame without a code, and
+    1006 is none at all. If the client broke the protocol, it is the code that the server sent.
+    """
     close_reason: str = ""
-    """The reason that came with the code, or what the server noticed."""
+    """The reason in the client's close frame, or what the server found wrong."""
     _cut: Callable[[str], None] | None = None
 
     @property
     def data(self) -> dict[Any, Any]:
-        """A dict for your own use. `request.data` is the same dict."""
+        """A dict for your own use. `request.data` is the same dict.
+
+        A client's own callbacks need no lock for it, since they run one at a time.
+        """
         return self.request.data
 
     def getpeername(self) -> Any:
-        """Return the client's address. Works after the client has left, too."""
+        """Return the client's address, as a trusted proxy reports it if there is one.
+
+        This works after the client has left, too.
+        """
         return self._address if "_address" in self.__dict__ else super().getpeername()
 
     def close(self) -> None:
@@ -53,7 +65,7 @@ class Client(_Socket):
     # For the library
 
     def attach(self, address: Any, cut: Callable[[str], None]) -> None:
-        """Take *address* for the peer's, and have `close` call *cut* with a reason."""
+        """Set the peer's address, and have `close` call *cut* with a reason."""
         self._address, self._cut = address, cut
 
     def dispose(self) -> None:

@@ -6,21 +6,21 @@ At any time, each thread is one of
     worker     handles the events of one source, out of its inbox (`_work`)
     follower   waits to become either (`_next_job`)
 
-Beside them, one *monitor* checks every few milliseconds whether the leader is stuck (`_watch`).
-It runs no callbacks.
+One more thread, the *monitor*, checks every few milliseconds whether the leader is stuck
+(`_watch`). It runs no callbacks.
 
-The right to lead is a baton. Around a callback the leader puts it down, in a list, and takes it
-up again afterwards. If the callback lasts, the monitor takes the baton and gives the lead to a
-follower. Both sides call pop(), and only one call succeeds, so exactly one thread leads. The
-leader that was stuck finds the list empty, and continues as a worker. Each leader has a list of
-its own, or it could pop its successor's baton.
+The right to lead is a token, the *baton*. Before a callback, the leader puts the baton into a list,
+and afterwards it takes the baton out again. If the callback takes long, the monitor takes the baton
+out, and gives the lead to a follower. Both call pop(), and only one call succeeds, so exactly one
+thread leads. The leader that was stuck finds the list empty, and continues as a worker. Each leader
+has a list of its own, or it could pop its successor's baton.
 
     leader:    append(event)   callback ............................. pop() fails -> `_work`
     monitor:                   pop(), inbox = deque(), lead vacant -> a follower leads
 
 After that, the leader leaves callbacks to workers for a while. So a source has one reader, the
-leader, and at most one thread that runs its callbacks. They meet in the inbox. Whoever sends
-writes. Only callbacks block.
+leader, and at most one thread that runs its callbacks. The leader passes events to that thread by
+the inbox. The thread that sends a message also writes it. Nothing but callbacks blocks.
 """
 
 from __future__ import annotations
@@ -46,16 +46,16 @@ BLOCKING_SOURCES = 5
 """If fewer sources were served than this between two checks in the same round, the monitor assumes
 that a callback is blocking."""
 INLINE_AFTER = 64
-"""After this many quick callbacks in workers, the leader runs callbacks itself again."""
+"""After this many quick callbacks in a row in workers, the leader runs callbacks itself again."""
 QUICK_SECONDS = 0.002
 """A callback that blocks for longer than this, and for longer than it computes, is not quick."""
 LONG_SECONDS = 0.05
-"""A callback that lasts longer than this is not quick, whatever it does. A broadcast that lasts
+"""A callback that takes longer than this is not quick, even if it computes. A broadcast that takes
 longer loses the lead."""
 TURN_EVENTS = 64
-"""After this many events of one source, the others have their turn."""
+"""After this many events of one source, the other sources are served."""
 READ_AHEAD = 16
-"""Events that may wait for their callback. With more, their source is not read."""
+"""When this many events of a source wait for their callbacks, the source is not read."""
 READ_AHEAD_SIZE = 4096
 """Characters or bytes. After a larger message, nothing is read until its callback has returned."""
 FOLLOWER_SECONDS = 10.0
@@ -73,16 +73,16 @@ class LeaderFollowers:
     def __init__(self, loop: Loop, limit: int) -> None:
         self._loop, self._limit = loop, limit  # defence: thread-count
         self.batch: WriteBatch = WriteBatch(lambda source: self._serve(source, WRITE, []))
-        """The cork of the leader's writes."""
+        """Collects the leader's writes."""
         self.inline: bool = True
         """Whether the leader runs callbacks itself."""
         self.short_of_threads: bool = False
-        """Whether a thread is needed that the system couldn't start. The monitor tries again."""
+        """Whether the system couldn't start a thread that is needed. The monitor tries again."""
         self._stopped = False
-        self._batons: list[Event] = []  # the leader's; not empty while it is in a callback
+        self._batons: list[Event] = []  # the leader's list; not empty during its callbacks
         self._served = 0  # sources that were served with callbacks so far
         self._serving: tuple[Any, Any] = (None, None)  # the leader's source and its events
-        self._turn_is_long = False  # the leader's turn takes long already, as by inflating
+        self._turn_is_long = False  # set by the monitor: others have waited long enough
         self._broadcasting = False  # a callback in this round has sent to many clients
         self.asleep: bool = False
         """Whether the monitor sleeps until the next callback."""
@@ -124,13 +124,14 @@ class LeaderFollowers:
         return len(self._idents) + 1
 
     def inside(self) -> bool:
-        """Say whether the calling thread is one of these, and so inside a callback."""
+        """Say whether the calling thread belongs to this pool, and so is inside a callback."""
         return threading.get_ident() in self._idents
 
     def keep_lead(self) -> None:
-        """Say that the running callback is sending to many clients, and so isn't blocking.
+        """Note that a callback of this round is broadcasting, not blocking.
 
-        A broadcast is quicker in the leader, whose writes are batched.
+        A broadcast is quicker in the leader, whose writes are batched. Any thread may call this:
+        the callback that keeps the lead need not be the one that broadcasts.
         """
         self._broadcasting = True
 
@@ -324,7 +325,7 @@ class LeaderFollowers:
         self._idents.discard(ident)
 
     def _next_job(self) -> Callable[[], None] | None:
-        """Wait for something to do. Return None if there was nothing for long, or after `stop`."""
+        """Wait for work. Return None after `stop`, or after FOLLOWER_SECONDS without any."""
         while True:
             with self._lock:
                 if self._vacant:

@@ -1,4 +1,4 @@
-"""Deadlines, of all sources together."""
+"""The deadlines of all sources, in one heap."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Timers:
         self._ticks: list[int] = []  # a heap of the keys of _sources
 
     def apply(self) -> None:
-        """Take the changes over."""
+        """Apply the changes to the heap. Only the leader calls it."""
         while self.changes:
             source, deadline = self.changes.popitem()
             if source.tick is not None:
@@ -46,6 +46,6 @@ class Timers:
         while self._ticks and self._ticks[0] <= now * TICKS_PER_SECOND:
             for source in self._sources.pop(heapq.heappop(self._ticks)):
                 source.tick = None
-                if source not in self.changes:  # else it was set again, or taken back
+                if source not in self.changes:  # else it has a new deadline, or none
                     yield source
         self.apply()

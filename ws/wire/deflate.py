@@ -1,4 +1,4 @@
-"""permessage-deflate (RFC 7692): negotiation, inflating up to a limit, deflating."""
+"""permessage-deflate (RFC 7692): negotiation, compression, and decompression up to a limit."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ _BITS = {str(bits): bits for bits in range(8, 16)}
 
 @dataclass(frozen=True)
 class Compression:
-    """How to compress, for clients that offer it (RFC 7692).
+    """Settings of permessage-deflate, for clients that offer it (RFC 7692).
 
-    Without context takeover, the default, the server keeps no memory for a client between
+    Without context takeover (the default), the server keeps no memory for a client between
     messages, and compresses a broadcast once for all clients. With context takeover, similar
-    messages become smaller still. It costs up to
-    `(1 << window_bits + 2) + (1 << memory_level + 9)` bytes a client for messages to it, and
-    `1 << window_bits` bytes for messages from it.
+    messages become smaller, but each client costs memory: for messages to the client, up to
+    `(1 << window_bits + 2) + (1 << memory_level + 9)` bytes, and for messages from it,
+    `1 << window_bits` bytes. One object may serve any number of servers and threads.
 
     Raises:
-        ValueError: zlib can't do this.
+        ValueError: A setting is out of its range.
     """
 
     level: int = 2
     """From 1, the fastest, to 9, the smallest. Level 6 makes JSON a tenth smaller than level 2,
     and takes 2.5 times as long."""
     memory_level: int = 8
-    """From 1 to 9. A higher one compresses faster and takes more memory."""
+    """From 1 to 9. A higher level compresses faster, and takes more memory."""
     threshold: int = 1024
-    """Bytes. A shorter message is compressed only if `send` is told to."""
+    """Bytes. A shorter message is compressed only by `send` or `sendall` with compress=True."""
     server_max_window_bits: int = 15
     """From 9 to 15, for messages to clients (RFC 7692 §7.1.2.1)."""
     client_max_window_bits: int = 15
@@ -84,7 +84,7 @@ class Compression:
 
 
 class Deflate:
-    """The extension as agreed on with one client. zlib's objects are made when first needed.
+    """The extension as agreed on with one client. zlib's objects are made on first use.
 
     Only the thread that reads inflates. With context takeover, one thread at a time deflates.
     """
@@ -119,7 +119,8 @@ class Deflate:
 
         Args:
             data: The part, as it came.
-            room: How many bytes the message may still have. Inflating stops one byte later.
+            room: Bytes that the message may still grow by. At most one more is inflated, by which
+                the caller sees that the message is too large.
             final: Whether this is the message's last part.
 
         Raises:
@@ -140,7 +141,7 @@ class Deflate:
         return inflated
 
     def deflate(self, payload: bytes) -> bytes:
-        """Compress a message, with this client's context if that is agreed on."""
+        """Compress a message, with this client's context if context takeover is agreed on."""
         if not self.server_takeover:
             return self.settings.deflate(payload, self.server_bits)
         if self._compressor is None:

@@ -1,6 +1,7 @@
-"""What a connection has to act on, one event after another: all kinds of events, in one table.
+"""All kinds of events that a connection has to handle, in one table.
 
-An event is a pair (kind, payload). A kind without a flag is for a callback, which may block.
+An event is a pair (kind, payload). An event of a kind without a flag is handled by a callback,
+which may block.
 
     kind             payload          what has happened
     TEXT             str              a text message is complete
@@ -23,7 +24,7 @@ from typing import Any, Tuple
 URGENT = 0x20
 """Flag of the kinds that need no callback. The leader handles them at once."""
 BARRIER = 0x40
-"""Flag of the kinds after which nothing is parsed until they have been handled."""
+"""Flag of the kinds that stop parsing: it continues when the event has been handled."""
 
 TEXT = 0x1
 BINARY = 0x2

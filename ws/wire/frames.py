@@ -73,8 +73,8 @@ def unmask(payload: Buffer, key: bytes) -> bytes | bytearray:
     if numpy and length >= 1024:  # defence: unmask-numpy
         view = numpy.frombuffer(data, "<u4", length >> 2)
         view ^= numpy.frombuffer(key, "<u4")
-        del view  # while it exists, an assignment to nothing, as below, is an error
-        start = length & ~3  # up to three bytes are left
+        del view  # a bytearray with a view can't be resized, which an empty slice below would try
+        start = length & ~3  # the loop below unmasks the last bytes, three at most
     for i, octet in enumerate(key, start):
         data[i::4] = data[i::4].translate(_XOR_TABLES[octet])  # defence: unmask-bytes
     return data
@@ -84,8 +84,8 @@ def frame(opcode: int, payload: bytes, fin: bool = True) -> bytes:
     """Return one unmasked frame, as a server sends it (RFC 6455 §5.2).
 
     Args:
-        opcode: One of the opcodes above, with RSV1 where the payload is compressed.
-        payload: Of any length.
+        opcode: One of the opcodes above, with RSV1 if the payload is compressed.
+        payload: The payload, of any length.
         fin: Whether this is the last frame of its message.
     """
     length = len(payload)

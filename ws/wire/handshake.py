@@ -1,4 +1,4 @@
-"""The opening handshake (RFC 6455 §4): what makes a request acceptable, and how it is accepted."""
+"""The opening handshake (RFC 6455 §4): the checks of a request, and the 101 response."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PORTS = {"http": "80", "ws": "80", "https": "443", "wss": "443"}
 
 
 def parse_hosts(hosts: Sequence[str]) -> list[tuple[str, str]]:
-    """Return the names and ports in the option `hosts`. A port of "" stands for any.
+    """Return the names and ports in the option `hosts`. The port "" stands for any port.
 
     Raises:
         ValueError: One of *hosts* can't be a host.
@@ -39,7 +39,7 @@ def check_host(request: Request, hosts: Sequence[tuple[str, str]]) -> None:
         hosts: What `parse_hosts` returned.
 
     Raises:
-        HandshakeError: It is for another host (421).
+        HandshakeError: The request is for another host (421).
     """
     host = request.headers.get("host", "")
     name, port = split_host(host, "443" if request.secure else "80")
@@ -51,13 +51,14 @@ def check_host(request: Request, hosts: Sequence[tuple[str, str]]) -> None:
 
 
 def check_upgrade(request: Request, origins: Sequence[str] = ()) -> None:
-    """Check a handshake (RFC 6455 §4.2.1, §10.2).
+    """Check that a request is a valid handshake (RFC 6455 §4.2.1, §10.2).
 
     Args:
-        origins: Origins of pages that may connect, besides those of this host. "*" is any.
+        request: The request.
+        origins: Origins whose pages may connect, besides pages of this host. "*" stands for any.
 
     Raises:
-        HandshakeError: What is wrong with it.
+        HandshakeError: The request is refused. The error has the response.
     """
     headers = request.headers
     if request.method != "GET":

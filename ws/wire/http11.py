@@ -1,4 +1,4 @@
-"""HTTP/1.1 as far as a handshake needs it: request heads in, responses out (RFC 9112)."""
+"""The part of HTTP/1.1 that a handshake needs: request heads in, responses out (RFC 9112)."""
 
 from __future__ import annotations
 
@@ -67,15 +67,17 @@ class Headers(Mapping[str, str]):
 class Response:
     """An HTTP response: to a plain request, or to refuse a handshake.
 
+    One response may answer any number of requests, in any threads. Don't change it meanwhile.
+
     Args:
-        status: From 200 to 599. `onrequest` may also return 101, to accept with more *headers*.
-        body: A str is sent as UTF-8.
-        headers: Fields to send.
+        status: From 200 to 599. Or 101, to accept the WebSocket with these *headers* as well.
+        body: The content. A str is sent as UTF-8.
+        headers: Header fields, besides those that the server sets.
         content_type: The Content-Type, unless *headers* has one.
 
     Raises:
-        ValueError: The status is another one, a header would break out of its line, or only
-            the server may set it.
+        ValueError: The status is out of range, a header is malformed, or a header is one that
+            only the server may set.
     """
 
     def __init__(
@@ -112,7 +114,7 @@ class Response:
 
 
 class HandshakeError(Exception):
-    """The request can't be accepted. Answer with `response`, then close."""
+    """The request is refused: answer it with `response`, then close."""
 
     def __init__(self, status: int, reason: str, headers: Mapping[str, str] | None = None):
         super().__init__(status, reason)
@@ -122,13 +124,15 @@ class HandshakeError(Exception):
 class Request:
     """A client's HTTP request.
 
+    No lock guards the attributes. The library doesn't change them once `onrequest` was called.
+
     Attributes:
-        method: As sent.
-        target: As sent: the path with the query.
+        method: The method as sent, in its own case.
+        target: The request target as sent: the path with the query.
         version: "HTTP/1.1" or "HTTP/1.0".
-        headers: A mapping that ignores the case of names.
+        headers: A mapping that ignores the case of names. Repeated fields are joined by commas.
         address: The client's address, as `client.getpeername()` returns it.
-        secure: Whether it came over TLS.
+        secure: Whether the client used TLS; a trusted proxy may report it.
         user: The name that `basic_auth` has checked, or None.
         data: A dict for your own use. `client.data` is the same dict.
     """
@@ -185,10 +189,10 @@ class RequestReader:
         self._limit = limit
 
     def feed(self, data: bytes) -> tuple[Request, bytes] | None:
-        """Add bytes. Return the request and the bytes after it once it is complete, else None.
+        """Add bytes. Return None until the request is complete, then it and the bytes after it.
 
         Raises:
-            HandshakeError: The head is malformed or too long, or can only become so.
+            HandshakeError: The head, or its incomplete beginning, is malformed or too long.
         """
         searched = max(0, len(self._buffer) - 3)
         self._buffer += data
@@ -250,7 +254,7 @@ def parse_request(head: bytes) -> Request:
     port = split_host(host)[1]
     if (version == "HTTP/1.1" and not host) or host.strip(HOST_CHARACTERS) or port.strip(DIGITS):
         raise HandshakeError(400, "missing or malformed Host")
-    if authority not in (None, host):  # servers and proxies would not agree where it goes
+    if authority not in (None, host):  # or server and proxy may disagree on the host
         raise HandshakeError(400, "Host differs from the request target")
     return Request(method, target, version, headers)
 

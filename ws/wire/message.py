@@ -14,7 +14,8 @@ def encode(message: Message) -> bytes:
     """Return a message as one frame: str as text, bytes-like as binary (RFC 6455 §5.6).
 
     Raises:
-        TypeError: The message is neither.
+        TypeError: The message has another type.
+        UnicodeEncodeError: A str has a lone surrogate.
     """
     if isinstance(message, str):
         opcode, payload = TEXT, message.encode()
@@ -54,12 +55,12 @@ def fragments(chunks: Iterable[Message]) -> Iterator[bytes]:
 class PreparedMessage:
     """A message that is encoded once for any number of clients.
 
-    It is compressed when the first client needs that, and then shared.
+    It is compressed when a client first needs it compressed. Other clients share the result.
 
     Args:
         plain: The message as one frame, for clients without compression.
-        compress: Whether to compress it for the others. None leaves it to
-            `Compression.threshold`.
+        compress: Whether to compress it for clients with compression. With None,
+            `Compression.threshold` decides.
     """
 
     __slots__ = ("_compress", "_deflated", "plain")
@@ -74,7 +75,7 @@ class PreparedMessage:
 
     @property
     def messages(self) -> Sequence[PreparedMessage]:
-        """Each message by itself."""
+        """The messages in it: this one."""
         return (self,)
 
     def is_compressed_for(self, deflate: Deflate) -> bool:

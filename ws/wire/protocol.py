@@ -14,9 +14,9 @@ from .frames import Buffer, CloseCode, ProtocolError, close_payload, frame, pars
 TURN_BYTES = 1 << 20
 """Bytes that are unmasked and inflated between two YIELD_TURN events; a millisecond or two."""
 FRAGMENT_BYTES = 1 << 10
-"""Bytes that a fragment counts for beside its payload, so that empty ones count, too."""
+"""Bytes that each fragment adds to the work, besides its payload: empty ones take time, too."""
 MAX_PARTS = 256
-"""Parts of an unfinished message that are kept apart. Each takes some 60 bytes more than it has."""
+"""An unfinished message of this many parts is joined: each part takes about 60 bytes by itself."""
 
 _NOT_UTF8 = CloseCode.INVALID_PAYLOAD, "text is not UTF-8"
 _TEXT_MESSAGE, _BINARY_MESSAGE = FIN | TEXT, FIN | BINARY  # first bytes of whole messages
@@ -48,26 +48,26 @@ class Protocol:
     def __init__(self, max_message_size: int = 1 << 20, max_fragments: int = 1 << 17) -> None:
         self.max_message_size: int = max_message_size
         self.max_fragments: int = max_fragments
-        # Payload of a message that may come whole; -1 inside another one, and when closing.
+        # Largest payload for the fast path; -1 inside a fragmented message, and when closing
         self._longest_whole = max_message_size
-        self._first_bytes = _FIRST_BYTES  # with which a frame may begin
-        self._whole = _WHOLE  # with which a message in one frame begins
+        self._first_bytes = _FIRST_BYTES  # valid first bytes of a frame
+        self._whole = _WHOLE  # first bytes of a whole message
         self._deflate: Deflate | None = None
         self.more: bool = False
         """Whether bytes that came with the last event are still to be parsed."""
         self.close_sent: bool = False
         self.done: bool = False
-        """Whether the last event was given. Bytes after it are ignored (RFC 6455 §1.4)."""
+        """Whether the last event was yielded. Bytes after it are ignored (RFC 6455 §1.4)."""
         self._pending = b""  # an incomplete header, or an incomplete control frame
         self._message: list[Any] | None = None  # the parts of an unfinished message
         self._size = 0  # its bytes so far
         self._work = 0  # bytes since the last YIELD_TURN
-        self._character = b""  # its last character as far as it has come, if it is text
+        self._character = b""  # the bytes of its last character, if that is incomplete
         self._opcode = 0  # the message's opcode
         self._compressed = False  # whether its payload is to be inflated
         self._fragments = 0  # its frames so far
-        self._remaining = 0  # payload bytes that the current frame still lacks
-        self._key = b""  # its masking key, turned to where the payload goes on
+        self._remaining = 0  # payload bytes of the current frame that have not come
+        self._key = b""  # the frame's masking key, rotated to the next payload byte
         self._fin = True
 
     def use(self, deflate: Deflate) -> None:
@@ -113,7 +113,7 @@ class Protocol:
                         )
                         raise ProtocolError(CloseCode.PROTOCOL_ERROR, f"length {what}")
                 stop = start + length
-                # Most messages come in one frame. The other branch is for all, but slower.
+                # The fast path, for a whole message in one frame. The other branch takes any frame.
                 if first in self._whole and stop <= end and 0 <= length <= self._longest_whole:
                     payload = unmask(data[start:stop], data[start - 4 : start])
                     position = stop
@@ -159,7 +159,7 @@ class Protocol:
             yield events.PROTOCOL_ERROR, fault
 
     def end(self) -> None:
-        """Release what is kept, and parse nothing more."""
+        """Release the memory of an unfinished message. `feed` does nothing from now on."""
         self.done, self.more = True, False
         self._message = self._deflate = None
         self._pending = b""
@@ -202,7 +202,7 @@ class Protocol:
             reason = f"message of over {self.max_fragments} fragments"
             raise ProtocolError(CloseCode.TOO_BIG, reason)
         size = length if first_frame else length + self._size  # defence: summed-size
-        if first & RSV1 if first_frame else self._compressed:  # deflating makes noise longer
+        if first & RSV1 if first_frame else self._compressed:  # deflate makes random data longer
             size -= (size >> 8) + 64
         if size > self.max_message_size:  # defence: message-size
             raise ProtocolError(CloseCode.TOO_BIG, f"message of over {self.max_message_size} bytes")

@@ -1,4 +1,4 @@
-"""A client's address, as reverse proxies tell it: X-Forwarded-For and the PROXY protocol."""
+"""A client's address, as reverse proxies report it: X-Forwarded-For and the PROXY protocol."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Proxies:
         proxies: Addresses, networks, or "unix" for all peers of a Unix socket.
 
     Raises:
-        ValueError: One of them is neither.
+        ValueError: One of *proxies* is none of these. Host names aren't resolved.
     """
 
     def __init__(self, proxies: Sequence[str]) -> None:
@@ -76,12 +76,12 @@ def _parse(text: str) -> IP | None:
 
 
 def _unmapped(address: IP) -> IP:
-    """Return the IPv4 address that an IPv6 address stands for, if it stands for one."""
+    """Return the IPv4 address in an IPv4-mapped IPv6 address, or else the address itself."""
     return getattr(address, "ipv4_mapped", None) or address
 
 
 def missing(header: bytes) -> int:
-    """Return how many bytes a header lacks at least, or 0 if it is complete.
+    """Return how many more bytes a header needs at least, or 0 if it is complete.
 
     Raises:
         ValueError: No header begins like this.
