@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any, Callable, Iterator
+from typing import Any, Iterator
 
 import pytest
 
@@ -15,7 +15,7 @@ from conformance.cases import section
 from conformance.harness import CASE_SECONDS, Run
 from conformance.progress import Progress
 from conformance.results import Checked, Outcome
-from conformance.server import HarnessError, Server
+from conformance.server import HarnessError, Serve, Server
 from conformance.testees import OURS
 from conformance.wire import Row, describe
 from tests.support import ROOT
@@ -159,7 +159,7 @@ def run(pytestconfig: pytest.Config) -> Run:
 
 
 @pytest.fixture(scope="session")
-def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Server]]:
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
     """Give our echo server with these options, a process of its own; each is started once."""
     servers: dict[str, Server] = {}
     folder = tmp_path_factory.mktemp("servers")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import Callable
 
 from tests.support.certificates import unverified_context
 from tests.support.frames import close_frame
@@ -62,3 +63,7 @@ class Server(ServerProgram):
         if "Traceback" in self.output():
             fault = fault or f"the server logged an exception: {self.last_words()}"
         return fault
+
+
+Serve = Callable[[str], Server]
+"""Gives the echo server that has these options."""

@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from conformance.wire import OPCODES, close, table, text
+from conformance.server import Serve, Server
+from conformance.wire import OPCODES, Row, close, table, text
 from tests.support.frames import CLOSE, frame
 from tests.support.rawclient import RawClient, connect
 from tests.support.waiting import LATE
@@ -20,7 +21,7 @@ HASTE = 1.0
 """Seconds that a deadline is set to; it may be missed by LATE."""
 
 
-def heard(peer) -> list[str]:
+def heard(peer: RawClient) -> list[str]:
     """Return what comes until the server closes TCP; "reset" at the end if it resets it."""
     found: list[str] = []
     try:
@@ -77,7 +78,7 @@ def heard(peer) -> list[str]:
     ("6455 §10.4", "a long stream of small frames that are a part of a fragmented message",
      text("x" * 600, fin=False) + frame(0, b"x" * 600), "close 1009"),
 )  # fmt: skip
-def test_closing(serve, row):
+def test_closing(serve: Serve, row: Row) -> None:
     """A close frame is answered, an error is told; then the server closes TCP first"""
     with connect(serve(SMALL).port) as peer:
         peer.sock.sendall(row.sent)
@@ -90,7 +91,7 @@ def test_closing(serve, row):
     ("6455 §5.5.1", "MUST NOT send any more data frames after sending a Close frame",
      text("1000") + text("1001"), "close 1000"),
 )  # fmt: skip
-def test_started_by_the_server(serve, row):
+def test_started_by_the_server(serve: Serve, row: Row) -> None:
     """Started by the server, which closes TCP once it is answered, and not before"""
     with connect(serve("--reply by-closing").port) as peer:
         peer.sock.sendall(row.sent)
@@ -107,7 +108,7 @@ def test_started_by_the_server(serve, row):
     ("6455 §7.1.1", "SHOULD be closed first by the server, so that it holds the TIME_WAIT state",
      close(1000), "close 1000"),
 )  # fmt: skip
-def test_lingering(serve, row):
+def test_lingering(serve: Serve, row: Row) -> None:
     """Half of TCP first, then what still comes is read, until the deadline"""
     with connect(serve(f"--set close_timeout={HASTE}").port) as peer:
         peer.sock.sendall(row.sent)
@@ -127,7 +128,7 @@ def test_lingering(serve, row):
     ("6455 §7.2.2", "the server MUST simply _Close the WebSocket Connection_",
      b"GET / HTTP/1.1\r\nHost: x\r\n"),
 )  # fmt: skip
-def test_deadline_of_the_handshake(serve, row):
+def test_deadline_of_the_handshake(serve: Serve, row: Row) -> None:
     """open_timeout, for a handshake that doesn't come"""
     begun = time.monotonic()
     with RawClient(serve(f"--set open_timeout={HASTE}").port) as peer:
@@ -140,7 +141,7 @@ def test_deadline_of_the_handshake(serve, row):
     ("6455 §7.1.1", "An endpoint MAY close the connection via any means available", text("1000"),
      "close 1000"),
 )  # fmt: skip
-def test_deadline_of_the_answer(serve, row):
+def test_deadline_of_the_answer(serve: Serve, row: Row) -> None:
     """close_timeout, for a close frame that isn't answered"""
     assert_cut(serve(f"--reply by-closing --set close_timeout={HASTE}"), row)
 
@@ -148,12 +149,12 @@ def test_deadline_of_the_answer(serve, row):
 @table(
     ("6455 §5.5.2", "a means to verify that the remote endpoint is still responsive", b"", "ping"),
 )  # fmt: skip
-def test_deadline_of_the_pong(serve, row):
+def test_deadline_of_the_pong(serve: Serve, row: Row) -> None:
     """ping_timeout, for a ping that isn't answered"""
     assert_cut(serve(f"--set ping_interval={HASTE} ping_timeout={HASTE}"), row)
 
 
-def assert_cut(server, row):
+def assert_cut(server: Server, row: Row) -> None:
     with connect(server.port) as peer:
         begun = time.monotonic()
         peer.sock.sendall(row.sent)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from conformance.wire import table
+from conformance.server import Serve
+from conformance.wire import Row, table
 from tests.support.heads import head, plain
 from tests.support.rawclient import RawClient
 
@@ -52,7 +53,7 @@ def answer(peer: RawClient, sent: bytes) -> tuple[dict[str, str], bytes]:
     ("9112 §9.6", 'A server that does not support persistent connections MUST send "close"',
      plain("GET / HTTP/1.1", HOST, "Connection: keep-alive"), 426, "Connection: close, Upgrade"),
 )  # fmt: skip
-def test_plain_requests(serve, row):
+def test_plain_requests(serve: Serve, row: Row) -> None:
     """Requests that ask for no WebSocket are told what would do"""
     with RawClient(serve("").port) as peer:
         fields, body = answer(peer, row.sent)
@@ -95,7 +96,7 @@ def test_plain_requests(serve, row):
     ("9112 §6.1", "a body where no body may be: a smuggled request",
      head("GET /chat HTTP/1.1", "Content-Length: 5"), 400),
 )  # fmt: skip
-def test_malformed(serve, row):
+def test_malformed(serve: Serve, row: Row) -> None:
     """What is malformed or too much is refused, and TCP is closed"""
     with RawClient(serve("").port) as peer:
         fields, body = answer(peer, row.sent)

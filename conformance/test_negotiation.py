@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from conformance.wire import table
+from conformance.server import Serve, Server
+from conformance.wire import Row, table
 from tests.support.frames import frame
 from tests.support.heads import GET, head
 from tests.support.rawclient import RawClient, connect
@@ -19,7 +20,7 @@ def offer(parameters: str, *more: str) -> bytes:
     return head(GET, *fields)
 
 
-def agreed(server, sent: bytes) -> str | None:
+def agreed(server: Server, sent: bytes) -> str | None:
     """Return the parameters that the server agrees on, None if it declines all offers."""
     with RawClient(server.port, sent) as peer:
         assert peer.status == 101
@@ -54,7 +55,7 @@ def agreed(server, sent: bytes) -> str | None:
     ("7692 §7.1.2.2", "a decimal integer value [...] between 8 to 15, inclusive",
      offer("; client_max_window_bits=16"), None),
 )  # fmt: skip
-def test_declined(serve, row):
+def test_declined(serve: Serve, row: Row) -> None:
     """Offers that are declined, which is no reason to refuse the handshake"""
     assert agreed(serve(CONTEXTS), row.sent) is row.back[0]
 
@@ -87,7 +88,7 @@ def test_declined(serve, row):
     ("6455 §9.1", "this header field MAY be split or combined across multiple lines",
      offer("; x=1", "; server_no_context_takeover"), "; server_no_context_takeover"),
 )  # fmt: skip
-def test_agreed(serve, row):
+def test_agreed(serve: Serve, row: Row) -> None:
     """What is agreed on, by a server that keeps contexts"""
     assert agreed(serve(CONTEXTS), row.sent) == row.back[0]
 
@@ -98,7 +99,7 @@ def test_agreed(serve, row):
     ("7692 §7.1.1.2", "A server MAY include [it] in an extension negotiation response",
      offer("; client_max_window_bits"), NO_CONTEXTS),
 )  # fmt: skip
-def test_without_contexts(serve, row):
+def test_without_contexts(serve: Serve, row: Row) -> None:
     """What is agreed on, by a server that keeps none, as by default"""
     assert agreed(serve(DEFAULT), row.sent) == row.back[0]
 
@@ -133,7 +134,7 @@ RSV1 = 4
     ("7692 §7.2.2", "Decompress the resultant data using DEFLATE",
      frame(1, b"\xff\xff\xff", rsv=RSV1), "close 1007"),
 )  # fmt: skip
-def test_messages(serve, row):
+def test_messages(serve: Serve, row: Row) -> None:
     """The RFC's examples are echoed, what isn't allowed fails"""
     with connect(serve(CONTEXTS).port, "/", "Sec-WebSocket-Extensions: permessage-deflate") as peer:
         peer.sock.sendall(row.sent)

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from conformance.wire import table
+from conformance.server import Serve
+from conformance.wire import Row, table
 from tests.support.frames import frame
 from tests.support.heads import ACCEPT, EXAMPLE, GET, head
 from tests.support.rawclient import RawClient
@@ -13,7 +14,7 @@ from tests.support.rawclient import RawClient
 SERVER = """--set subprotocols=["chat.v2","chat.v1"] origins=["https://example.org"]"""
 
 
-def shaken(serve, sent: bytes, pieces: int) -> RawClient:
+def shaken(serve: Serve, sent: bytes, pieces: int) -> RawClient:
     """Send a handshake, in pieces of so many bytes, and read what comes back."""
     peer = RawClient(serve(SERVER).port)
     for start in range(0, len(sent), pieces):
@@ -70,7 +71,7 @@ def assert_fields(response: str, expected: tuple[str, ...]) -> None:
     ("9112 §5", "optional leading whitespace, the field line value, and optional trailing",
      head().replace(b": websocket", b":websocket \t"), 101),
 )  # fmt: skip
-def test_accepted(serve, row):
+def test_accepted(serve: Serve, row: Row) -> None:
     """Accepted, in one piece and byte by byte"""
     for pieces in (len(row.sent), 1):
         with shaken(serve, row.sent, pieces) as peer:
@@ -132,7 +133,7 @@ def test_accepted(serve, row):
      head(Origin="https://evil.example"), 403),
     ("6455 §10.2", "Servers [...] SHOULD verify the |Origin| field", head(Origin="null"), 403),
 )  # fmt: skip
-def test_refused(serve, row):
+def test_refused(serve: Serve, row: Row) -> None:
     """Refused with an error code, and TCP is closed"""
     with shaken(serve, row.sent, len(row.sent)) as peer:
         assert peer.status == row.back[0]
@@ -170,7 +171,7 @@ def test_refused(serve, row):
     ("6455 §10.2", "Servers [...] SHOULD verify the |Origin| field",
      head(Origin="http://server.example.com"), 101),
 )  # fmt: skip
-def test_chosen(serve, row):
+def test_chosen(serve: Serve, row: Row) -> None:
     """Subprotocol, extensions and origin"""
     with shaken(serve, row.sent, len(row.sent)) as peer:
         assert peer.status == row.back[0]

@@ -9,6 +9,7 @@ import os
 import shutil
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from playwright.sync_api import sync_playwright
 
@@ -29,11 +30,11 @@ FEW_PROCESSES = {
 
 
 @lru_cache
-def launch_options() -> dict[str, dict[str, object]]:
+def launch_options() -> dict[str, dict[str, Any]]:
     """Return by the name of each browser that is here how Playwright starts it."""
     with sync_playwright() as playwright:
         own = {name: getattr(playwright, name).executable_path for name in SYSTEM}
-    found: dict[str, dict[str, object]] = {}
+    found: dict[str, dict[str, Any]] = {}
     for name, programs in SYSTEM.items():
         named = os.environ.get(f"E2E_{name.upper()}")
         program = named or next(filter(None, map(shutil.which, programs)), None)

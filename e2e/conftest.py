@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Callable, Iterator
 
 import pytest
-from playwright.sync_api import ConsoleMessage, Error, WebError, expect
+from playwright.sync_api import BrowserContext, ConsoleMessage, Error, WebError, expect
 
 from e2e.browsers import SYSTEM, advice, launch_options
 from e2e.server import HTTP, Proxy, Server, Way
@@ -25,10 +25,12 @@ LOST = re.compile(
 )
 """What browsers say, whatever the page does, when a connection fails."""
 
-MISSING = pytest.StashKey[list]()
+MISSING = pytest.StashKey[list[str]]()
 
 Visit = Callable[..., Tab]
 Serve = Callable[..., Server]
+Link = Callable[[Server], Proxy]
+NewContext = Callable[..., BrowserContext]
 
 expect.set_options(timeout=1000 * DEADLINE)
 
@@ -54,7 +56,8 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
         f"{name} ({launch_options().get(name, {}).get('executable_path') or 'of Playwright'})"
         for name in config.option.browser
     ]
-    return ["browsers: " + ", ".join(found), *map(advice, config.stash[MISSING])]
+    missing = config.stash[MISSING]
+    return ["browsers: " + ", ".join(found), *map(advice, missing)]
 
 
 @pytest.fixture(scope="session")
@@ -114,7 +117,7 @@ def server(serve: Serve) -> Server:
 
 
 @pytest.fixture
-def link() -> Iterator[Callable[[Server], Proxy]]:
+def link() -> Iterator[Link]:
     """Put a proxy before a server: `link(server)`."""
     proxies: list[Proxy] = []
 
@@ -128,7 +131,9 @@ def link() -> Iterator[Callable[[Server], Proxy]]:
 
 
 @pytest.fixture
-def visit(request: pytest.FixtureRequest, new_context: Any, output_path: str) -> Iterator[Visit]:
+def visit(
+    request: pytest.FixtureRequest, new_context: NewContext, output_path: str
+) -> Iterator[Visit]:
     """Open the chat in a browser of one's own: `visit(server, "Ann", room="tea")`.
 
     Beside another tab it is in the same browser: `visit(server, beside=ann)`.

@@ -6,6 +6,8 @@ import random
 import struct
 import zlib
 
+from playwright.sync_api import FilePayload
+
 
 def png(width: int, height: int, seed: int = 0) -> bytes:
     """Return a picture of noise, which no codec makes smaller."""
@@ -21,6 +23,6 @@ def png(width: int, height: int, seed: int = 0) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + body
 
 
-def file(name: str, content: bytes, kind: str = "application/octet-stream") -> dict[str, object]:
+def file(name: str, content: bytes, kind: str = "application/octet-stream") -> FilePayload:
     """Return a file as Playwright's `set_input_files` takes it."""
     return {"name": name, "mimeType": kind, "buffer": content}

@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw
 from playwright.sync_api import Browser, expect, sync_playwright
 
 from e2e.browsers import advice, launch_options
+from e2e.files import file
 from e2e.server import HTTP, Server
 from e2e.tab import Tab
 from tests.support import ROOT
@@ -73,18 +74,18 @@ def sunrise(width: int, height: int) -> bytes:
     sun = (0.64 * right, 0.66 * bottom)
     draw.circle(sun, 0.21 * bottom, fill=(255, 196, 128))
     draw.circle(sun, 0.17 * bottom, fill=(255, 232, 176))
-    for colour, level, swing, waves in HILLS:
+    for hill, level, swing, waves in HILLS:
         ridge = [
             (x, bottom * (level + swing * math.sin(waves * (3 * x / right + 2))))
             for x in range(0, right + 1, 2)
         ]
-        draw.polygon([(0, bottom), *ridge, (right, bottom)], fill=colour)
-    file = io.BytesIO()
-    picture.resize((width, height), Image.Resampling.LANCZOS).save(file, "PNG")
-    return file.getvalue()
+        draw.polygon([(0, bottom), *ridge, (right, bottom)], fill=hill)
+    encoded = io.BytesIO()
+    picture.resize((width, height), Image.Resampling.LANCZOS).save(encoded, "PNG")
+    return encoded.getvalue()
 
 
-SUNRISE = {"name": "sunrise.png", "mimeType": "image/png", "buffer": sunrise(480, 300)}
+SUNRISE = file("sunrise.png", sunrise(480, 300), "image/png")
 
 
 class Film:

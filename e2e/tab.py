@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import FilePayload, Locator, Page, expect
 
 
 class Tab:
@@ -46,9 +46,9 @@ class Tab:
             self.composer.press("Enter")
             expect(self.composer).to_have_value("")
 
-    def attach(self, *files: dict[str, object] | Path) -> None:
-        """Send files: paths, or dicts with a name, a mimeType and a buffer of bytes."""
-        self.page.locator("input[type=file]").set_input_files(list(files))  # type: ignore[arg-type]
+    def attach(self, *files: FilePayload | Path) -> None:
+        """Send files, by their paths or from memory."""
+        self.page.locator("input[type=file]").set_input_files(list(files))
 
     def message(self, text: str | re.Pattern[str]) -> Locator:
         """Return the messages with this text."""

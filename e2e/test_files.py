@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from e2e.conftest import Serve, Visit
+from e2e.conftest import Link, Serve, Visit
 from e2e.files import file, png
 from e2e.server import WAYS, Server, Way
 
@@ -17,7 +17,7 @@ def saved(page: Page, link: Locator) -> bytes:
     """Return what a click on a link saves."""
     with page.expect_download() as download:
         link.click()
-    return download.value.path().read_bytes()
+    return Path(download.value.path()).read_bytes()
 
 
 @pytest.mark.parametrize("way", WAYS, ids=str)
@@ -83,7 +83,7 @@ def test_other_files_are_downloaded(server: Server, visit: Visit) -> None:
         assert saved(bob.page, link) == content
 
 
-def test_a_transfer_shows(server: Server, link, visit: Visit) -> None:
+def test_a_transfer_shows(server: Server, link: Link, visit: Visit) -> None:
     """Over a link that hangs, a progress bar tells that something is under way."""
     wire = link(server)
     ann, bob = visit(wire, "Ann"), visit(server, "Bob")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Callable
 
 import pytest
 from playwright.sync_api import Dialog, expect
 
-from e2e.conftest import Serve, Visit
+from e2e.conftest import Link, Serve, Visit
 from e2e.files import file, png
-from e2e.server import WAYS, Proxy, Server, Way
+from e2e.server import WAYS, Server, Way
 
 pytestmark = pytest.mark.loses_server
 
@@ -67,7 +66,7 @@ def test_shut_down(server: Server, visit: Visit) -> None:
     expect(ann.sent("Here again.")).to_be_visible()
 
 
-def test_cut(server: Server, link: Callable[[Server], Proxy], visit: Visit) -> None:
+def test_cut(server: Server, link: Link, visit: Visit) -> None:
     """Those whose link is cut get exactly what they missed."""
     wire = link(server)
     ann, bob = visit(wire, "Ann"), visit(server, "Bob")
@@ -83,9 +82,7 @@ def test_cut(server: Server, link: Callable[[Server], Proxy], visit: Visit) -> N
         tab.reads("one", "two", "three", "four")
 
 
-def test_acknowledgement_lost(
-    server: Server, link: Callable[[Server], Proxy], visit: Visit
-) -> None:
+def test_acknowledgement_lost(server: Server, link: Link, visit: Visit) -> None:
     """The message arrived, the page can't know it, and sends it again: others see it once."""
     wire = link(server)
     ann, bob = visit(wire, "Ann"), visit(server, "Bob")
@@ -102,7 +99,7 @@ def test_acknowledgement_lost(
         tab.reads("Did you get this?", "I did.")
 
 
-def test_frozen_for_a_moment(server: Server, link: Callable[[Server], Proxy], visit: Visit) -> None:
+def test_frozen_for_a_moment(server: Server, link: Link, visit: Visit) -> None:
     wire = link(server)
     ann, bob = visit(wire, "Ann"), visit(server, "Bob")
     wire.freeze()
@@ -115,7 +112,7 @@ def test_frozen_for_a_moment(server: Server, link: Callable[[Server], Proxy], vi
         tab.reads("one", "two")
 
 
-def test_frozen_for_good(server: Server, link: Callable[[Server], Proxy], visit: Visit) -> None:
+def test_frozen_for_good(server: Server, link: Link, visit: Visit) -> None:
     """No error ever comes; the page notices by itself, and tries anew."""
     wire = link(server)
     ann, bob = visit(wire, "Ann"), visit(server, "Bob")

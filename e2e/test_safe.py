@@ -9,7 +9,7 @@ from typing import Iterator
 import pytest
 from playwright.sync_api import Dialog, expect
 
-from e2e.conftest import Serve, Visit
+from e2e.conftest import NewContext, Serve, Visit
 from e2e.robots import tell
 from e2e.server import HTTP, WAYS, Server, Way
 from e2e.tab import Tab
@@ -157,14 +157,16 @@ def other_site() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("welcome", [False, True], ids=["refused", "with --origin"])
-def test_foreign_origin(welcome: bool, serve: Serve, new_context, other_site: str) -> None:
+def test_foreign_origin(
+    welcome: bool, serve: Serve, new_context: NewContext, other_site: str
+) -> None:
     server = serve(HTTP, *(("--origin", other_site) if welcome else ()))
     page = new_context().new_page()
     page.goto(f"{other_site}/#{server.port}")
     expect(page.get_by_role("status")).to_have_text("let in" if welcome else "refused")
 
 
-def test_nothing_of_anyone_else(server: Server, new_context) -> None:
+def test_nothing_of_anyone_else(server: Server, new_context: NewContext) -> None:
     """The page needs nothing but its server."""
     page = new_context().new_page()
     urls: list[str] = []

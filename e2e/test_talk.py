@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from pathlib import Path
-from typing import Callable
 
 import pytest
 from playwright.sync_api import expect
 
-from e2e.conftest import Serve, Visit
+from e2e.conftest import Link, Serve, Visit
 from e2e.robots import tell
-from e2e.server import HTTP, WAYS, Proxy, Server, Way
+from e2e.server import HTTP, WAYS, Server, Way
 
 everywhere = pytest.mark.parametrize("way", WAYS, ids=str)
 
@@ -113,7 +112,7 @@ def test_who_is_here(server: Server, visit: Visit) -> None:
     expect(ann.people).to_have_count(1)
 
 
-def test_who_is_typing(server: Server, link: Callable[[Server], Proxy], visit: Visit) -> None:
+def test_who_is_typing(server: Server, link: Link, visit: Visit) -> None:
     wire = link(server)
     ann, bob = visit(wire, "Ann"), visit(server, "Bob")
     typing = bob.page.get_by_text("Ann is typing")
