@@ -19,6 +19,7 @@ SYSTEM = {
 }
 """The programs that serve as well, the best first."""
 PACKAGES = {"chromium": "chromium", "firefox": "firefox-esr"}
+WEBKIT_PACKAGES = ("webkit2gtk-driver", "xvfb")
 CHROMIUM_ARGUMENTS = ("--disable-component-update", "--disable-domain-reliability")
 
 FEW_PROCESSES = {
@@ -54,6 +55,13 @@ def launch_options() -> dict[str, dict[str, Any]]:
     return found
 
 
+def mini_browser() -> Path | None:
+    """Return WebKit's small browser, if it, its driver and a screen for it are here."""
+    if not all(map(shutil.which, ("WebKitWebDriver", "Xvfb"))):
+        return None
+    return next(Path("/usr").glob("lib*/**/webkit2gtk-4.1/MiniBrowser"), None)
+
+
 def advice(name: str) -> str:
     """Return what to do about a browser that is missing."""
     return (
@@ -64,4 +72,5 @@ def advice(name: str) -> str:
 
 
 if __name__ == "__main__":
-    print(*(package for name, package in PACKAGES.items() if name not in launch_options()))
+    missing = [package for name, package in PACKAGES.items() if name not in launch_options()]
+    print(*missing, *(() if mini_browser() else WEBKIT_PACKAGES))

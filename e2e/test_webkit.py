@@ -6,7 +6,6 @@ Playwright can't drive the system's WebKit; WebDriver can, and needs a display.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Iterator
@@ -18,15 +17,17 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 from selenium.webdriver.webkitgtk.service import Service
 
+from e2e.browsers import WEBKIT_PACKAGES, mini_browser
 from e2e.conftest import Serve, failed
 from e2e.files import png
 from e2e.server import WAYS, Server, Way
 
 SECONDS = 20
-MINI_BROWSER = next(Path("/usr").glob("lib*/**/webkit2gtk-4.1/MiniBrowser"), None)
-MISSING = not MINI_BROWSER or not all(map(shutil.which, ("WebKitWebDriver", "Xvfb")))
+MINI_BROWSER = mini_browser()
 
-pytestmark = pytest.mark.skipif(MISSING, reason="WebKit needs Debian's webkit2gtk-driver and xvfb")
+pytestmark = pytest.mark.skipif(
+    not MINI_BROWSER, reason=f"WebKit needs Debian's {' and '.join(WEBKIT_PACKAGES)}"
+)
 
 
 @pytest.fixture(scope="module")

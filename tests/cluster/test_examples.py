@@ -6,10 +6,10 @@ import contextlib
 import select
 import sys
 
-from tests.cluster.programs import Program, wait_for
 from tests.support import ROOT
-from tests.support.processes import free_port, listens
+from tests.support.processes import Program, free_port, listens
 from tests.support.rawclient import connect
+from tests.support.waiting import eventually
 
 
 def test_what_a_client_says_reaches_those_of_another_process(redis, tmp_path):
@@ -20,14 +20,15 @@ def test_what_a_client_says_reaches_those_of_another_process(redis, tmp_path):
         for port in ports:
             path = tmp_path / f"backplane_{port}.py"
             path.write_text(source.replace("8000", str(port)), encoding="utf-8")
-            program = Program(sys.executable, str(path), env={"PYTHONPATH": str(ROOT)})
+            program = Program([sys.executable, str(path)], env={"PYTHONPATH": str(ROOT)})
             stack.enter_context(program)
-        wait_for(lambda: all(map(listens, ports)), "the processes don't serve")
+        eventually(lambda: all(map(listens, ports)), what="the processes don't serve")
         ann, bob = (stack.enter_context(connect(port)) for port in ports)
 
         def hears() -> bool:
             ann.send("hello")
             return bool(select.select([bob.sock], [], [], 0.2)[0])
 
-        wait_for(hears, "the other process doesn't hear of it")  # once both have found Redis
+        # Both must have found Redis before.
+        eventually(hears, what="the other process doesn't hear of it")
         assert ann.recv() == bob.recv() == "hello"
