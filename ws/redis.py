@@ -1,10 +1,13 @@
 """RedisBackplane: servers that share a Redis, so that a message reaches the clients of all.
 
+Over 400 lines, because the reader and the writer share the state that they are described with.
+
 It needs the package redis: ``pip install threaded-ws[redis]``.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import struct
@@ -82,13 +85,17 @@ class RedisBackplane(Backplane):
         if buffer <= 0 or timeout <= 0:
             raise ValueError("buffer and timeout must be over 0")
         self._prefix, self._buffer, self._timeout = prefix, buffer, timeout
-        self._redis: Any = redis.Redis.from_url(
+        connect: Callable[..., Any] = functools.partial(
+            redis.Redis.from_url,
             url,
             socket_timeout=timeout,
             socket_connect_timeout=timeout,
             # One retry if this is no longer the primary. By default, it would block for seconds.
             retry=Retry(NoBackoff(), 1, (redis.ReadOnlyError,)),
         )
+        self._redis: Any = connect()
+        self._writer: Any = connect(redis_connect_func=self._connect_writer)
+        self._may_connect = False  # whether the writer is beginning
         options = self._redis.connection_pool.connection_kwargs
         self._address = str(options.get("path") or f"{options.get('host')}:{options.get('port')}")
         self._node = os.urandom(8)  # our id; each message begins with it
@@ -120,8 +127,11 @@ class RedisBackplane(Backplane):
 
     def start(self, deliver: Callable[[Messages], Any]) -> None:
         self._deliver = deliver
-        for role, work in (("reader", self._read), ("writer", self._write)):
-            thread = threading.Thread(target=self._keep, args=(role, work), daemon=True)
+        for role, work, client in (
+            ("reader", self._read, self._redis),
+            ("writer", self._write, self._writer),
+        ):
+            thread = threading.Thread(target=self._keep, args=(role, work, client), daemon=True)
             thread.name = f"ws-backplane-{role}"
             thread.start()
             self._threads.append(thread)
@@ -185,10 +195,11 @@ class RedisBackplane(Backplane):
         for thread in reversed(self._threads):
             thread.join(max(0.0, deadline - time.monotonic()))
         self._redis.close()
+        self._writer.close()
 
     # Two threads, each with a connection of its own
 
-    def _keep(self, role: str, work: Callable[[], None]) -> None:
+    def _keep(self, role: str, work: Callable[[], None], client: Any) -> None:
         """Run *work* until `stop`. Start it again whenever the connection to Redis is lost."""
         pause = FIRST_RETRY_SECONDS
         while not self._stopping.is_set():
@@ -197,7 +208,7 @@ class RedisBackplane(Backplane):
                 work()
             except Exception as error:  # redis-py raises more than its own errors
                 self._lost(role, error)
-                self._redis.connection_pool.disconnect(inuse_connections=False)
+                client.connection_pool.disconnect(inuse_connections=False)
                 lasted = time.monotonic() - began > 10 * LONGEST_RETRY_SECONDS
                 pause = FIRST_RETRY_SECONDS if lasted else min(2 * pause, LONGEST_RETRY_SECONDS)
                 self._stopping.wait(pause * random.uniform(0.5, 1))
@@ -207,6 +218,9 @@ class RedisBackplane(Backplane):
             if self._stopping.is_set():
                 return
             self._away.add(role)
+            if role == "reader":  # the writer's connection is lost, too, or hangs
+                self._away.add("writer")
+                self._changed.notify()
             first, self._away_since = self._away_since is None, self._away_since or time.monotonic()
             self._totals["outages"] += first
         if first:
@@ -229,7 +243,9 @@ class RedisBackplane(Backplane):
 
     def _write(self) -> None:
         """Publish messages, and send counts and heartbeats."""
+        self._may_connect = True
         self._register()
+        self._may_connect = False
         late = self._away_since is not None
         self._found("writer")
         due = time.monotonic() + HEARTBEAT_SECONDS
@@ -237,9 +253,11 @@ class RedisBackplane(Backplane):
             with self._changed:
                 while not (self._batch or self._queue or self._uncounted or self._unknown):
                     wait = due - time.monotonic()
-                    if wait <= 0 or self._stopping.is_set():
+                    if wait <= 0 or self._stopping.is_set() or "writer" in self._away:
                         break
                     self._changed.wait(wait)
+                if "writer" in self._away:
+                    raise redis.ConnectionError("the reader has lost its connection")
                 size = sum(len(message) for _, message in self._batch)
                 while self._queue and size < BATCH_BYTES:
                     self._batch.append(self._queue.popleft())
@@ -270,6 +288,16 @@ class RedisBackplane(Backplane):
                 if self._execute([self._wake(), self._heartbeat("XX")]):
                     self._register()  # too late: the others may have removed it by now
 
+    def _connect_writer(self, connection: Any) -> None:
+        """Connect only when the writer begins.
+
+        redis-py connects again without a word if it finds a connection closed. Messages that are
+        published at once then would be lost for nodes whose reader isn't back yet.
+        """
+        if not self._may_connect:
+            raise redis.ConnectionError("the connection was lost")
+        connection.on_connect()
+
     def _register(self) -> None:
         """Take a new name, under which Redis has no counts yet, and have all counts sent."""
         with self._changed:
@@ -287,7 +315,7 @@ class RedisBackplane(Backplane):
 
     def _execute(self, commands: Iterable[tuple[Any, ...]]) -> int:
         """Run commands in one round trip. Return how many were refused or had no effect."""
-        pipeline = self._redis.pipeline(transaction=False)
+        pipeline = self._writer.pipeline(transaction=False)
         for command in commands:
             pipeline.execute_command(*command)
         refused = 0

@@ -128,7 +128,7 @@ def test_a_slow_redis_delays_nobody_here(link, quick, caplog):
         link.delay = 0.2
         assert talk(here, range(50)) <= 2  # as the machine was busy
         assert heard(there, 49) == list(range(50))
-        eventually(lambda: stats(first)["latency"] >= 2 * link.delay)
+        eventually(lambda: (stats(first)["latency"] or 0) >= 2 * link.delay)
         assert (stats(first)["state"], stats(first)["outages"]) == ("up", 0)
     assert not [r for r in caplog.records if r.name == "ws"]
 
