@@ -18,7 +18,7 @@ from typing import Any, Mapping, Sequence, TypeVar
 from tests.support import ROOT
 from tests.support.waiting import DEADLINE
 
-START_SECONDS = END_SECONDS = 30.0
+START_SECONDS = 30.0
 """How long a program may take until it serves, and to end."""
 POLL_SECONDS = 0.005
 PORT = "{port}"
@@ -82,6 +82,7 @@ class Program:
         log: The file to which its output is added; a temporary one by default.
         env: Variables for its environment, in addition to ours.
         talks: Whether its standard output is a pipe, for `read_line`, and not in the log.
+        patience_seconds: How long it may take until it serves, and to end.
     """
 
     process: subprocess.Popen[str]
@@ -93,6 +94,7 @@ class Program:
         log: Path | None = None,
         env: Mapping[str, str] | None = None,
         talks: bool = False,
+        patience_seconds: float = START_SECONDS,
     ) -> None:
         self.command = list(command)
         self._env = {**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})}
@@ -104,6 +106,7 @@ class Program:
         log.touch()
         self.log = log
         self._talks = talks
+        self._patience_seconds = patience_seconds
         self.start()
 
     def start(self) -> None:
@@ -190,7 +193,7 @@ class Program:
 
     def _wait(self) -> int:
         try:
-            return self.process.wait(END_SECONDS)
+            return self.process.wait(self._patience_seconds)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -249,7 +252,7 @@ class ServerProgram(Program):
         self.command = [part.replace(PORT, str(self.port)) for part in self._template]
         said = len(self.output())
         super().start()
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + self._patience_seconds
         while True:
             runs = self.runs  # asked before its last words are looked at
             found = URL.search(self.output()[said:].rpartition("\n")[0])
