@@ -12,7 +12,7 @@ MAX_CLIENTS = 1000
 MAX_QUEUE_BYTES = 4 << 20
 """What may wait for a client: the longest welcome, and what is said while that is sent."""
 PING_SECONDS = 10.0
-"""Clients are pinged at this interval, and have as long to answer: who vanished leaves soon."""
+"""Seconds between pings, and to answer one, so that who has vanished soon leaves the room."""
 
 PAGE = Path(__file__).resolve().with_name("page")
 SCRIPTS = ("view", "me", "connection", "log", "outbox", "files", "chat")

@@ -17,7 +17,7 @@ Message = Dict[str, Any]
 
 
 class StoreError(Exception):
-    """The store can't do it now: the disk is full, say."""
+    """The store can't do it now, for example because the disk is full."""
 
 
 class StoreUnavailable(StoreError):

@@ -1,6 +1,6 @@
 """RFC 6455 §7, closing: what is answered, who closes TCP first, and the deadlines.
 
-Also those reasons to fail a connection that Autobahn doesn't try.
+It also has the reasons to fail a connection that Autobahn doesn't try.
 """
 
 from __future__ import annotations

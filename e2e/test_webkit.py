@@ -102,7 +102,7 @@ def test_two_tabs_talk(way: Way, serve: Serve, tabs: Tabs) -> None:
 
 
 def test_killed_and_restarted(serve: Serve, server: Server, tabs: Tabs) -> None:
-    """What is said without a server arrives, once."""
+    """A message written while the server is down arrives once."""
     url = server.way.url(server.port)
     tabs.open("left", url)
     tabs.open("right", url)

@@ -1,4 +1,4 @@
-"""Clients that mean well, a program of its own.
+"""Well-behaved clients, as a program of its own.
 
 `python -m tests.attacks.honest_clients VERB PID PORT [tls]` runs it.
 
@@ -25,7 +25,7 @@ COUNT = 3
 """Clients."""
 BATCH = 3
 """Messages sent at once."""
-PAUSE = 0.01
+PAUSE_SECONDS = 0.01
 """Seconds between an echo and the next message."""
 BROADCASTS = 5
 """Batches between two broadcasts."""
@@ -47,7 +47,7 @@ class Client:
         try:
             last_round = False
             while not last_round:
-                last_round = stop.wait(PAUSE)
+                last_round = stop.wait(PAUSE_SECONDS)
                 self.round()
             if self.broadcasts:
                 last.append(self.broadcast)

@@ -23,7 +23,7 @@ FINDINGS = HERE / "findings"
 MEGABYTES = 1000
 """MB of resident memory at which a target counts as leaking."""
 SECONDS = 10
-"""Within which any input has to be dealt with."""
+"""Within this time, any input must be handled."""
 
 
 def fuzz(name, seconds, grown):

@@ -37,7 +37,7 @@ with instrumented:
     from ws.wire.protocol import Protocol
 
 MESSAGE, FRAGMENTS, HEAD, ROOM = 300, 4, 2048, 1000
-"""Limits in force, small enough to be reached."""
+"""Limits small enough for inputs to reach."""
 
 
 def cut(data):
@@ -137,7 +137,7 @@ def compressed(data):
         if events and events[-1] == (
             PROTOCOL_ERROR,
             1009,
-        ):  # of two faults either may be found first
+        ):  # of two faults, either may be found first
             events[-1] = (PROTOCOL_ERROR, 1007)
     assert outcomes[0] == outcomes[1]
 

@@ -21,7 +21,7 @@ MIB = 1 << 20
 
 
 class Nowhere(Backplane):
-    """A backplane that joins this server with none."""
+    """A backplane that connects this server to no other."""
 
     def start(self, deliver):
         pass

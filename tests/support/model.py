@@ -108,5 +108,5 @@ def is_utf8(text: bytes) -> bool:
 
 
 def may_become_utf8(prefix: bytes) -> bool:
-    """Say whether some UTF-8 text begins so: bytes 80, or BF, complete any character there is."""
+    """Say whether some UTF-8 text begins so: bytes 80, or BF, complete any unfinished character."""
     return any(is_utf8(prefix + octet * n) for octet in (b"\x80", b"\xbf") for n in range(4))

@@ -22,7 +22,7 @@ START_SECONDS = 30.0
 """How long a program may take until it serves, and to end."""
 POLL_SECONDS = 0.005
 PORT = "{port}"
-"""In a server's command: 0 at first, and at further starts the port that it has taken."""
+"""A placeholder in a server's command: 0 at first; at later starts, the port that it had."""
 URL = re.compile(r"\b(https?|wss?)://(?:[\w.\-]+|\[[\w:]+\]):(\d+)")
 SMALL_HEAP = {
     "MALLOC_TRIM_THRESHOLD_": "65536",
@@ -39,7 +39,7 @@ class StartError(Exception):
 
 
 def popen(command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
-    """Start a program that heeds Ctrl-C, though whoever runs the tests may ignore it."""
+    """Start a program that Ctrl-C ends, even if the tests run where SIGINT is ignored."""
     if os.name == "posix":
         options["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
@@ -51,7 +51,7 @@ def module(name: str, *arguments: object) -> list[str]:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on, for programs that can't say which they took.
+    """Return a port that nobody listens on, for programs that can't say which one they took.
 
     Systems choose from above 32768 for a connection's own end. The ports here are lower, so that
     no connection takes one meanwhile, an attempt to reach the program itself included.
@@ -254,7 +254,7 @@ class ServerProgram(Program):
         super().start()
         deadline = time.monotonic() + self._patience_seconds
         while True:
-            runs = self.runs  # asked before its last words are looked at
+            runs = self.runs  # asked first, so that its last words are complete if it has ended
             found = URL.search(self.output()[said:].rpartition("\n")[0])
             if found:
                 break
