@@ -47,7 +47,7 @@ MAX_MISSED_MESSAGES = 100
 PLAIN_HISTORY_LINES = 20
 """Lines of history that a plain client gets."""
 PIECE_BYTES = 128 << 10
-"""A piece of a file; messages to the same client wait until it is sent, so it must be short."""
+"""The size of a piece of a file. It is small, because other messages wait until it is sent."""
 
 MAX_CREDITS = 20.0
 """A client has this many to begin with; each request costs its `COST`."""

@@ -10,7 +10,7 @@ from ws import Request, Response, WSServer
 
 MAX_CLIENTS = 1000
 MAX_QUEUE_BYTES = 4 << 20
-"""What may wait for a client: the longest welcome, and what is said while that is sent."""
+"""Bytes that may wait for a client: the longest welcome, and the messages during its sending."""
 PING_SECONDS = 10.0
 """Seconds between pings, and to answer one, so that who has vanished soon leaves the room."""
 

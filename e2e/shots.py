@@ -42,7 +42,7 @@ FONT_SETTINGS = """<?xml version="1.0"?>
 """
 
 SCALE = 1.5
-"""Pixels of the animation to a pixel of the page."""
+"""Pixels of the animation to a pixel of the page; the sizes below are in the page's."""
 WINDOW = {"width": 400, "height": 500}
 GAP = 16
 BAR = 26

@@ -65,7 +65,7 @@ class RedisStore(Store):
         self._prefix = prefix + ":"
         self._redis: Any = redis.Redis.from_url(
             url,
-            # Only a replica that was the primary is worth another try; else this would block.
+            # Try again only if the primary has become a replica: more tries would block the caller.
             retry=Retry(NoBackoff(), 1, (redis.ReadOnlyError,)),
             socket_timeout=TIMEOUT_SECONDS,
             socket_connect_timeout=TIMEOUT_SECONDS,

@@ -22,7 +22,7 @@ from tests.support.rawclient import connect
 from tests.support.waiting import DEADLINE, eventually
 
 COUNT = 3
-"""Clients."""
+"""The number of clients."""
 BATCH = 3
 """Messages sent at once."""
 PAUSE_SECONDS = 0.01

@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 FINDINGS = HERE / "findings"
 MEGABYTES = 1000
 """MB of resident memory at which a target counts as leaking."""
-SECONDS = 10
+INPUT_SECONDS = 10
 """Within this time, any input must be handled."""
 
 
@@ -31,7 +31,7 @@ def fuzz(name, seconds, grown):
     FINDINGS.mkdir(exist_ok=True)
     options = [
         f"-max_total_time={seconds}",
-        f"-timeout={SECONDS}",
+        f"-timeout={INPUT_SECONDS}",
         f"-rss_limit_mb={MEGABYTES}",
         f"-artifact_prefix={FINDINGS}/{name}-",
     ]

@@ -52,7 +52,7 @@ def head(data):
     """A request head: the same however it is cut; a request or a response, both well-formed."""
     _, whole, parts = cut(data)
     outcome = read_head([whole])
-    if whole[:1] == b"\x16":  # TLS is recognised before anything else is known to be wrong
+    if whole[:1] == b"\x16":  # TLS is recognised before any other fault
         assert isinstance(outcome, HandshakeError) == isinstance(read_head(parts), HandshakeError)
     else:
         assert shown(outcome) == shown(read_head(parts))

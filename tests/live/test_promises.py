@@ -1,4 +1,4 @@
-"""Promises that were broken once: what is public must hold at the worst moment, too."""
+"""Promises that were broken once: the public API must hold at the worst moment, too."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The outbox: when data is written, which data waits, and who waits for that.
 
-The socket, the loop and the connection are stand-ins, so each answer of a socket can be had.
+The socket, the loop and the connection are stand-ins: a test chooses what the socket answers.
 """
 
 from __future__ import annotations
