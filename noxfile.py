@@ -17,7 +17,7 @@ import nox
 
 PYTHONS = [f"3.{minor}" for minor in range(7, 16)]
 COVERAGE_PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
-"""The interpreter that nox itself runs on, so that there always is one."""
+"""The version that nox itself runs on, so that coverage is always measured."""
 COVERED = (
     *"wire/deflate wire/events wire/frames wire/handshake wire/http11 wire/message".split(),
     *"wire/protocol wire/proxy engine/cork engine/limits engine/log engine/outbox".split(),
@@ -40,7 +40,7 @@ OLD_TEST_TOOLS = {  # the last for these Pythons
     "trustme==1.2.1",
 }
 FRAMEWORKS = "flask==3.1.3 django==5.2.19"
-"""Next to which examples serve."""
+"""The frameworks that two examples serve next to."""
 COVERAGE = "coverage==7.17.3"
 FAST = "zlib-ng==1.1.0 numpy"
 RUFF = "ruff==0.17.6"
@@ -64,14 +64,14 @@ CI = bool(os.environ.get("CI"))
 ROOT = Path(__file__).parent
 REPORTS = "conformance/reports"
 PATIENCE = {"interrupt_timeout": 60.0, "terminate_timeout": 30.0}
-"""For what has containers to stop when Ctrl-C comes."""
+"""Seconds after Ctrl-C for sessions that have containers to stop."""
 RESULTS = "e2e/results"
 BENCH_RESULTS = "bench/results.json"
 
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.sessions = ["lint", "types", "unit", "build"]
 nox.options.reuse_existing_virtualenvs = True
-os.environ.setdefault("UV_PYTHON_DOWNLOADS", "never")  # test what is here
+os.environ.setdefault("UV_PYTHON_DOWNLOADS", "never")  # test the interpreters that are installed
 
 
 @nox.session
@@ -129,7 +129,7 @@ def attacks(session: nox.Session) -> None:
 
 
 def _networks() -> tuple[str, ...]:
-    """Run a command so that it may make networks of its own, where not only root may do that."""
+    """Return the command that lets another one make network namespaces, where users may do that."""
     unshare = ("unshare", "--map-current-user", "--keep-caps")
     if sys.platform != "linux" or os.geteuid() == 0:
         return ()
@@ -220,7 +220,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def gate(session: nox.Session) -> None:
-    """A minute of the benchmark: fails if what was measured last has collapsed."""
+    """A minute of the benchmark; fails if speed has collapsed since bench/baseline.json."""
     session.install(*BENCH_TOOLS.split())
     _install_peers(session)
     session.run("python", "-m", "bench", "--gate")
@@ -282,7 +282,7 @@ def _browsers() -> tuple[str, ...]:
 
 @nox.session(venv_backend="none", default=False)
 def clean(session: nox.Session) -> None:
-    """Remove what the other sessions left behind, environments excepted."""
+    """Remove all files that the other sessions made, but not their environments."""
     caches = (".coverage", ".hypothesis", ".mypy_cache", ".ruff_cache")
     results = (REPORTS, f"{REPORTS}-league", RESULTS, BENCH_RESULTS)
     for name in ("build", "dist", *results, *caches):

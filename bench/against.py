@@ -23,6 +23,7 @@ from bench.cells import OURS, Cell
 from bench.figures import number
 from bench.load import Load, LoadError
 from bench.servers import Server, certificate, command
+from tests.support.processes import StartError
 
 CELLS = (
     "latency-1x1-32 echo-16x1-32 echo-256x1-32 pipelined-16x64-32 pipelined-16x8-1k"
@@ -77,7 +78,7 @@ def compare(other: Path, cells: Sequence[Cell]) -> Iterator[str]:
                         pair.append(_measure(load, cell, paths, checkout))
                         bar.update()
                     rounds.append(pair[::order])
-            except (LoadError, OSError) as error:
+            except (LoadError, StartError, OSError) as error:
                 yield f"| {cell.name} | {error} |"
                 continue
             yield _row(cell, rounds)

@@ -17,17 +17,16 @@ from typing import Callable
 
 import psutil
 
+from tests.support.frames import CLOSE, PING, PONG, close_frame, frame
+from tests.support.heads import request
+
 OPEN_SECONDS = 30
 STALL_SECONDS = 0.25
 STRETCH, ENOUGH_MESSAGES = 5, 8
 """A measurement may take this many times as long, to get at least this many messages."""
 RECEIVE_SIZE = 1 << 18
-CLOSE_FRAME = b"\x88\x82\0\0\0\0\x03\xe8"
-REQUEST = (
-    "GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{more}\r\n"
-)
-OFFER = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n"
+CLOSE_FRAME = close_frame()
+OFFER = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"
 WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
@@ -62,8 +61,8 @@ class Connection:
         self.skip = self.awaited = self.written = 0
         self.since = 0.0
         if load.mode != "raw":
-            more = OFFER if load.deflate else ""
-            self.sock.sendall(REQUEST.format(port=load.port, more=more).encode())
+            offers = [OFFER] if load.deflate else []
+            self.sock.sendall(request("/", *offers, host=f"127.0.0.1:{load.port}"))
             while b"\r\n\r\n" not in self.input:
                 received = self.sock.recv(RECEIVE_SIZE)
                 if not received:
@@ -123,12 +122,11 @@ class Connection:
             if len(data) - start < head + size:
                 break
             opcode = data[start] & 15
-            if opcode == 8:
+            if opcode == CLOSE:
                 fail("closed by the server")
-            elif opcode == 9:
-                payload = data[start + head : start + head + size]
-                self.sock.send(bytes((0x8A, 0x80 | size)) + bytes(4) + payload)
-            elif opcode < 3:
+            elif opcode == PING:
+                self.sock.send(frame(PONG, bytes(data[start + head : start + head + size])))
+            elif opcode < CLOSE:
                 messages += data[start] >> 7
             start += head + size
         del data[:start]

@@ -25,17 +25,15 @@ from bench.cells import CELLS, OURS, Cell
 from bench.load import LoadError
 from bench.messages import batch
 from bench.servers import Server, certificate, command
+from tests.support.heads import request
+from tests.support.processes import StartError
 
 DEFAULT = "echo-16x1-32 pipelined-16x64-32 pipelined-16x8-1k large-4x4-64k tls-16x1-32".split()
 MESSAGES = 2000
 """Of the shorter run, at least."""
 PATIENCE_SECONDS = 60.0
-"""For a reply, and for the server to end: valgrind makes everything some fifty times slower."""
+"""For a reply, and for the server to start and to end: under valgrind, all is 50 times slower."""
 RECEIVE_SIZE = 1 << 18
-REQUEST = (
-    b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-)
 SLOW_CLOCK = """
 import runpy, sys, time
 for name in ("monotonic", "thread_time", "process_time"):
@@ -90,8 +88,10 @@ def _collected(cell: Cell, turns: int, checkout: Path) -> int:
         tool = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={os.devnull}"]
         python, _, _, *arguments = command(cell, OURS, paths, checkout)
         program = [python, "-c", SLOW_CLOCK, *arguments, "--no-ping"]
-        with Server([*tool, f"--log-file={log}", *program], PATIENCE_SECONDS) as server:
+        valgrind = [*tool, f"--log-file={log}", *program]
+        with Server(valgrind, patience_seconds=PATIENCE_SECONDS) as server:
             talk(cell, server.port, turns)
+            server.end()
         found = re.search(r"Collected : (\d+)", log.read_text())
         if not found:
             raise LoadError(f"callgrind has counted nothing:\n{log.read_text()}")
@@ -117,7 +117,7 @@ def _connect(port: int, tls: bool) -> socket.socket:
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if tls:
         client = ssl._create_unverified_context().wrap_socket(client)
-    client.sendall(REQUEST)
+    client.sendall(request())
     answer = b""
     while b"\r\n\r\n" not in answer:
         answer += _receive(client, RECEIVE_SIZE)
@@ -141,5 +141,5 @@ def _receive(client: socket.socket, size: int) -> bytes:
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except (LoadError, OSError) as error:
+    except (LoadError, StartError, OSError) as error:
         sys.exit(f"instructions: {error}")

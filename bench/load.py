@@ -14,8 +14,9 @@ from typing import Any, Iterator
 
 from bench import ROOT
 from bench.cells import Cell
-from bench.messages import BATCHES, batch, frame, letters
+from bench.messages import BATCHES, batch, letters
 from bench.servers import Running, Server
+from tests.support.frames import TEXT, frame
 
 PATIENCE_SECONDS = 45.0
 """Allowed in addition to the measured time, mainly for connecting."""
@@ -95,7 +96,7 @@ class Load:
         groups = [",".join((str(cell.clients), str(cell.in_flight), *sizes))]
         if cell.mode == "sleep":
             messages = (b"sleep", letters(BYSTANDER_SIZE))
-            batches = [frame(0x81, message, bytes(4)) for message in messages]
+            batches = [frame(TEXT, message, key=bytes(4)) for message in messages]
             groups = [f"{cell.clients},1,{len(batches[0])}", f"1,1,{len(batches[1])}"]
         if cell.deaf and cell.load == "broadcast":
             groups.append("1,1,0")

@@ -16,6 +16,7 @@ from bench.load import Load, LoadError
 from bench.peers import PEERS
 from bench.results import Results, summary
 from bench.servers import Server, command
+from tests.support.processes import StartError
 
 FLOOR = "floor"
 """The trivial server. Its rate is the highest that the load generator can show."""
@@ -60,29 +61,36 @@ class Run:
         rounds: dict[str, list[Round]] = {name: [] for name in self.names(cell)}
         errors: dict[str, str] = {}
         with ExitStack() as stack:
-            servers = self._start(cell, rounds, stack)
-            floor = self.load.floor()
-            stack.callback(floor.end)
+            servers = self._start(cell, rounds, errors, stack)
+            floor = stack.enter_context(self.load.floor())
             for _ in range(cell.rounds):
                 if cell.load in ("echo", "broadcast") and cell.mode != "sleep":
                     with suppress(LoadError):  # a busy machine may not even take the connections
                         result = self.load.run(replace(cell, load="raw", tls=False), floor)
                         rounds.setdefault(FLOOR, []).append(figures(cell, result))
-                for name, server in servers.items():
+                for name in self.names(cell):
                     self.step(f"{cell.name} {name}")
                     if name in errors:
                         continue
                     try:
-                        server.wait_until_idle()
-                        rounds[name].append(figures(cell, self.load.run(cell, server)))
+                        servers[name].wait_until_idle()
+                        rounds[name].append(figures(cell, self.load.run(cell, servers[name])))
                     except (LoadError, OSError) as error:
                         errors[name] = str(error)
         return rounds, errors
 
-    def _start(self, cell: Cell, names: Iterable[str], stack: ExitStack) -> dict[str, Server]:
-        servers = {name: Server(command(cell, name, self.certificate)) for name in names}
-        for server in servers.values():
-            stack.callback(server.end)
+    def _start(
+        self, cell: Cell, names: Iterable[str], errors: dict[str, str], stack: ExitStack
+    ) -> dict[str, Server]:
+        """Start servers; put into *errors* which don't start, and why."""
+        servers: dict[str, Server] = {}
+        for name in names:
+            try:
+                server = Server(command(cell, name, self.certificate))
+            except StartError as error:
+                errors[name] = str(error)
+            else:
+                servers[name] = stack.enter_context(server)
         return servers
 
     def _memory(self, cell: Cell) -> tuple[dict[str, list[Round]], dict[str, str]]:
@@ -91,21 +99,19 @@ class Run:
         errors: dict[str, str] = {}
         for name in self.names(cell):
             self.step(f"{cell.name} {name}")
-            server = Server(command(cell, name, self.certificate))
             try:
-                with self.load.hold(replace(cell, clients=1), server):
-                    before = server.kib
-                with self.load.hold(cell, server) as clients:
-                    time.sleep(SETTLE_SECONDS)
-                    kib = (server.kib - before) / max(clients, 1)
-                    rounds[name] = [{"kib": kib, "threads": server.threads, "clients": clients}]
-                    server.end()  # before its clients do, which would wake all its threads
+                with Server(command(cell, name, self.certificate)) as server:
+                    with self.load.hold(replace(cell, clients=1), server):
+                        before = server.kib
+                    with self.load.hold(cell, server) as clients:
+                        time.sleep(SETTLE_SECONDS)
+                        kib = (server.kib - before) / max(clients, 1)
+                        rounds[name] = [{"kib": kib, "threads": server.threads, "clients": clients}]
+                        server.close()  # before its clients do, which would wake all its threads
                 if clients < cell.clients:
                     errors[name] = f"took {clients} of {cell.clients} clients"
-            except (LoadError, OSError) as error:
+            except (LoadError, StartError, OSError) as error:
                 errors[name] = str(error)
-            finally:
-                server.end()
         return rounds, errors
 
     def _idle(self, cell: Cell) -> tuple[dict[str, list[Round]], dict[str, str]]:
@@ -113,7 +119,7 @@ class Run:
         rounds: dict[str, list[Round]] = {}
         errors: dict[str, str] = {}
         with ExitStack() as stack:
-            servers = self._start(cell, self.names(cell), stack)
+            servers = self._start(cell, self.names(cell), errors, stack)
             for name, server in servers.items():
                 self.step(f"{cell.name} {name}")
                 try:
@@ -122,13 +128,13 @@ class Run:
                     errors[name] = str(error)
             time.sleep(SETTLE_SECONDS)
             since = time.monotonic()
-            before = {name: servers[name].cpu for name in servers if name not in errors}
+            before = {name: servers[name].cpu() for name in servers if name not in errors}
             time.sleep(cell.seconds)
             for name, cpu in before.items():
-                share = (servers[name].cpu - cpu) / (time.monotonic() - since)
+                share = (servers[name].cpu() - cpu) / (time.monotonic() - since)
                 rounds[name] = [{"percent": 100 * share}]
             for server in servers.values():
-                server.end()  # before their clients do
+                server.close()  # before their clients do
         return rounds, errors
 
 

@@ -8,11 +8,12 @@ import random
 import zlib
 from string import ascii_lowercase
 
-TEXT, BINARY, FIN, COMPRESSED, MASKED = 0x1, 0x2, 0x80, 0x40, 0x80
+from tests.support.frames import BINARY, TEXT, frame
+
 BATCHES = 64
 """Different compressed batches, as with context takeover a repeated one would cost nothing."""
-CHUNK = 1 << 16
-"""Bytes masked at a time: a multiple of four. Much longer integers are slow."""
+COMPRESSED_RSV = 4
+"""The reserved bits of a compressed message (RFC 7692 §6)."""
 
 
 @functools.lru_cache(maxsize=BATCHES)
@@ -29,37 +30,17 @@ def batch(
         seed: Different ones give different texts.
     """
     payloads = [letters(size)] * count
-    first = FIN | (BINARY if binary else TEXT)
     if compress:
         text = prose(size * count, seed)
         payloads = [_deflate(text[at * size : (at + 1) * size]) for at in range(count)]
-        first |= COMPRESSED
+    opcode, rsv = BINARY if binary else TEXT, COMPRESSED_RSV if compress else 0
     keys = random.Random(count)
-    return b"".join(frame(first, payload, keys.randbytes(4)) for payload in payloads)
+    return b"".join(frame(opcode, payload, key=keys.randbytes(4), rsv=rsv) for payload in payloads)
 
 
 def _deflate(payload: bytes) -> bytes:
     deflate = zlib.compressobj(wbits=-15)
     return (deflate.compress(payload) + deflate.flush(zlib.Z_SYNC_FLUSH))[:-4]
-
-
-def frame(first: int, payload: bytes, key: bytes) -> bytes:
-    """Return a frame as a client sends it (RFC 6455 §5.2)."""
-    size = len(payload)
-    if size < 126:
-        head = bytes((first, MASKED | size))
-    elif size < 1 << 16:
-        head = bytes((first, MASKED | 126)) + size.to_bytes(2, "big")
-    else:
-        head = bytes((first, MASKED | 127)) + size.to_bytes(8, "big")
-    chunks = (payload[start : start + CHUNK] for start in range(0, size, CHUNK))
-    return head + key + b"".join(_mask(chunk, key) for chunk in chunks)
-
-
-def _mask(chunk: bytes, key: bytes) -> bytes:
-    size = len(chunk)
-    mask = int.from_bytes((key * (size // 4 + 1))[:size], "big")
-    return (int.from_bytes(chunk, "big") ^ mask).to_bytes(size, "big")
 
 
 def letters(size: int) -> bytes:

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 if __name__ == "__main__":
-    # The folder above comes first, or `chat` would be this file.
+    # Put the folder above first, so that `chat` is the package and not this file.
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     from chat.cli import main
 

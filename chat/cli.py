@@ -39,7 +39,7 @@ def run(serve: Callable[..., int], *arguments: Any) -> int:
         return fail(error.strerror or str(error))
     except ImportError as error:
         return fail(f"--redis needs the package redis ({error})")
-    except KeyboardInterrupt:  # before `WSServer.run`, or a second one that ends its shutdown
+    except KeyboardInterrupt:  # Ctrl-C before `WSServer.run`, or a second one during its shutdown
         return 0
 
 

@@ -307,7 +307,7 @@ def error_event(refusal: Refused, fields: Fields) -> Event:
 
 
 def clean(text: Any) -> str:
-    """Return text without control characters and lone surrogates; '' for what isn't text."""
+    """Return text without control characters and lone surrogates; '' for anything but text."""
     if not isinstance(text, str):
         return ""
     text = text.replace("\r\n", "\n")

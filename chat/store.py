@@ -66,7 +66,7 @@ class Store(ABC):
 
 @dataclass(frozen=True)
 class Bounds:
-    """What is kept of all rooms together; the oldest messages and files are deleted first."""
+    """How much is kept of all rooms together; the oldest messages and files are deleted first."""
 
     messages: int
     message_bytes: int
@@ -78,7 +78,7 @@ ON_DISK = Bounds(messages=1_000_000, message_bytes=1 << 30, file_bytes=1 << 30)
 MIN_FILE_BYTES = 1 << 10
 """A smaller file counts as one of this size, which bounds the number of files."""
 
-APPLICATION_ID = 0x63686174  # "chat", so that another program's database is left alone
+APPLICATION_ID = 0x63686174  # "chat"; a database of another program has a different one
 
 SCHEMA = f"""
 PRAGMA application_id = {APPLICATION_ID};
@@ -126,7 +126,7 @@ class SQLiteStore(Store):
         if not ours and db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             raise sqlite3.DatabaseError("it is another program's database")
         db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = NORMAL")  # what is committed survives a SIGKILL
+        db.execute("PRAGMA synchronous = NORMAL")  # committed data survives a SIGKILL
         db.executescript(SCHEMA)
         with db:
             if not db.execute("SELECT count(*) FROM history").fetchone()[0]:
@@ -187,7 +187,7 @@ class SQLiteStore(Store):
                     yield db
             except sqlite3.Error as error:
                 try:
-                    self._measure()  # the transaction is rolled back, and what it counted is not
+                    self._measure()  # the rollback doesn't undo what the transaction counted
                 except sqlite3.Error:
                     pass
                 raise StoreError(str(error))

@@ -24,7 +24,7 @@ PACKAGE = "ws"
 FLOORS = {"wire": 900, "engine": 1300, "face": 1000, "client": 450, "wsgi": 200, "redis": 320}
 """Lines of code that each may have: without blank lines, comments and docstrings."""
 FLOOR_OF = {"client": "client", "wsgi": "wsgi", "redis": "redis"}
-"""Modules that are a floor by themselves. Others belong to their folder, or else to the face."""
+"""Modules that are a floor by themselves. Others belong to their folder, or to the face."""
 DOWN = {"face": 2, "client": 2, "wsgi": 2, "redis": 2, "engine": 1, "wire": 0}
 """The level of each floor: imports may not go up."""
 MODULE_BUDGETS = {"server": 450}
@@ -37,12 +37,12 @@ REASON = "Over 400 lines, because"
 REASON_WITHIN_LINES = 30
 SOURCES = ("*.py", "*.c", "*.js", "*.css", "*.html")
 NOT_OURS = {"node_modules", "build", "dist"}
-"""Folders, beside those whose name begins with a dot."""
+"""Folders to leave out, as well as those whose name begins with a dot."""
 
 OPTIONAL = {"numpy", "zlib_ng"}
-"""What any module may import where it is installed: faster drop-ins, see the extra `fast`."""
+"""Packages that any module may import if they are installed: see the extra `fast`."""
 EXTRAS = {"redis": {"redis"}}
-"""What single modules need besides: see the extra of that name."""
+"""Other packages that single modules need: see the extra of that name."""
 
 MAY_IMPORT: dict[str, str] = {
     "wire": "",

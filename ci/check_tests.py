@@ -13,7 +13,7 @@ MAY_EDIT_PATH = {
     "chat/chat.py": "it is started from anywhere, by its path",
     "bench/peers/__main__.py": "it serves with the ws/ of another checkout, to compare the two",
 }
-"""Files that may, and why."""
+"""Files that may edit sys.path, and why."""
 
 
 def faults(path: Path) -> Iterator[str]:

@@ -197,7 +197,7 @@ class Run:
             fault, hanging = self._attempt(suite, shard, rest)
             if self._cancelled:
                 return
-            if hanging and hung < MAX_HANGS:  # the others may yet run
+            if hanging and hung < MAX_HANGS:  # other testees may still run
                 hung += 1
                 self._fail(outcome, [hanging], fault)
                 rest = [case for case in rest if case != hanging]

@@ -1,6 +1,6 @@
 """RFC 6455 §7, closing: what is answered, who closes TCP first, and the deadlines.
 
-Also those reasons to fail a connection that Autobahn doesn't try.
+It also has the reasons to fail a connection that Autobahn doesn't try.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from tests.support.rawclient import RawClient, connect
 from tests.support.waiting import LATE
 
 SMALL = "--set max_message_size=1000"
-HASTE = 1.0
-"""Seconds that a deadline is set to; it may be missed by LATE."""
+SHORT_SECONDS = 1.0
+"""A deadline that tests set; it may be missed by LATE seconds."""
 
 
 def heard(peer: RawClient) -> list[str]:
@@ -110,17 +110,17 @@ def test_started_by_the_server(serve: Serve, row: Row) -> None:
 )  # fmt: skip
 def test_lingering(serve: Serve, row: Row) -> None:
     """Half of TCP first, then what still comes is read, until the deadline"""
-    with connect(serve(f"--set close_timeout={HASTE}").port) as peer:
+    with connect(serve(f"--set close_timeout={SHORT_SECONDS}").port) as peer:
         peer.sock.sendall(row.sent)
         begun = time.monotonic()
         assert tuple(heard(peer)) == row.back
-        assert time.monotonic() - begun < HASTE
+        assert time.monotonic() - begun < SHORT_SECONDS
         peer.sock.sendall(b"late")  # to a closed descriptor, this brings a reset
         with pytest.raises(ConnectionError):
             while time.monotonic() - begun < LATE:
                 time.sleep(0.02)
                 peer.sock.sendall(b"later")
-        assert time.monotonic() - begun > HASTE / 2
+        assert time.monotonic() - begun > SHORT_SECONDS / 2
 
 
 @table(
@@ -131,10 +131,10 @@ def test_lingering(serve: Serve, row: Row) -> None:
 def test_deadline_of_the_handshake(serve: Serve, row: Row) -> None:
     """open_timeout, for a handshake that doesn't come"""
     begun = time.monotonic()
-    with RawClient(serve(f"--set open_timeout={HASTE}").port) as peer:
+    with RawClient(serve(f"--set open_timeout={SHORT_SECONDS}").port) as peer:
         peer.sock.sendall(row.sent)
         assert peer.at_eof()
-    assert HASTE / 2 < time.monotonic() - begun < LATE
+    assert SHORT_SECONDS / 2 < time.monotonic() - begun < LATE
 
 
 @table(
@@ -143,7 +143,7 @@ def test_deadline_of_the_handshake(serve: Serve, row: Row) -> None:
 )  # fmt: skip
 def test_deadline_of_the_answer(serve: Serve, row: Row) -> None:
     """close_timeout, for a close frame that isn't answered"""
-    assert_cut(serve(f"--reply by-closing --set close_timeout={HASTE}"), row)
+    assert_cut(serve(f"--reply by-closing --set close_timeout={SHORT_SECONDS}"), row)
 
 
 @table(
@@ -151,7 +151,7 @@ def test_deadline_of_the_answer(serve: Serve, row: Row) -> None:
 )  # fmt: skip
 def test_deadline_of_the_pong(serve: Serve, row: Row) -> None:
     """ping_timeout, for a ping that isn't answered"""
-    assert_cut(serve(f"--set ping_interval={HASTE} ping_timeout={HASTE}"), row)
+    assert_cut(serve(f"--set ping_interval={SHORT_SECONDS} ping_timeout={SHORT_SECONDS}"), row)
 
 
 def assert_cut(server: Server, row: Row) -> None:
@@ -159,4 +159,4 @@ def assert_cut(server: Server, row: Row) -> None:
         begun = time.monotonic()
         peer.sock.sendall(row.sent)
         assert tuple(said for said in heard(peer) if said != "reset") == row.back
-        assert HASTE / 2 < time.monotonic() - begun < LATE
+        assert SHORT_SECONDS / 2 < time.monotonic() - begun < LATE

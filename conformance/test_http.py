@@ -1,4 +1,4 @@
-"""RFC 9110 and 9112, what else comes to a WebSocket's port: plain requests, and what is none."""
+"""RFC 9110 and 9112, other input on a WebSocket's port: plain and malformed HTTP requests."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ SERVER = """--set subprotocols=["chat.v2","chat.v1"] origins=["https://example.o
 
 
 def shaken(serve: Serve, sent: bytes, pieces: int) -> RawClient:
-    """Send a handshake, in pieces of so many bytes, and read what comes back."""
+    """Send a handshake in pieces of this many bytes, and read the response."""
     peer = RawClient(serve(SERVER).port)
     for start in range(0, len(sent), pieces):
         peer.sock.sendall(sent[start : start + pieces])

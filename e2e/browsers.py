@@ -1,4 +1,4 @@
-"""Which browsers there are: Playwright's own, else the system's.
+"""Find browsers: Playwright's own, or else the system's.
 
 `python -m e2e.browsers` prints the Debian packages of those that are missing.
 """
@@ -17,7 +17,7 @@ SYSTEM = {
     "chromium": ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"),
     "firefox": ("firefox-esr", "firefox"),
 }
-"""The programs that serve as well, the best first."""
+"""The system's programs for each browser, the best first."""
 PACKAGES = {"chromium": "chromium", "firefox": "firefox-esr"}
 WEBKIT_PACKAGES = ("webkit2gtk-driver", "xvfb")
 CHROMIUM_ARGUMENTS = ("--disable-component-update", "--disable-domain-reliability")
@@ -27,12 +27,12 @@ FEW_PROCESSES = {
     "dom.ipc.processCount": 1,
     "dom.ipc.processPrelaunch.enabled": False,
 }
-"""Of Firefox, which starts one for each page else, and one ahead."""
+"""Settings for Firefox, which by default has a process for each page and one in reserve."""
 
 
 @lru_cache
 def launch_options() -> dict[str, dict[str, Any]]:
-    """Return by the name of each browser that is here how Playwright starts it."""
+    """Return Playwright's launch options for each installed browser, by its name."""
     with sync_playwright() as playwright:
         own = {name: getattr(playwright, name).executable_path for name in SYSTEM}
     found: dict[str, dict[str, Any]] = {}
@@ -49,7 +49,7 @@ def launch_options() -> dict[str, dict[str, Any]]:
     if "chromium" in found:
         found["chromium"]["args"] = [
             *CHROMIUM_ARGUMENTS,
-            # which its sandbox asks of root, and of nobody else
+            # as root, Chromium's sandbox doesn't start
             *(["--no-sandbox"] if hasattr(os, "getuid") and os.getuid() == 0 else []),
         ]
     return found

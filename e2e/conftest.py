@@ -1,4 +1,4 @@
-"""Browsers, servers, links and tabs; a test fails also for what its pages complain about."""
+"""Browsers, servers, links and tabs. A test also fails if its pages log an error."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LOST = re.compile(
     r"|can’t establish a connection to|connection to .* was interrupted"  # Firefox
     r"|ERR_CONNECTION_REFUSED|ERR_EMPTY_RESPONSE|ERR_CONNECTION_RESET"
 )
-"""What browsers say, whatever the page does, when a connection fails."""
+"""What browsers log when a connection fails, whatever the page does."""
 
 MISSING = pytest.StashKey[list[str]]()
 
@@ -37,7 +37,7 @@ expect.set_options(timeout=1000 * DEADLINE)
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Take the browsers that are here; in CI and where they are asked for, miss the others."""
+    """Use the installed browsers; in CI, or if one is asked for, a missing one is an error."""
     wanted = config.option.browser or list(SYSTEM)
     missing = [name for name in wanted if name in SYSTEM and name not in launch_options()]
     if missing and (config.option.browser or os.environ.get("CI") or missing == wanted):
@@ -47,7 +47,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes long, or others wait for it in the end."""
+    """Begin with the longest tests, so that no worker waits for them at the end."""
     items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
 
 
@@ -134,9 +134,9 @@ def link() -> Iterator[Link]:
 def visit(
     request: pytest.FixtureRequest, new_context: NewContext, output_path: str
 ) -> Iterator[Visit]:
-    """Open the chat in a browser of one's own: `visit(server, "Ann", room="tea")`.
+    """Open the chat in a new browser context: `visit(server, "Ann", room="tea")`.
 
-    Beside another tab it is in the same browser: `visit(server, beside=ann)`.
+    With *beside* it is a tab in the context of another one: `visit(server, beside=ann)`.
     """
     tabs: list[Tab] = []
     faults: list[str] = []
@@ -175,10 +175,10 @@ def visit(
         return tab
 
     yield visit
-    complaints = faults.copy()  # before the pictures, of which Firefox complains for its own part
+    complaints = faults.copy()  # taken before the screenshots, which make Firefox log errors
     if complaints or failed(request):
         for number, tab in enumerate(tabs):
-            with suppress(Error):  # it is closed, or stands still
+            with suppress(Error):  # the tab is closed or hangs
                 tab.page.screenshot(path=f"{output_path}/tab-{number}.png", timeout=5000)
         for number, context in enumerate({tab.page.context: None for tab in tabs}):
             context.tracing.stop(path=f"{output_path}/trace-{number}.zip")

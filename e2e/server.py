@@ -43,7 +43,7 @@ class Server(ServerProgram):
         super().__init__(module("chat", PORT, "--host", "localhost", *arguments), log=log)
 
     def stop(self) -> None:
-        """End it by SIGTERM, which it must heed in time, and without a complaint."""
+        """End it by SIGTERM; it must end in time, with exit code 0."""
         code = self.terminate()
         assert code == 0, f"the chat ended with {code}: {self.output()}"
 

@@ -25,7 +25,7 @@ from tests.support import ROOT
 
 DOCS = ROOT / "docs"
 FONTS = {"Inter": "fonts-inter", "Noto Color Emoji": "fonts-noto-color-emoji"}
-"""That are as good as what people have, and their Debian packages."""
+"""Fonts that look like those of most systems, and their Debian packages."""
 FONT_SETTINGS = """<?xml version="1.0"?>
 <!DOCTYPE fontconfig SYSTEM "urn:fontconfig:fonts.dtd">
 <fontconfig>
@@ -42,7 +42,7 @@ FONT_SETTINGS = """<?xml version="1.0"?>
 """
 
 SCALE = 1.5
-"""Pixels of the animation to a pixel of the page."""
+"""Pixels of the animation to a pixel of the page; the sizes below are in the page's."""
 WINDOW = {"width": 400, "height": 500}
 GAP = 16
 BAR = 26
@@ -50,7 +50,7 @@ RADIUS = 10
 BACKGROUND, BAR_COLOUR, EDGE = "#ffffff", "#e4e1da", "#cfcbc2"
 COLOURS = 256
 KEY_MS, BLINK_MS, READ_MS, END_MS = 70, 300, 900, 3000
-"""How long a picture stays: after a keystroke, a moment, to be read, at the end."""
+"""Milliseconds that a picture stays: after a keystroke, for a moment, to be read, at the end."""
 
 
 SKY, GLOW = (62, 84, 140), (255, 176, 112)
@@ -59,7 +59,7 @@ HILLS = (
     ("#483e68", 0.79, 0.06, 2.9),
     ("#262848", 0.89, 0.05, 4.1),
 )
-"""Colour, height, how far up and down, how often."""
+"""Colour of each; its height and its swing, as shares of the picture; its waves."""
 
 
 def sunrise(width: int, height: int) -> bytes:
@@ -171,7 +171,7 @@ def animation(browser: Browser, server: Server, folder: Path, quick: bool) -> No
     look = {"viewport": WINDOW, "device_scale_factor": SCALE, "color_scheme": "light"}
     ann, bob = (visit(browser, server, name, "garden", **look) for name in ("Ann", "Bob"))
     for tab in (ann, bob):
-        tab.page.reload()  # and what they did to get here is forgotten
+        tab.page.reload()  # without the notices of joining and renaming
         tab.is_connected()
     expect(ann.page.get_by_text("2 people")).to_be_visible()
     film = Film(ann, bob)
@@ -213,7 +213,7 @@ def stills(browser: Browser, server: Server, folder: Path) -> None:
     ):
         ann.page.emulate_media(color_scheme=scheme)
         ann.page.set_viewport_size(viewport)
-        ann.page.reload()  # without the notice that she has come
+        ann.page.reload()  # without the notice that Ann has joined
         ann.is_connected()
         expect(ann.log.get_by_role("img", name="sunrise.png")).to_be_visible()
         picture = Image.open(io.BytesIO(ann.page.screenshot())).convert("RGB")

@@ -36,7 +36,7 @@ def test_axe(viewport: dict[str, int], scheme: str, server: Server, visit: Visit
     bob.attach(file("other.txt", b"notes"))
     bob.say("See https://example.org/", "A second one", "long " * 100)
     ann.say("Mine")
-    expect(bob.sent("long")).to_be_visible()  # or its coming would end the typing
+    expect(bob.sent("long")).to_be_visible()  # before he types: a message ends the notice of typing
     bob.composer.press_sequentially("I")
     expect(ann.page.get_by_text("Bob is typing")).to_be_visible()
     expect(ann.sent("Mine")).to_be_visible()
@@ -74,7 +74,7 @@ def test_phone(viewport: dict[str, int], server: Server, visit: Visit) -> None:
 
 
 def test_keyboard_only(server: Server, visit: Visit) -> None:
-    """One writes at once, and Tab reaches everything."""
+    """The composer has the focus at once, and Tab reaches everything."""
     ann, bob = visit(server), visit(server, "Bob")
     keyboard = ann.page.keyboard
     ann.page.bring_to_front()

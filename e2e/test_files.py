@@ -52,7 +52,7 @@ KEPT = """image => new Promise(resolve => {
 })"""
 
 downloads = pytest.mark.only_browser("chromium")
-"""Playwright misses most of the downloads of Debian's Firefox, those of blobs."""
+"""Playwright misses most downloads of blobs in Debian's Firefox."""
 
 
 @downloads
@@ -69,7 +69,7 @@ def test_image_is_seen_large_and_saved(server: Server, visit: Visit) -> None:
 
 @downloads
 def test_other_files_are_downloaded(server: Server, visit: Visit) -> None:
-    """A page of HTML too: it is never opened beside ours."""
+    """HTML is downloaded as well; it is never opened on our origin."""
     ann, bob = visit(server, "Ann"), visit(server, "Bob")
     files = {
         "all bytes.bin": bytes(range(256)) * 100,

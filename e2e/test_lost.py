@@ -56,7 +56,7 @@ def test_killed_without_a_database(server: Server, visit: Visit) -> None:
 
 
 def test_shut_down(server: Server, visit: Visit) -> None:
-    """Close code 1001."""
+    """A shutdown closes with 1001, which the page explains."""
     ann = visit(server, "Ann")
     server.stop()
     expect(ann.status).to_contain_text("The server is going away")
@@ -67,7 +67,7 @@ def test_shut_down(server: Server, visit: Visit) -> None:
 
 
 def test_cut(server: Server, link: Link, visit: Visit) -> None:
-    """Those whose link is cut get exactly what they missed."""
+    """Clients whose link was cut get exactly the messages that they missed."""
     wire = link(server)
     ann, bob = visit(wire, "Ann"), visit(server, "Bob")
     bob.say("one")

@@ -1,4 +1,4 @@
-"""Nobody can hurt anyone."""
+"""Pages are safe from messages, names, files and pages of other sites."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ NAMES = [
     "__proto__",
 ]
 ELEMENTS = "script, iframe, object, style, base, meta, video, math, details, [onload], [onerror]"
-"""Which the page itself hasn't in its body."""
+"""Elements that the page itself doesn't have in its body."""
 
 
 def unharmed(tab: Tab, dialogs: list[Dialog]) -> None:
@@ -104,7 +104,7 @@ def test_markup_in_rooms_and_file_names_stays_text(
 
 
 def test_links(server: Server, visit: Visit) -> None:
-    """What is a link can be clicked, and nothing else: it opens elsewhere, and learns nothing."""
+    """Only URLs of web pages become links; they open in a new tab, which can't reach this one."""
     ann = visit(server, "Ann")
     texts = {
         "see https://example.org/a?b=1&c=%20#d.": "https://example.org/a?b=1&c=%20#d",

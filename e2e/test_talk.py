@@ -1,4 +1,4 @@
-"""People talk."""
+"""People talk: messages, names, rooms, presence, history."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WORLD = "שלום עולם · مرحبا · 你好 · 👩‍👩‍👧 🏳️
 
 @everywhere
 def test_two_tabs_talk(way: Way, serve: Serve, visit: Visit) -> None:
-    """The seed's picture: who says something sees it, and so does the other."""
+    """Both the sender and the other one see each message."""
     server = serve(way)
     ann, bob = visit(server, "Ann"), visit(server, "Bob")
     ann.say("Hello, who is there?")
@@ -35,7 +35,7 @@ def test_two_tabs_talk(way: Way, serve: Serve, visit: Visit) -> None:
 
 @everywhere
 def test_tabs_of_one_browser_talk(way: Way, serve: Serve, visit: Visit) -> None:
-    """They share what the browser remembers, and are two tabs nevertheless."""
+    """They share the browser's storage, and are two clients nevertheless."""
     server = serve(way)
     left = visit(server)
     right = visit(server, beside=left)
@@ -74,7 +74,7 @@ def test_rename(server: Server, visit: Visit) -> None:
 
 
 def test_guests_have_names(server: Server, visit: Visit) -> None:
-    """Whoever says nothing about themselves can be told from others all the same."""
+    """People who give no name get different ones."""
     one, two = visit(server), visit(server)
     expect(one.people).to_have_count(2)
     names = {tab.people.filter(has_text="(you)").inner_text() for tab in (one, two)}
@@ -154,7 +154,7 @@ def test_history_survives_a_restart(serve: Serve, visit: Visit, tmp_path: Path) 
 
 
 def test_older_history_on_scrolling_up(server: Server, visit: Visit) -> None:
-    """What is read stays where it is while older messages appear above it."""
+    """The message that one reads stays in place while older ones appear above it."""
     said = [f"line {number:03}" for number in range(120)]
     tell(server, said)
     ann = visit(server, "Ann")
@@ -174,7 +174,7 @@ def test_older_history_on_scrolling_up(server: Server, visit: Visit) -> None:
 
 
 def test_older_history_by_button(server: Server, visit: Visit) -> None:
-    """Where there is nothing to scroll: all that has come is in view."""
+    """A window in which all messages fit can't be scrolled; a button fetches older ones."""
     said = [f"line {number:02}" for number in range(60)]
     tell(server, said)
     ann = visit(server, "Ann", viewport={"width": 800, "height": 4000})
@@ -225,11 +225,11 @@ def test_title_counts_what_is_unread(server: Server, visit: Visit) -> None:
 FLOOD = """(box, texts) => {
     for (box.value of texts) box.form.requestSubmit();
 }"""
-"""Faster than anyone types."""
+"""Send messages faster than anyone types."""
 
 
 def test_a_flood_is_slowed_down(server: Server, visit: Visit) -> None:
-    """With a notice to who writes it; all of it comes through, and others aren't held up."""
+    """The sender is told; all messages arrive, and those of others aren't delayed."""
     ann, bob = visit(server, "Ann"), visit(server, "Bob")
     flood = [f"number {number:02}" for number in range(40)]
     ann.composer.evaluate(FLOOD, flood)
@@ -241,7 +241,7 @@ def test_a_flood_is_slowed_down(server: Server, visit: Visit) -> None:
 
 
 def test_programs_can_chat(server: Server, visit: Visit) -> None:
-    """What isn't the page's JSON is a message as it stands."""
+    """Text that isn't one of the page's JSON requests is a message as it stands."""
     ann = visit(server, "Ann")
     tell(server, ["plain text", '{"type": "nonsense"}', "{}"], name="Robot")
     ann.reads("plain text", '{"type": "nonsense"}', "{}")

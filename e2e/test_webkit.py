@@ -22,7 +22,7 @@ from e2e.conftest import Serve, failed
 from e2e.files import png
 from e2e.server import WAYS, Server, Way
 
-SECONDS = 20
+DEADLINE_SECONDS = 20
 MINI_BROWSER = mini_browser()
 
 pytestmark = pytest.mark.skipif(
@@ -64,7 +64,7 @@ class Tabs:
             found = driver.find_elements(By.CSS_SELECTOR, selector)
             return sum(text in element.text for element in found) == 1
 
-        WebDriverWait(self.driver, SECONDS).until(shown, f"{name} doesn't see {text!r}")
+        WebDriverWait(self.driver, DEADLINE_SECONDS).until(shown, f"{name} doesn't see {text!r}")
 
     def say(self, name: str, text: str) -> None:
         self.driver.switch_to.window(self.names[name])
@@ -103,7 +103,7 @@ def test_two_tabs_talk(way: Way, serve: Serve, tabs: Tabs) -> None:
 
 
 def test_killed_and_restarted(serve: Serve, server: Server, tabs: Tabs) -> None:
-    """What is said without a server arrives, once."""
+    """A message written while the server is down arrives once."""
     url = server.way.url(server.port)
     tabs.open("left", url)
     tabs.open("right", url)
@@ -125,4 +125,6 @@ def test_image(server: Server, tabs: Tabs, tmp_path: Path) -> None:
     tabs.driver.find_element(By.CSS_SELECTOR, "input[type=file]").send_keys(str(picture))
     tabs.driver.switch_to.window(tabs.names["left"])
     loaded = "return document.querySelector('[role=log] img')?.naturalWidth"
-    WebDriverWait(tabs.driver, SECONDS).until(lambda driver: driver.execute_script(loaded) == 300)
+    WebDriverWait(tabs.driver, DEADLINE_SECONDS).until(
+        lambda driver: driver.execute_script(loaded) == 300
+    )

@@ -217,7 +217,7 @@ class RedisStore(Store):
         history, seq, unknown, silent = self._heartbeat(
             self._node, ALIVE_SECONDS, secrets.token_hex(8)
         )
-        for node in self._silent.intersection(silent):  # silent for the second time
+        for node in self._silent.intersection(silent):  # it gave none at the last look either
             self._remove_node(node)
         self._silent = set(silent)
         return history.decode(), seq, not unknown

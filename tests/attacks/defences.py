@@ -1,4 +1,4 @@
-"""Take each defence out of a copy of ws/, and see the test fail that is about it.
+"""Take each defence out of a copy of ws/, and check that its test fails.
 
 `python -m tests.attacks.defences [NAME ...]` does so for the tests whose names contain one of
 these. A test that can't run on this machine counts as skipped. Defences are marked in ws/, and

@@ -1,4 +1,4 @@
-"""Clients that mean well, a program of its own.
+"""Well-behaved clients, as a program of its own.
 
 `python -m tests.attacks.honest_clients VERB PID PORT [tls]` runs it.
 
@@ -22,10 +22,10 @@ from tests.support.rawclient import connect
 from tests.support.waiting import DEADLINE, eventually
 
 COUNT = 3
-"""Clients."""
+"""The number of clients."""
 BATCH = 3
 """Messages sent at once."""
-PAUSE = 0.01
+PAUSE_SECONDS = 0.01
 """Seconds between an echo and the next message."""
 BROADCASTS = 5
 """Batches between two broadcasts."""
@@ -47,7 +47,7 @@ class Client:
         try:
             last_round = False
             while not last_round:
-                last_round = stop.wait(PAUSE)
+                last_round = stop.wait(PAUSE_SECONDS)
                 self.round()
             if self.broadcasts:
                 last.append(self.broadcast)

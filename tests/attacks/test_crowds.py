@@ -69,7 +69,7 @@ def test_descriptor_exhaustion(victim):
 
 
 def test_churn(victim):
-    """Connections that begin something and end, in all ways, leave no memory in use."""
+    """Connections that end at any point, in any way, leave no memory in use."""
     server = victim(compression=True, close_timeout=0.5)
     half = frame(BINARY, bytes(200_000), fin=False)
     squeezed = zlib.compress(bytes(200_000), 1)[2:-4]

@@ -20,7 +20,7 @@ from tests.support.rawclient import RawClient, connect
 from tests.support.waiting import LATE, eventually
 
 RESET = struct.pack("ii", 1, 0)
-BIG = 8 << 20  # more than the system takes in for a peer
+BIG = 8 << 20  # more than the system buffers for a peer
 
 
 def opened(peer):
@@ -84,7 +84,7 @@ POINTS = {
 
 
 def killed(peer):
-    """End as a killed process does: the system closes its sockets."""
+    """Close the socket, as the system does for a killed process."""
     with subprocess.Popen(["sleep", "60"], pass_fds=[peer.sock.fileno()]) as holder:
         peer.close()
         holder.kill()
@@ -111,7 +111,7 @@ ENDS = {"killed": killed, "reset": reset, "closed": RawClient.close, "half-close
 
 @pytest.fixture(scope="module", params=["plain", "TLS"])
 def mortal(request, certificate):
-    """A server for all cells of the table; `before` is what it uses without a client."""
+    """A server for all rows of the table; `before` is what it uses without a client."""
     if not sys.platform.startswith("linux"):
         pytest.skip("descriptors and threads are counted in /proc")
     short = {"close_timeout": 0.5, "open_timeout": 1.0, "send_timeout": 0.5}

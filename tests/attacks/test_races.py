@@ -188,7 +188,7 @@ class Stress:
             self.fault("onopen or onclose not exactly once")
         server = self.server
         left = [server.stats()["active_connections"], server.clients, server.rooms]
-        # What a race leaves in the books of a client's rooms shows nowhere else.
+        # Wrong records of a client's rooms show nowhere else.
         left.append(not server._service.rooms.is_empty())
         if any(left):
             self.fault(f"left behind: {left}")

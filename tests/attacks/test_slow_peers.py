@@ -1,4 +1,4 @@
-"""Attacks by not reading, not answering, not being there."""
+"""Attacks by peers that don't read, don't answer, or have vanished."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MIB = 1 << 20
 
 
 def shrink(peer):
-    """Have the system take as little as possible in for a peer."""
+    """Have the system buffer as little as possible for a peer."""
     peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     return peer
 

@@ -13,7 +13,7 @@ from tests.support.rawclient import RawClient
 from tests.support.waiting import eventually
 
 LATENCY = 5.0
-"""Seconds that an honest client may wait for an echo, other programs of the machine included."""
+"""Seconds that an honest client may wait for an echo, on a machine that other programs use."""
 WORK = 0.5
 """Seconds of CPU time that the server may spend on others meanwhile; a thousandth is usual."""
 MEMORY = 8
@@ -71,7 +71,7 @@ class Victim:
 
     @contextmanager
     def honest_clients(self, verb):
-        """Have honest clients at work; *verb* says to whom they broadcast: "room" or "all"."""
+        """Run honest clients; *verb* says to whom they broadcast: "room" or "all"."""
         with program("honest_clients", verb, *self.for_honest) as clients:
             assert clients.read_line() == "ready\n"
             yield clients

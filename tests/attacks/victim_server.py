@@ -16,7 +16,7 @@ import time
 import ws.engine.threads
 from ws import Response, WSServer
 
-ws.engine.threads.FOLLOWER_SECONDS = 0.1  # threads are back to where they were without much waiting
+ws.engine.threads.FOLLOWER_SECONDS = 0.1  # so that threads end soon after the attack
 PAGE = "x" * (1 << 20)
 malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", lambda pad: None)  # glibc's
 

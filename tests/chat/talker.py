@@ -1,4 +1,4 @@
-"""A client of the chat, as the page is one; it blocks, with a deadline."""
+"""A client of the chat that speaks the page's protocol; it blocks, with a deadline."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Talker:
                 return content
 
     def silent(self):
-        """Say that nothing has come, by what the server answers next."""
+        """Check that no event has come: the next one is the answer to a ping."""
         self.send("ping")
         event = self.recv()
         assert event == {"type": "pong"}, event

@@ -1,4 +1,4 @@
-"""What one says and who gets it: history, order, repetition, floods."""
+"""Messages and who gets them: history, order, repetition, floods."""
 
 from __future__ import annotations
 
@@ -89,7 +89,9 @@ def test_a_message_sent_twice_is_stored_once_and_acknowledged_again(running):
         assert bob.recv() == said
         assert bob.silent()
         assert bob.say("an id of another person", "1")["seq"] > said["seq"]
-        with Talker(running.port, "Ann") as again:  # whose answer was lost with the connection
+        with Talker(
+            running.port, "Ann"
+        ) as again:  # the acknowledgement was lost with the connection
             assert again.say("once", "1") == said
 
 

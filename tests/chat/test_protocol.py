@@ -1,4 +1,4 @@
-"""The tables of the protocol: what requests mean, and what is made of their fields."""
+"""The chat's protocol as tables: how requests are read, and how their fields are cleaned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is served on the port: pages, and to whose pages the WebSocket."""
+"""What the port serves: the page, and the WebSocket to pages of the origins that are let in."""
 
 from __future__ import annotations
 

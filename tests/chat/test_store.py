@@ -1,4 +1,4 @@
-"""The history in SQLite: its bounds, full disks, databases that are none, SIGKILL."""
+"""The history in SQLite: its bounds, full disks, files that aren't databases, SIGKILL."""
 
 from __future__ import annotations
 

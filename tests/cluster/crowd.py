@@ -15,7 +15,7 @@ from websockets.typing import Subprotocol
 from tests.support.chatclient import SUBPROTOCOL, hello
 
 AT_ONCE = 100
-"""Connections that may be being made at a time."""
+"""The most connections that are opened at the same time."""
 LONGEST_WAIT = 1.0
 """Seconds before a client that was cut comes back; half of it left to chance."""
 
@@ -61,7 +61,7 @@ class Client:
             event: dict[str, Any] = {}
             while event.get("type") != "welcome":
                 event = json.loads(await socket.recv())
-                if event["type"] == "error":  # Redis is away
+                if event["type"] == "error":  # Redis is unavailable
                     await asyncio.sleep(event["retry"])
                     break
             else:
@@ -107,7 +107,7 @@ class Client:
             try:
                 await self.socket.send(json.dumps(event))
             except WebSocketException:
-                pass  # it will be said when we are back
+                pass  # it is sent again after the reconnect
 
 
 class Crowd:

@@ -10,7 +10,7 @@ from ws import WSServer
 from ws.redis import RedisBackplane
 
 LONG = 30.0
-"""Seconds to wait for something that takes a restart of Redis."""
+"""Seconds to wait for something that needs a restart of Redis."""
 
 
 class Node:

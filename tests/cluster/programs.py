@@ -30,11 +30,11 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     "nginx": ("nginx",),
     "haproxy": ("haproxy",),
 }
-"""The Debian packages that are needed, and for each the programs that do: any of them."""
+"""The Debian packages that are needed, and for each the programs, one of which is enough."""
 
 
 def find(*names: str) -> str | None:
-    """Return the first of these programs that is here; Debian keeps some where only root looks."""
+    """Return the first of these programs that is installed; Debian has some in /usr/sbin."""
     path = os.environ["PATH"] + os.pathsep + "/usr/sbin"
     return next(filter(None, (shutil.which(name, path=path) for name in names)), None)
 
@@ -103,7 +103,9 @@ class Proxy(Program):
         for number, port in enumerate(nodes, 1):
             text = text.replace(f"127.0.0.1:800{number}", f"127.0.0.1:{port}")
         text = text.replace("listen 80;", f"listen 127.0.0.1:{self.port} backlog=4096;")
-        text = text.replace("    user haproxy\n    group haproxy\n", "")  # which takes root
+        text = text.replace(
+            "    user haproxy\n    group haproxy\n", ""
+        )  # only root can become another user
         text = text.replace("bind :80\n", f"bind 127.0.0.1:{self.port}\n")
         path.write_text(NGINX % {"site": text, "folder": self.folder} if name == "nginx" else text)
         run = ("-p", self.folder, "-c", str(path)) if name == "nginx" else ("-db", "-f", str(path))
@@ -116,7 +118,7 @@ class Proxy(Program):
         eventually(serves, START_SECONDS, f"{name} doesn't start")
 
     def close(self) -> None:
-        self.terminate()  # nginx has workers to tell
+        self.terminate()  # so that nginx ends its workers
         super().close()
         shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -98,7 +98,7 @@ def test_while_redis_is_away_messages_wait_and_then_arrive_once(redis, nodes):
     redis.kill()
     ann.send("say", text="waits", id="waits")
     refused = ann.hear("error")
-    if refused["id"] == "kept":  # it was, but Redis was killed before it could say so
+    if refused["id"] == "kept":  # it was stored, but Redis was killed before it could answer
         refused = ann.hear("error")
     assert (refused["code"], refused["id"]) == ("store", "waits") and refused["retry"] > 0
     redis.start()
@@ -106,7 +106,7 @@ def test_while_redis_is_away_messages_wait_and_then_arrive_once(redis, nodes):
     def said() -> bool:
         ann.send("say", text="waits", id="waits")
         event = json.loads(ann.socket.recv())
-        time.sleep(0.3)  # or we would be told that we write too fast
+        time.sleep(0.3)  # below the flood limit
         return event["type"] == "message"
 
     eventually(said, what="Redis doesn't come back")

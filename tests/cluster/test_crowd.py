@@ -103,10 +103,10 @@ def test_a_redis_that_is_slow_or_moves_loses_and_doubles_nothing(redis, link):
             link.delay = 0.2
             await crowd.talk(2, 1)
             link.delay = 0.0
-            primary.client_pause(4000)  # longer than the nodes are patient
+            primary.client_pause(4000)  # longer than the nodes wait for Redis
             await crowd.talk(2, 1)
             await crowd.until(crowd.all_heard, "not all have heard all")
-            primary.execute_command("FAILOVER")  # it lives on, as a replica
+            primary.execute_command("FAILOVER")  # it goes on as a replica
             await crowd.talk(2, 1)
             link.target = replica.port
             await crowd.until(lambda: crowd.all_here() and crowd.all_heard(), "not all is heard")

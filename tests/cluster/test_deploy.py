@@ -35,7 +35,7 @@ from conformance.server import HarnessError
 DEPLOY = ROOT / "docs/deploy"
 DOCKERFILE = ROOT / "tests/cluster/Dockerfile"
 NAME = f"ws-cluster-{os.getpid()}"
-"""Name of the Compose project, and of other things that exist for a time."""
+"""The name of the Compose project, the containers and the networks of this run."""
 NODE = "ws-cluster-node"
 """The image that docs/deploy/Dockerfile makes."""
 CLIENTS, ROOMS = 60, 3
@@ -71,7 +71,7 @@ def outlast(port: int, *deaths: Callable[[], None]) -> list[int]:
 
 @pytest.fixture(scope="module")
 def say(request: pytest.FixtureRequest) -> Say:
-    """Tell whoever waits what takes so long."""
+    """Print why the test takes long."""
     capture = request.config.pluginmanager.getplugin("capturemanager")
 
     def say(text: str) -> None:
@@ -233,7 +233,7 @@ def _is_source(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
 @pytest.fixture
 def machine(docker: DockerClient, debian: str) -> Iterator[Machine]:
     """Give a machine that has booted: a container with more rights than others."""
-    # systemd wants to write to its part of the groups, in the one hierarchy that it knows for good.
+    # systemd has to write to its own control groups, in the unified hierarchy (version 2).
     cgroups = "umount -R /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup"
     network = docker.networks.create(NAME)
     try:
@@ -272,7 +272,7 @@ def test_units_behind_haproxy_survive(machine):
     machine("systemctl enable --now chat@8001 chat@8002 chat@8003")
     for port in (8001, 8002, 8003):
         machine.wait_for(f"journalctl --unit=chat@{port} | grep 'Chat on http'")
-    machine("systemctl restart haproxy")  # or all clients could be on the first
+    machine("systemctl restart haproxy")  # otherwise all clients could be on the first
 
     def kill(unit: str) -> Callable[[], None]:
         return lambda: machine(f"systemctl kill --kill-who=main --signal=KILL {unit}")

@@ -1,4 +1,4 @@
-"""The backplane while Redis is away, slow, or another one."""
+"""The backplane while Redis is unavailable, slow, or replaced by another one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.waiting import eventually
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Nodes that check Redis each second, not every five."""
+    """Options of nodes that check Redis every second; the default is five."""
     monkeypatch.setattr("ws.redis.HEARTBEAT_SECONDS", 1.0)
 
 
@@ -126,7 +126,7 @@ def test_a_slow_redis_delays_nobody_here(link, quick, caplog):
     with joined(link.url) as (first, second):
         here, there = first.connect(), second.connect()
         link.delay = 0.2
-        assert talk(here, range(50)) <= 2  # as the machine was busy
+        assert talk(here, range(50)) <= 2  # because the machine was busy
         assert heard(there, 49) == list(range(50))
         eventually(lambda: (stats(first)["latency"] or 0) >= 2 * link.delay)
         assert (stats(first)["state"], stats(first)["outages"]) == ("up", 0)
@@ -141,7 +141,7 @@ def test_a_narrow_way_to_redis_costs_what_doesn_t_fit(link, quick, caplog):
         assert stats(first)["buffered"] < 102_000  # the newest is kept in any case
         got = heard(there, 499)
         assert got == sorted(set(got)) and len(got) < 500
-        eventually(lambda: stats(first)["published"] == len(got))  # and none was lost further on
+        eventually(lambda: stats(first)["published"] == len(got))  # and none was lost later
         assert stats(first)["dropped"] == 500 - len(got)
         link.rate = math.inf
         talk(here, range(500, 600), 1000)

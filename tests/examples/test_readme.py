@@ -21,7 +21,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 EXAMPLES = dict(
     re.findall(r"^###? ([^\n]+)\n(?:(?!^##).)*?^```python\n(.*?)^```", README, re.M | re.S)
 )
-"""By the heading above each."""
+"""The code blocks, by the heading above each."""
 UNITS = {"": 1, "s": 1, "frames": 1, "KiB": 1 << 10, "MiB": 1 << 20}
 
 

@@ -25,8 +25,8 @@ MEGABYTES = 1000
 MIN_EDGES = 25
 """Branches that each target reaches. With fewer, ws/ was imported before it could be instrumented,
 and nothing guides the fuzzing."""
-SECONDS = 10
-"""Within which any input has to be dealt with."""
+INPUT_SECONDS = 10
+"""Within this time, any input must be handled."""
 
 
 def fuzz(name, seconds, grown):
@@ -34,7 +34,7 @@ def fuzz(name, seconds, grown):
     FINDINGS.mkdir(exist_ok=True)
     options = [
         f"-max_total_time={seconds}",
-        f"-timeout={SECONDS}",
+        f"-timeout={INPUT_SECONDS}",
         f"-rss_limit_mb={MEGABYTES}",
         f"-artifact_prefix={FINDINGS}/{name}-",
     ]

@@ -36,7 +36,7 @@ with instrumented:  # and nothing that imports ws before
     from ws.wire.protocol import Protocol
 
 MESSAGE, FRAGMENTS, HEAD, ROOM = 300, 4, 2048, 1000
-"""Limits in force, small enough to be reached."""
+"""Limits small enough for inputs to reach."""
 
 
 def cut(data):
@@ -51,7 +51,7 @@ def head(data):
     """A request head: the same however it is cut; a request or a response, both well-formed."""
     _, whole, parts = cut(data)
     outcome = read_head([whole])
-    if whole[:1] == b"\x16":  # TLS is recognised before anything else is known to be wrong
+    if whole[:1] == b"\x16":  # TLS is recognised before any other fault
         assert isinstance(outcome, HandshakeError) == isinstance(read_head(parts), HandshakeError)
     else:
         assert shown(outcome) == shown(read_head(parts))
@@ -136,7 +136,7 @@ def compressed(data):
         if events and events[-1] == (
             PROTOCOL_ERROR,
             1009,
-        ):  # of two faults either may be found first
+        ):  # of two faults, either may be found first
             events[-1] = (PROTOCOL_ERROR, 1007)
     assert outcomes[0] == outcomes[1]
 

@@ -40,7 +40,7 @@ class Serving:
 
     @property
     def service(self):
-        """The parts of the server, for tests of what users can't see."""
+        """The server's parts, for tests of its inside."""
         return self.server._service  # there is no public way to them, on purpose
 
     def connection(self, client):

@@ -1,4 +1,4 @@
-"""Who may connect, and who that is: hosts, passwords, and what trusted proxies tell."""
+"""Who may connect, and from where: hosts, passwords, and what trusted proxies tell."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def proxied(serve):
 
 
 def through(serving, header, context=None, head=None):
-    """Return a peer whose request came behind *header*."""
+    """Return a peer whose request came after *header*."""
     peer = RawClient(serving.port)
     serving.peers.append(peer)
     peer.sock.sendall(header)

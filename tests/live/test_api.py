@@ -1,4 +1,4 @@
-"""The public API over real sockets: the seed's, and what extends it."""
+"""The public API over real sockets."""
 
 from __future__ import annotations
 
@@ -340,6 +340,6 @@ def test_clients_that_have_left_are_forgotten(serve):
 
     def remembered():
         gc.collect()
-        return sum(type(thing) is PlainClient for thing in gc.get_objects())  # no stand-ins
+        return sum(type(thing) is PlainClient for thing in gc.get_objects())  # without stand-ins
 
     eventually(lambda: remembered() <= 2)  # the loop may hold on to the last that it served

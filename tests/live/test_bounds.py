@@ -1,4 +1,4 @@
-"""Every limit, reached from outside: a clear error for the one, nothing lost for the others."""
+"""Every limit, reached from outside: one client gets a clear error, others lose nothing."""
 
 from __future__ import annotations
 

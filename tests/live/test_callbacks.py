@@ -100,7 +100,7 @@ def test_control_frames_of_a_client_whose_own_callback_blocks(serve, gate):
 
 
 def test_replies_before_a_fault_leave_before_its_close_frame(serve, gate):
-    """Also when both are found while the callback blocks (RFC 6455 §7.1.7)."""
+    """This holds also if both are found while the callback blocks (RFC 6455 §7.1.7)."""
     serving = serve()
     serving.gated(gate)
     peer, client = serving.connect()

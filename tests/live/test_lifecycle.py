@@ -33,7 +33,7 @@ server.onclose(lambda client: print("closed", client.close_code, flush=True))
 
 
 def echo_program(program, rest="server.run()"):
-    """Start the echo server with more source behind it; return the process and a client."""
+    """Start the echo server with more source after it; return the process and a client."""
     port = free_port()
     process = program(ECHO + rest, port)
 
@@ -143,7 +143,7 @@ def test_shutdown_while_it_starts(monkeypatch):
 
 
 def test_without_end(serve):
-    """Times beyond what the system's calls take."""
+    """Times longer than the system's calls accept."""
     serving = serve(ping_interval=90 * 86400.0, close_timeout=1e9, send_timeout=1e12)
     peer, client = serving.connect()
     serving.server.close(client)
@@ -251,7 +251,7 @@ def test_a_peer_that_answers_stays(serve):
 
 
 def test_a_peer_in_the_middle_of_a_long_frame_stays(serve):
-    """It can't send a pong there, but bytes come."""
+    """The client can't send a pong within a message, but its bytes show that it lives."""
     serving = serve(ping_interval=0.1, ping_timeout=0.2)
     peer, client = serving.connect()
     data = frame(BINARY, b"x" * 64)
@@ -290,7 +290,7 @@ def test_keepalive_does_not_count_while_the_own_callback_blocks(serve):
     gate = threading.Event()
     serving.server.onmessage(lambda client, message: gate.wait(DEADLINE))
     peer, client = serving.connect()
-    for _ in range(40):  # more than is read ahead, so the pongs behind are not read
+    for _ in range(40):  # more than is read ahead, so the pongs after it are not read
         peer.send("x")
     deadline = time.monotonic() + 0.8
     peer.sock.settimeout(0.1)

@@ -14,7 +14,7 @@ from ws import WSServer
 @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no Unix sockets here")
 def test_unix_socket(serve, tmp_path):
     path = str(tmp_path / "ws.sock")
-    for _ in range(2):  # the second time in place of a file that was left behind
+    for _ in range(2):  # the second server replaces the stale socket file
         serving = serve(unix=path)
         with connect(0, unix=path) as peer:
             peer.send("x")

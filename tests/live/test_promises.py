@@ -1,4 +1,4 @@
-"""Promises that were broken once: what is public must hold at the worst moment, too."""
+"""Promises that were broken once: the public API must hold at the worst moment, too."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MIB = 1 << 20
 
 
 class Nowhere(Backplane):
-    """A backplane that joins this server with none."""
+    """A backplane that connects this server to no other."""
 
     def start(self, deliver):
         pass

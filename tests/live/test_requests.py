@@ -1,4 +1,4 @@
-"""HTTP requests: what onrequest gets and answers, and what is refused without it."""
+"""HTTP requests: what onrequest gets and answers, and which are refused before it."""
 
 from __future__ import annotations
 

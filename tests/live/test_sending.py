@@ -1,4 +1,4 @@
-"""Sending to clients that are slow, mute or gone: bounded, and nobody else's problem."""
+"""Sending to clients that are slow, silent or gone: it is bounded, and others don't notice."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_a_broadcast_from_a_batch_is_gathered_too(serve):
 
 
 def test_send_while_the_leader_is_in_a_long_batch_leaves_soon(serve):
-    """A write that was corked because of another client's batch isn't forgotten."""
+    """Data for a client is written even if the batch of another one held it back."""
     serving = serve()
     peers = [connect(serving.port) for _ in range(2)]
     first, second = serving.next("open"), serving.next("open")

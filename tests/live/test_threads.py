@@ -34,7 +34,7 @@ def test_no_wake_ups_while_idle(serve):
 
 
 class Backlog(Source):
-    """Always readable, and each read brings so many messages."""
+    """It is always readable, and each read brings this many messages."""
 
     __slots__ = ("messages", "pair", "protocol", "served")
 
@@ -220,7 +220,7 @@ def test_a_broadcast_keeps_the_lead_only_so_long(serve, gate, monkeypatch):
 
 @pytest.mark.parametrize(("share", "blocks"), [(1, False), (0.25, True), (0, True)])
 def test_workers_keep_callbacks_that_block(serve, monkeypatch, share, blocks):
-    """share: of the time that a callback takes, how much it computes."""
+    """share: The share of a callback's time in which it computes, 0 to 1."""
     monkeypatch.setattr(time, "thread_time", lambda: share * time.monotonic())
     monkeypatch.setattr("ws.engine.threads.INLINE_AFTER", 5)
     serving = serve()
@@ -240,7 +240,7 @@ def test_workers_keep_callbacks_that_block(serve, monkeypatch, share, blocks):
 
 
 def test_parsing_that_takes_long_lets_others_in_between(serve, monkeypatch):
-    """As inflating does, of which one read may hold a lot."""
+    """Inflating does so, and one read may bring a lot to inflate."""
     unmask = frames.unmask
     monkeypatch.setattr(
         "ws.wire.protocol.unmask", lambda *data: (time.sleep(0.002), unmask(*data))[1]

@@ -1,4 +1,4 @@
-"""TLS: the same server, and nobody waits for anybody's handshake."""
+"""TLS: the same server; one client's handshake delays nobody else."""
 
 from __future__ import annotations
 

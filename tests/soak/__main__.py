@@ -116,7 +116,7 @@ class Client(threading.Thread):
             self.messages += 1
 
     def deaf(self, peer):
-        """Talk to a room of those who read nothing."""
+        """Broadcast to clients that read nothing."""
         try:
             for _ in range(30):
                 peer.send("room:" + "x" * 20_000)
@@ -131,7 +131,7 @@ class Client(threading.Thread):
             time.sleep(0.01)
 
     def rude(self, peer):
-        """Send what is no frame."""
+        """Send bytes that aren't a frame."""
         peer.send_frames(self.random.choice([b"\xff\xff", frame(TEXT, b"\xff"), b"\x81\x01x"]))
 
     def mute(self, peer):
@@ -141,7 +141,7 @@ class Client(threading.Thread):
 
 def draw(path, minutes, samples, title):
     mpl.use("svg")
-    mpl.rcParams["svg.hashsalt"] = "soak"  # the same bytes for the same figures
+    mpl.rcParams["svg.hashsalt"] = "soak"  # so that the same figures give the same bytes
     figure, axes = pyplot.subplots(len(ALLOWED), sharex=True, figsize=(8, 6), layout="tight")
     times = [minutes * number / len(samples) for number in range(len(samples))]
     for axis, name, values in zip(axes, ALLOWED, zip(*samples)):

@@ -1,4 +1,4 @@
-"""What tests share: each thing once."""
+"""What tests and tools share."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Certificates of an authority of our own, and the contexts of clients and servers for them."""
+"""Certificates of a test authority, and TLS contexts of clients and servers for them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Certificate(NamedTuple):
 @functools.lru_cache(maxsize=None)
 def authority() -> Any:
     """Return the authority that issues all certificates of this process."""
-    import trustme  # not everything that needs a context needs certificates
+    import trustme  # callers of unverified_context may not have it installed
 
     return trustme.CA()
 

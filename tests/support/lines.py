@@ -19,7 +19,7 @@ LIMIT = 1000
 
 
 class Wire:
-    """What a socket does: it takes so many bytes, and then blocks or fails."""
+    """What a socket does: it takes this many bytes, and then blocks or fails."""
 
     def __init__(self) -> None:
         self.room: float = math.inf
@@ -52,7 +52,7 @@ class TLS(Wire, TLSClient):  # type: ignore[misc]
 
 
 class Line:
-    """An outbox that has been opened, with all that it works with."""
+    """An open outbox, and stand-ins for everything that it uses."""
 
     def __init__(self, wire: Any, limit: int = LIMIT, deflate: Deflate | None = None) -> None:
         self.wire = wire

@@ -1,6 +1,6 @@
 """A link between two network namespaces: a thread carries its packets, or delays or loses them.
 
-For Linux, and for who may make namespaces: root, or anybody in a user namespace (`unshare`).
+It needs Linux and the right to make namespaces: root has it, or anybody after `unshare`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Namespace(ThreadPoolExecutor):
 
 def open_tun(address: str, other: str, mtu: int) -> int:
     """Return the descriptor of a new device, by which packets leave and enter this namespace."""
-    import fcntl  # which Windows doesn't have
+    import fcntl  # Windows doesn't have it
 
     tun = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
     name = b"link".ljust(16, b"\0")
@@ -71,7 +71,7 @@ class Direction:
     Args:
         seed: Of the random choices.
         delay: Seconds that each packet takes.
-        jitter: Up to so many seconds more; the order stays.
+        jitter: At most this many seconds more; the order stays.
         rate: Bytes a second; a packet that would wait for longer than QUEUE_SECONDS is lost.
         lost: Share of the packets, 0 to 1, that are lost; the others likewise.
         doubled: Share that arrives twice.

@@ -18,11 +18,11 @@ from typing import Any, Mapping, Sequence, TypeVar
 from tests.support import ROOT
 from tests.support.waiting import DEADLINE
 
-START_SECONDS = END_SECONDS = 30.0
+START_SECONDS = 30.0
 """How long a program may take until it serves, and to end."""
 POLL_SECONDS = 0.005
 PORT = "{port}"
-"""In a server's command: 0 at first, and at further starts the port that it has taken."""
+"""A placeholder in a server's command: 0 at first; at later starts, the port that it had."""
 URL = re.compile(r"\b(https?|wss?)://(?:[\w.\-]+|\[[\w:]+\]):(\d+)")
 SMALL_HEAP = {
     "MALLOC_TRIM_THRESHOLD_": "65536",
@@ -39,7 +39,7 @@ class StartError(Exception):
 
 
 def popen(command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
-    """Start a program that heeds Ctrl-C, though whoever runs the tests may ignore it."""
+    """Start a program that Ctrl-C ends, even if the tests run where SIGINT is ignored."""
     if os.name == "posix":
         options["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
@@ -51,7 +51,7 @@ def module(name: str, *arguments: object) -> list[str]:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on, for programs that can't say which they took.
+    """Return a port that nobody listens on, for programs that can't say which one they took.
 
     Systems choose from above 32768 for a connection's own end. The ports here are lower, so that
     no connection takes one meanwhile, an attempt to reach the program itself included.
@@ -82,6 +82,7 @@ class Program:
         log: The file to which its output is added; a temporary one by default.
         env: Variables for its environment, in addition to ours.
         talks: Whether its standard output is a pipe, for `read_line`, and not in the log.
+        patience_seconds: How long it may take until it serves, and to end.
     """
 
     process: subprocess.Popen[str]
@@ -93,6 +94,7 @@ class Program:
         log: Path | None = None,
         env: Mapping[str, str] | None = None,
         talks: bool = False,
+        patience_seconds: float = START_SECONDS,
     ) -> None:
         self.command = list(command)
         self._env = {**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})}
@@ -104,6 +106,7 @@ class Program:
         log.touch()
         self.log = log
         self._talks = talks
+        self._patience_seconds = patience_seconds
         self.start()
 
     def start(self) -> None:
@@ -190,7 +193,7 @@ class Program:
 
     def _wait(self) -> int:
         try:
-            return self.process.wait(END_SECONDS)
+            return self.process.wait(self._patience_seconds)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -249,9 +252,9 @@ class ServerProgram(Program):
         self.command = [part.replace(PORT, str(self.port)) for part in self._template]
         said = len(self.output())
         super().start()
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + self._patience_seconds
         while True:
-            runs = self.runs  # asked before its last words are looked at
+            runs = self.runs  # asked first, so that its last words are complete if it has ended
             found = URL.search(self.output()[said:].rpartition("\n")[0])
             if found:
                 break

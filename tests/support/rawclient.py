@@ -28,7 +28,7 @@ class RawClient:
         buffer: What was received and isn't read yet.
         response: The head of the answer to the handshake, "" before it.
         status: The status code in it, 0 before it.
-        answers_pings: Whether `recv` does, which takes a client that waits for long.
+        answers_pings: Whether `recv` answers pings, for clients that wait longer than ping_timeout.
     """
 
     sock: socket.socket
@@ -49,7 +49,9 @@ class RawClient:
             self.sock.connect(unix)
         else:
             self.sock = socket.create_connection((address, port), DEADLINE, (source, 0))
-            if self.sock.getsockname() == self.sock.getpeername():  # chance: nobody listens yet
+            if (
+                self.sock.getsockname() == self.sock.getpeername()
+            ):  # nobody listens, and the system chose this port as the source
                 self.sock.close()
                 raise ConnectionRefusedError("connected to itself")
         self.sock.settimeout(DEADLINE)

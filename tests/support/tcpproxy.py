@@ -9,7 +9,7 @@ from typing import Any, Coroutine, Tuple, TypeVar
 
 CHUNK = 4 << 10
 HELD = 256
-"""Chunks that are on their way in one direction of a connection, at most."""
+"""The most chunks that are on their way in one direction of a connection."""
 CALL_SECONDS = 10
 
 AnyProxy = TypeVar("AnyProxy", bound="TCPProxy")

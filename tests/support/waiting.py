@@ -10,7 +10,7 @@ Value = TypeVar("Value")
 DEADLINE = 20.0
 """Seconds until what is awaited counts as missing; long, for machines whose cores are all busy."""
 LATE = 5.0
-"""Seconds by which something with a time of its own may be late on such a machine."""
+"""Seconds by which a timed event, such as a time-out, may be late on such a machine."""
 POLL_SECONDS = 0.002
 
 

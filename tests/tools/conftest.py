@@ -1,4 +1,4 @@
-"""Runs a tool as a person does; and in CI, nothing is left out."""
+"""Run a tool as a person does. In CI, a skipped test is a failure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support import ROOT
 from tests.support.missing import pytest_runtest_makereport  # noqa: F401 -- a hook
 
 PATIENCE_SECONDS = 100
-"""Within which a tool must end, on a machine that has other things to do."""
+"""A tool must end within this time, even on a busy machine."""
 Tool = Callable[..., str]
 
 

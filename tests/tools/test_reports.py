@@ -33,7 +33,7 @@ def parses(picture: Path) -> bool:
 def test_the_soak_runs_and_is_drawn(tool: Tool, tmp_path: Path):
     needs("matplotlib", "trustme")
     picture = tmp_path / "soak.svg"
-    # It may not come to rest so soon: that is no fault of the tool.
+    # So short a run may end while memory still grows, which is no fault of the tool.
     said = tool("tests.soak", "--minutes", 0.02, "--picture", picture, codes=(0, 1))
     assert re.search(r"0\.02 minutes: [\d,]+ messages on [1-9][\d,]* connections", said), said
     assert re.fullmatch(r"[\d.]+ in the .*", said.partition("memory, MiB: ")[2].splitlines()[0])
@@ -105,7 +105,7 @@ def test_the_report_of_many_servers_needs_no_scrolling_sideways(tmp_path: Path):
     league = [Testee(name, f"{PEERS[name].title} 17.10.12", CASES, "") for name in CONTESTANTS]
     for name, testees in (("ours", list(OURS.values())), ("league", league)):
         run = Run([Outcome(each, each.cases) for each in testees], tmp_path / name, workers=0)
-        for outcome in run.outcomes:  # the widest there can be: all failed, after long
+        for outcome in run.outcomes:  # the widest table there can be: all failed, and took long
             for case in outcome.cases:
                 outcome.results[case] = Result(case, "FAILED", milliseconds=99_999, page="x")
         run.folder.mkdir()

@@ -1,4 +1,4 @@
-"""Who may come in: bounds in all and by address, trusted proxies, and the checks of a request."""
+"""Admission: bounds in total and by address, trusted proxies, and the checks of a request."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Door:
         )
 
     def knock(self, address):
-        """Let a peer in, or return the status of its refusal, or TooMany."""
+        """Admit a peer; return its connection, the status of its refusal, or TooMany."""
         try:
             refusal = self.admission.check_peer(address)
         except TooMany:

@@ -60,7 +60,7 @@ def test_basic_auth(authorization, user, by_function):
 @pytest.mark.parametrize("name", ["ann", "nobody"])
 @pytest.mark.parametrize("password", ["secrét", "secreT", "", "x" * 99])
 def test_any_guess_takes_as_long(monkeypatch, name, password):
-    """Each costs one comparison in constant time, be there such a user or not."""
+    """Each costs one comparison in constant time, whether or not there is such a user."""
     compared = []
 
     def compare_digest(secret, guess):

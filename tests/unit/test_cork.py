@@ -57,7 +57,7 @@ def test_what_is_added_while_it_closes_is_written_too(written):
 
 def test_another_thread_may_take_the_last_one(batch, written):
     class Taken(deque):
-        """Not empty when asked, and empty afterwards."""
+        """It isn't empty when asked, and it is afterwards."""
 
         def __bool__(self):
             return True

@@ -1,4 +1,4 @@
-"""permessage-deflate: what is agreed on (RFC 7692 §5, §7.1), and what is inflated and deflated."""
+"""permessage-deflate: the negotiation (RFC 7692 §5, §7.1), inflating and deflating."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def agree(header, settings=TAKEOVER):
 @pytest.mark.parametrize(
     "offer, answer",
     [
-        # what is agreed on
+        # the parameters that are agreed on
         ("", ""),
         ("x-webkit-deflate-frame", ""),
         (PMD, PMD),

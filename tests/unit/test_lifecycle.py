@@ -1,4 +1,4 @@
-"""A server's life: which states follow each other, and which steps a shutdown takes when."""
+"""The server's lifecycle: the order of states, and when a shutdown takes which step."""
 
 from __future__ import annotations
 
@@ -279,7 +279,7 @@ def test_after_the_end_nothing_happens(world):
     steps = world.steps.copy()
     world.lifecycle.stop(5)
     world.lifecycle.check()
-    world.lifecycle.on_deadline(world.now)  # as it may, if it was due before
+    world.lifecycle.on_deadline(world.now)  # it may, if it was due before
     assert world.due is None
     assert world.steps == steps
 

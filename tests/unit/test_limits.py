@@ -1,4 +1,4 @@
-"""The limits: what they are unless told otherwise, and that a wrong one is refused at once."""
+"""The limits: their defaults, and that a wrong one is refused at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counters: totals of the connections that have ended, and of those that there are."""
+"""Counters: totals over ended and present connections."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ COUNTERS = ("bytes_in", "bytes_out", "messages_in", "messages_out")
 
 
 class Admission:
-    """The connections that there are."""
+    """The present connections."""
 
     def __init__(self):
         self.connections = []

@@ -1,4 +1,4 @@
-"""The protocol against a model that is slow and plainly right: any bytes, in any pieces."""
+"""The protocol and a slow, simple model agree on any bytes, in any pieces."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Conversation(RuleBasedStateMachine):
     def begin(self):
         self.protocol = Protocol(MAX_SIZE, MAX_FRAGMENTS)
         self.stream = b""
-        self.coming = b""  # what the peer has sent, and hasn't arrived
+        self.coming = b""  # sent by the peer, but not received yet
         self.got = []
         self.closed_at = None
         self.over = False

@@ -1,6 +1,6 @@
-"""The outbox: what is written when, what waits, and who waits for it.
+"""The outbox: when data is written, which data waits, and who waits for that.
 
-The socket, the loop and the connection are stand-ins, so each answer of a socket can be had.
+The socket, the loop and the connection are stand-ins: a test chooses what the socket answers.
 """
 
 from __future__ import annotations
@@ -273,7 +273,7 @@ def test_a_client_that_is_leaving_is_not_cut_for_being_slow(line):
 
 
 def test_a_client_that_is_just_coming_is_not_cut_either():
-    """It is among the clients already, so a broadcast may find it before the 101 is written."""
+    """The client is listed already, so a broadcast may reach it before the 101 is written."""
     cuts = []
     outbox = Outbox(Plain(), None, None, WriteBatch(print), LIMIT, cuts.append)
     assert not outbox.put(b"early", cut=True)

@@ -133,7 +133,7 @@ def test_fragments_that_find_no_room_in_time_cut_the_client(line):
 
 
 def test_broadcasts_during_a_fragmented_message_are_left_out_but_cut_nobody(line):
-    """It is the server that is slow here."""
+    """Here the server is slow, not the peer."""
 
     def frames():
         yield frame(TEXT, b"one", False)
@@ -335,7 +335,7 @@ def test_what_waits_for_a_fragmented_message_is_not_for_the_client_to_read(line)
 @pytest.mark.parametrize("room", [math.inf, 3, 0])
 @pytest.mark.parametrize("queued", [b"", b"before"])
 def test_a_signal_handler_that_sends_while_a_frame_is_written(line, monkeypatch, room, queued):
-    """It interrupts the thread that writes, and comes after what that has begun."""
+    """A signal handler interrupts the thread that writes; its message comes after the one begun."""
     line.block()
     if queued:
         line.outbox.put(queued)

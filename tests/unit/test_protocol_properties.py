@@ -60,7 +60,7 @@ def test_any_split_of_a_good_stream(conversation, cuts):
 
 
 def change(stream: bytes, changes: list[tuple[int, int]]) -> bytes:
-    """Put other bytes in some places of *stream*: most often that is a fault."""
+    """Replace some bytes of *stream*, which makes most streams faulty."""
     changed = bytearray(stream)
     for at, octet in changes:
         start = at % (len(stream) + 1)

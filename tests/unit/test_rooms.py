@@ -1,4 +1,4 @@
-"""Who is here, and in which room: what `Rooms` keeps, selects, and tells the backplane."""
+"""`Rooms`: which clients it keeps and selects, and what it tells the backplane."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_everybody_is_counted():
 
 def test_clients_and_members_are_in_order(house):
     house.join("cab", "tea")
-    house.join("c", "tea")  # who is in already keeps the place
+    house.join("c", "tea")  # a client that is in already keeps its place
     assert list(house.rooms.clients) == [house[name] for name in "abcd"]
     assert house.rooms.snapshot() == {"tea": [house[name] for name in "cab"]}
 
@@ -194,7 +194,7 @@ def test_what_is_no_client_is_a_clear_error(house, targets):
 
 def test_a_client_may_leave_while_it_is_selected(house):
     class Leaving(Guest):
-        """Leaves as soon as it was found once."""
+        """It leaves as soon as it was found once."""
 
         found = 0
 

@@ -41,7 +41,7 @@ class Script(Source):
 
 
 class ScriptLoop(Loop):
-    """A loop that has no descriptor to watch but its own."""
+    """A loop whose only descriptor is its own."""
 
     def watch(self, source, add=0, remove=0):
         if isinstance(source, Script):
