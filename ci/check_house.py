@@ -36,7 +36,7 @@ REASON = "Over 400 lines, because"
 """How the reason begins, in one of the first lines of a longer file."""
 REASON_WITHIN_LINES = 30
 SOURCES = ("*.py", "*.c", "*.js", "*.css", "*.html")
-NOT_OURS = {"node_modules", "build", "dist"}
+NOT_OURS = {"node_modules", "build", "dist", "reports", "reports-league", "results"}
 """Folders to leave out, as well as those whose name begins with a dot."""
 
 OPTIONAL = {"numpy", "zlib_ng"}
