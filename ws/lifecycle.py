@@ -114,8 +114,7 @@ class Lifecycle(Source):
         """Note that the server runs, on this loop."""
         self._loop = loop
         self.state = State.RUNNING
-        if self.stopping:
-            self._loop.schedule(self, 0)
+        self.check()
 
     def stop(self, timeout: float) -> None:
         """Ask for a shutdown within *timeout* seconds, an hour at most. Takes no lock."""
