@@ -21,7 +21,7 @@ from graphlib import CycleError, TopologicalSorter
 ROOT = Path(__file__).parent.parent
 PACKAGE = "ws"
 
-FLOORS = {"wire": 900, "engine": 1300, "face": 1000, "client": 450, "wsgi": 200, "redis": 320}
+FLOORS = {"wire": 950, "engine": 1600, "face": 1100, "client": 450, "wsgi": 200, "redis": 320}
 """Lines of code that each may have: without blank lines, comments and docstrings."""
 FLOOR_OF = {"client": "client", "wsgi": "wsgi", "redis": "redis"}
 """Modules that are a floor by themselves. Others belong to their folder, or to the face."""
@@ -61,7 +61,8 @@ MAY_IMPORT: dict[str, str] = {
     "engine.poll": "",
     "engine.timers": "",
     "engine.daemon": "",
-    "engine.loop": "engine.log engine.poll engine.timers wire.events",
+    "engine.shares": "",
+    "engine.loop": "engine.log engine.poll engine.shares engine.timers wire.events",
     "engine.cork": "engine.loop",
     "engine.sockets": "wire.http11",
     "engine.outbox": (
@@ -79,7 +80,9 @@ MAY_IMPORT: dict[str, str] = {
     "bind": "",
     "backplane": "wire.message",
     "rooms": "engine.connection engine.sockets",
-    "admission": "engine.connection engine.limits wire.handshake wire.http11 wire.proxy",
+    "admission": (
+        "engine.connection engine.limits engine.shares wire.handshake wire.http11 wire.proxy"
+    ),
     "metrics": "admission engine.connection engine.sockets",
     "lifecycle": "engine.log engine.loop",
     "service": (

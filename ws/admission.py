@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from typing import Any, Callable, Sequence
 
 from .engine.connection import Connection
 from .engine.limits import Limits
+from .engine.shares import NOBODY, Share
 from .wire.handshake import check_host, check_upgrade, parse_hosts
 from .wire.http11 import HandshakeError, Request
 from .wire.proxy import Proxies
@@ -56,8 +56,8 @@ class Admission:
         self.lock: Any = threading.RLock()
         """Guards the attributes below. Held only briefly. Reentrant: `Lifecycle.wait` has to know
         whether the calling thread holds it."""
-        self._connections: dict[Connection, str] = {}  # each with its IP address
-        self._addresses: Counter[str] = Counter()  # how many of them each IP address has
+        self._connections: dict[Connection, None] = {}
+        self._shares: dict[str, Share] = {}  # of the IP addresses that have connections
 
     def __len__(self) -> int:
         """The number of connections now, including those in a handshake and closing ones."""
@@ -103,7 +103,7 @@ class Admission:
             TooMany: The connection is to be closed without an answer.
         """
         limit = self._limits.max_clients_per_address
-        over = self._addresses[ip] - limit
+        over = self._shares.get(ip, NOBODY).connections - limit
         if over < 0 or not ip or ip in self._proxies:  # defence: address-count
             return None
         self._warn("max_clients_per_address=%d reached by %s", limit, ip)
@@ -115,16 +115,16 @@ class Admission:
         """Count a connection."""
         ip = ip_of(address)
         with self.lock:
-            self._connections[connection] = ip
-            self._addresses[ip] += 1
+            self._connections[connection] = None
+            self._count(connection, ip)
             self.accepted += 1
 
     def leave(self, connection: Connection) -> None:
         """Stop counting a connection."""
         with self.lock:
-            ip = self._connections.pop(connection, None)  # defence: connection-set
-            if ip is not None:
-                self._uncount(ip)
+            if connection in self._connections:
+                del self._connections[connection]  # defence: connection-set
+                self._uncount(connection)
 
     def rename(self, connection: Connection, address: Any) -> None:
         """Count a connection for the client's address, which a trusted proxy reports.
@@ -139,16 +139,20 @@ class Admission:
             return
         with self.lock:
             if connection in self._connections:
-                self._uncount(self._connections[connection])
-                self._connections[connection] = ip
-                self._addresses[ip] += 1
+                self._uncount(connection)
+                self._count(connection, ip)
         connection.client.attach(address, connection.cut)
         connection.refusal = connection.refusal or refusal
 
-    def _uncount(self, ip: str) -> None:
-        self._addresses[ip] -= 1
-        if not self._addresses[ip]:
-            del self._addresses[ip]
+    def _count(self, connection: Connection, ip: str) -> None:
+        connection.share = share = self._shares.setdefault(ip, Share(ip))
+        share.connections += 1
+
+    def _uncount(self, connection: Connection) -> None:
+        share = connection.share
+        share.connections -= 1
+        if not share.connections:
+            del self._shares[share.address]
 
     def check_request(self, connection: Connection, request: Request) -> None:
         """Take over what a trusted proxy's headers say about a request, then check the request.

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -122,12 +126,27 @@ def test_changes_are_shown(published: Results):
 
 def test_the_gate_shuts_on_a_collapse_only(published: Results, capsys):
     lasting = {factor: with_our_rate_times(factor, published) for factor in (0.4, 0.6, 1.0)}
-    assert gate.check(published, lambda cell: published) == 0
-    assert gate.check(lasting[0.6], lambda cell: lasting[0.6]) == 0
-    assert gate.check(lasting[0.4], lambda cell: published) == 0  # it was the machine
+
+    def check(first: float, second: float, others: float = 0.0) -> int:
+        return gate.check(lasting[first], lambda cell: lasting[second], lambda: others)
+
+    assert check(1.0, 1.0) == 0
+    assert check(0.6, 0.6) == 0
+    assert check(0.4, 1.0) == 0  # it was the machine
     capsys.readouterr()
-    assert gate.check(lasting[0.4], lambda cell: lasting[0.4]) == 1
+    assert check(0.4, 0.4, others=0.2) == 1
     assert "has collapsed" in capsys.readouterr().out
+    assert check(0.4, 0.4, others=0.3) == 0
+    assert "not judged" in capsys.readouterr().out
+
+
+def test_other_programs_are_measured():
+    others = gate.OtherPrograms()
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as busy:
+        time.sleep(1)
+        share = others.share()
+        busy.kill()
+    assert share > 0.25 / (os.cpu_count() or 1)
 
 
 def test_the_gate_measures(tool: Tool, tmp_path: Path):

@@ -13,6 +13,7 @@ from typing import Any, Iterator
 from ..wire.events import Event
 from .log import logger
 from .poll import READ, EpollPoller, Poller
+from .shares import NOBODY, Share
 from .timers import Timers
 
 LONGEST_POLL_SECONDS = 3600.0
@@ -35,7 +36,7 @@ class Source:
         both      the inbox is full, or ends in a barrier: no parsing until the worker resumes it
     """
 
-    __slots__ = ("events", "inbox", "interest", "tick")
+    __slots__ = ("events", "inbox", "interest", "share", "tick")
 
     protocol: Any
     """The parser of a source that has events. Its `more` says whether bytes that came with the
@@ -46,6 +47,7 @@ class Source:
         self.tick: int | None = None  # when its deadline passes, see `Timers`
         self.inbox: deque[Event] | None = None  # events for its worker, if it has one
         self.events: Iterator[Event] | None = None  # events that are still to be parsed
+        self.share: Share = NOBODY  # for whom it is served
 
     @property
     def forgotten(self) -> bool:
