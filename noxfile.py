@@ -21,7 +21,7 @@ COVERAGE_PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
 COVERED = (
     *"wire/deflate wire/events wire/frames wire/handshake wire/http11 wire/message".split(),
     *"wire/protocol wire/proxy engine/cork engine/limits engine/log engine/outbox".split(),
-    *"engine/timers admission auth backplane lifecycle metrics rooms".split(),
+    *"engine/timers admission auth backplane descriptors lifecycle metrics rooms".split(),
 )
 """The modules that need no sockets: all branches of each are covered by its own test files."""
 

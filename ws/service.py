@@ -90,9 +90,10 @@ class Service(Owner, Draining):
         If it raises, nothing is left running.
 
         Raises:
-            OSError: The system can't watch a socket.
+            OSError: The system can't watch a socket, or has no descriptor left.
             RuntimeError: The system can't start a thread.
         """
+        self.admission.prepare()
         self.loop = Loop()
         self.threads = LeaderFollowers(self.loop, self._limits.threads)
         self._listeners = []
@@ -109,7 +110,7 @@ class Service(Owner, Draining):
     def _admit(self, client: Client, address: Any) -> None:
         """Start serving a new TCP connection, unless it is refused."""
         try:
-            refusal = self.admission.check_peer(address)
+            refusal = self.admission.check_peer(address, client.fileno())
         except TooMany:
             client.close()
             return
