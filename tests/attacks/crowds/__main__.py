@@ -19,6 +19,12 @@ SECONDS = 15.0
 def main():
     """Measure; return the exit code."""
     arguments = parse()
+    if arguments.peers:
+        from tests.attacks.crowds import peers  # whose packages nothing else needs
+
+        names = arguments.names or peers.CROWDS
+        peers.write(peers.compare(arguments.seconds, peers.COMPARED, names), arguments.seconds)
+        return 0
     crowds = [BY_NAME[name] for name in arguments.names or BY_NAME]
     found = []
     for crowd in crowds:
@@ -39,6 +45,9 @@ def parse():
     parser.add_argument("--seconds", type=float, default=SECONDS, help="default: %(default)g")
     parser.add_argument(
         "--write-table", action="store_true", help="write the table into docs/threats.md"
+    )
+    parser.add_argument(
+        "--peers", action="store_true", help="attack other libraries, too, and write docs/crowds.md"
     )
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the figures as JSON")
     return parser.parse_args()

@@ -148,7 +148,7 @@ def costly_requests() -> bytes:
 
 BOMBS = Flood(900, bombs, replies=3, fields=(DEFLATE,))
 SLOW_HEADS = Flood(500, slow_head, knocks=True)
-UNREAD = Flood(80, lambda: text(f"big:{MIB}")() * 50, replies=0, reads=False)
+UNREAD = Flood(80, lambda: text(f"big:{MIB}")() * 50, replies=0, times=1, reads=False)
 EMPTIES = Flood(100, empty_blocks, fields=(DEFLATE,))
 CRUMBS = Flood(1, crumbs, times=1, fields=(DEFLATE,))
 HELD = Flood(200, unfinished(MIB), replies=0, times=1, fields=(DEFLATE,))
@@ -184,7 +184,7 @@ MIXTURE = (
 )
 
 CROWDS = (
-    Crowd("nobody", "no attack", (), Bounds()),
+    Crowd("nobody", "No attack", (), Bounds()),
     Crowd(
         "bombs",
         "Compressed messages of 1 kB that inflate to 1 MiB, three from each at a time",
