@@ -122,8 +122,14 @@ def _cover(session: nox.Session) -> None:
 
 @nox.session
 def attacks(session: nox.Session) -> None:
-    """The threats of docs/threats.md, faults and races: `-- -k bomb`; Linux has all of them."""
+    """The threats of docs/threats.md, faults and races: `-- -k bomb`, `-- --write-table`."""
     session.install(*TEST_TOOLS.split(), *OTHER_PROTOCOLS.split())
+    if {"--write-table", "--peers"} & set(session.posargs):
+        if "--peers" in session.posargs:
+            session.install(MATPLOTLIB)
+            _install_peers(session)
+        session.run("python", "-m", "tests.attacks.crowds", *session.posargs)
+        return
     pytest = ("python", "-m", "pytest", *(session.posargs or ["tests/attacks"]))
     session.run(*_networks(), *pytest, external=True)
 
