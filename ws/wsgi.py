@@ -100,11 +100,7 @@ def hand_over(
         return Answer(_explained(error.response, environ))
     response = Response(101, headers={**response.headers, **additional.headers})
     client = take(worker.sock)
-    try:
-        service.adopt(client, request, response, worker.rest())
-    except BaseException:
-        client.dispose()
-        raise
+    service.adopt(client, request, response, worker.rest())
     return Answer(Response(101))
 
 
