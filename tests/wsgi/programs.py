@@ -30,15 +30,18 @@ def gthread(app: str, *options: str) -> list[str]:
     return gunicorn(app, "--threads", "3", *options)
 
 
-def waitress(app: str) -> list[str]:
-    return module("waitress", f"--listen={HERE}", f"tests.wsgi.apps.{app}:application")
+def waitress(app: str, *options: str) -> list[str]:
+    """Return the command of waitress, with four threads."""
+    return module("waitress", f"--listen={HERE}", *options, f"tests.wsgi.apps.{app}:application")
 
 
 def cheroot(app: str) -> list[str]:
+    """Return the command of a program that serves by cheroot, with three threads."""
     return module("tests.wsgi.programs", "cheroot", app)
 
 
 def wsgiref(app: str) -> list[str]:
+    """Return the command of a program that serves by wsgiref, with one thread."""
     return module("tests.wsgi.programs", "wsgiref", app)
 
 
@@ -138,6 +141,11 @@ def serve(name: str, app: str) -> None:
             server.serve()
         finally:
             server.stop()
+        return
+    if name == "processes":
+        from werkzeug.serving import run_simple
+
+        run_simple("127.0.0.1", 0, application, processes=2)
         return
     from wsgiref.simple_server import make_server
 

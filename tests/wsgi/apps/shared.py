@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from tests.wsgi.apps import worker
 from ws import Response, WSServer
 
 COOKIE = {"Set-Cookie": "seen=yes; Path=/"}
@@ -59,6 +60,7 @@ def state() -> dict[str, Any]:
         "clients": len(push.clients),
         "connections": push.stats()["active_connections"],
         "presence": push.presence(),
+        "worker_connections": worker.counts(),
     }
 
 
