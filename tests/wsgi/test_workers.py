@@ -53,11 +53,12 @@ def test_two_workers_are_one_server(server, preload, redis):
 def test_a_worker_without_clients_reaches_those_of_others(redis):
     """The worker that gets the first POST has never taken a connection over."""
     command = gunicorn("flask_app")
-    with Site(command, redis=redis.url) as one, Site(command, redis=redis.url) as other:
-        with one.connect() as client:
-            eventually(lambda: other.state()["presence"] == 1)
-            assert other.notify("news") == 0
-            assert client.recv() == "news"
+    with contextlib.ExitStack() as stack:
+        one, other = (stack.enter_context(Site(command, redis=redis.url)) for _ in range(2))
+        client = stack.enter_context(one.connect())
+        eventually(lambda: other.state()["presence"] == 1)
+        assert other.notify("news") == 0
+        assert client.recv() == "news"
 
 
 @pytest.mark.parametrize("preload", [[], ["--preload"]], ids=["", "preload"])
