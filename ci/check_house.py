@@ -95,8 +95,9 @@ MAY_IMPORT: dict[str, str] = {
     "server": (
         "admission backplane bind engine.connection engine.limits engine.log "
         "engine.malloc engine.sockets lifecycle rooms service wire.deflate wire.frames wire.http11 "
-        "wire.message wire.proxy"
+        "wire.message wire.proxy wsgi"
     ),
+    "wsgi": "engine.log engine.sockets service wire.http11",
     "redis": "backplane engine.log",
     "ws": "auth engine.limits engine.sockets server wire.deflate wire.http11",
     "__main__": "ws",
@@ -105,6 +106,8 @@ MAY_IMPORT: dict[str, str] = {
 
 MAY_REACH: dict[tuple[str, str], str] = {
     ("engine.listen", "self._sock._accept"): "accept() would make a socket object only to drop it",
+    ("wsgi", "raw._sock"): "the stream that the socket is in has no public name for it",
+    ("wsgi", "sock._io_refs"): "Windows: files above the socket count on it",
     ("lifecycle", "lock._is_owned"): "an RLock has no public way to ask; Condition asks so, too",
 }
 """The module, the private attribute of another object as it is written there, and the reason."""

@@ -200,16 +200,37 @@ class Admission:
         Raises:
             HandshakeError: The request is refused.
         """
-        ip, tokens = ip_of(connection.client.getpeername()), request.headers.tokens
+        peer = connection.client.getpeername()
+        self.identify(request, peer)
+        if request.address != peer:
+            self.rename(connection, request.address)
+            request.address = connection.client.getpeername()
+        if connection.refusal:
+            raise connection.refusal
+        self.check(request)
+
+    def identify(self, request: Request, address: Any) -> None:
+        """Set a request's address, and if it came by TLS: as trusted proxies report them.
+
+        Args:
+            request: The request.
+            address: The address of the peer that sent it.
+        """
+        ip, tokens = ip_of(address), request.headers.tokens
+        request.address = address
         if ip in self._proxies and not self._proxy_protocol:
             forwarded_for = tokens("x-forwarded-for")
             if forwarded_for:
-                self.rename(connection, (self._proxies.origin(ip, forwarded_for), 0))
+                request.address = (self._proxies.origin(ip, forwarded_for), 0)
             for scheme in tokens("x-forwarded-proto")[-1:]:
                 request.secure = scheme.lower() in ("https", "wss")
-        request.address = connection.client.getpeername()
-        if connection.refusal:
-            raise connection.refusal
+
+    def check(self, request: Request) -> None:
+        """Check the request itself: its host, and if it asks for a WebSocket, the handshake.
+
+        Raises:
+            HandshakeError: The request is refused.
+        """
         try:
             if self._hosts is not None:  # defence: hosts
                 check_host(request, self._hosts)

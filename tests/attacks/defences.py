@@ -180,6 +180,7 @@ TESTS = [  # each with the defences that are taken out for it, some with a repla
         "tls-failure",
     ),
     ("test_crowds.py::test_compression_contexts", ("client-context", "True")),
+    ("test_governed.py::test_crowd[sleeping-more]", "new-leader"),
     ("test_messages.py::test_declared_but_never_sent[1099511627776]", "message-size"),
     ("test_messages.py::test_declared_but_never_sent[9223372036854775808]", "length-form"),
     ("test_messages.py::test_unfinished_messages", "message-size"),
@@ -282,7 +283,7 @@ def outcome(test, taken):
     """Say how a test ends without its defences."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for part in ("ws", "tests"):
+        for part in ("ws", "tests", "chat"):
             shutil.copytree(str(ROOT / part), str(folder / part))
         shutil.copy(str(ROOT / "pyproject.toml"), name)
         weaken(folder, taken)
