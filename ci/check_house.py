@@ -75,7 +75,15 @@ MAY_IMPORT: dict[str, str] = {
     "engine.listen": (
         "engine.connection engine.loop engine.poll engine.sockets wire.events wire.proxy"
     ),
-    "engine.threads": "engine.cork engine.daemon engine.log engine.loop engine.poll wire.events",
+    "engine.clocks": "",
+    "engine.workers": (
+        "engine.clocks engine.daemon engine.log engine.loop engine.shares wire.events"
+    ),
+    "engine.monitor": "engine.clocks engine.daemon engine.log engine.loop engine.workers",
+    "engine.threads": (
+        "engine.clocks engine.cork engine.log engine.loop engine.monitor engine.poll "
+        "engine.shares engine.workers wire.events"
+    ),
     "auth": "wire.http11",
     "bind": "",
     "backplane": "wire.message",

@@ -95,7 +95,9 @@ class Service(Owner, Draining):
         """
         self.admission.prepare()
         self.loop = Loop()
-        self.threads = LeaderFollowers(self.loop, self._limits.threads)
+        self.threads = LeaderFollowers(
+            self.loop, self._limits.threads, self.admission.is_one_network
+        )
         self._listeners = []
         try:
             for sock in sockets:

@@ -57,6 +57,8 @@ class Line:
     def __init__(self, wire: Any, limit: int = LIMIT, deflate: Deflate | None = None) -> None:
         self.wire = wire
         self.watched = 0
+        self.congested = False
+        self.drains = 0
         self.cuts: list[str] = []
         self.batch = WriteBatch(lambda source: self.flush())
         itself: Any = self  # both the source and the loop
@@ -69,6 +71,11 @@ class Line:
         assert source is self
         assert add & READ == remove & READ == 0, "the connection decides on reading"
         self.watched = self.watched & ~remove | add
+
+    def drained(self, source: object) -> None:
+        """Stand in for the loop's method."""
+        assert source is self and not self.congested
+        self.drains += 1
 
     def block(self, error: Exception | None = None) -> None:
         self.wire.room, self.wire.error = 0, error or BlockingIOError()

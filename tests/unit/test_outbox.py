@@ -250,11 +250,36 @@ def test_one_message_of_any_size_may_wait(line):
     assert line.outbox.queued == 10 * LIMIT
 
 
-def test_the_mark_itself_may_be_reached(line):
-    line.fill(LIMIT - 10)
-    assert not line.outbox.put(b"x" * 11)
-    assert line.outbox.put(b"x" * 10)
+def test_below_the_mark_a_message_of_any_size_may_wait(line):
+    line.fill(LIMIT - 1)
+    assert line.outbox.put(b"x" * LIMIT)
+    assert not line.outbox.put(b"")
     assert line.outbox.messages_out == 2, "what isn't accepted doesn't count"
+
+
+def test_at_the_mark_the_source_is_congested_until_it_has_drained(line):
+    line.fill(LIMIT - 1)
+    assert not line.congested
+    line.outbox.put(b"x")
+    assert line.congested
+    line.unblock(1)
+    assert (line.congested, line.drains) == (False, 1)
+
+
+@pytest.mark.parametrize("end", [Line.end, Line.dispose])
+def test_a_source_is_not_congested_by_what_will_never_leave(line, end):
+    line.fill()
+    line.wire.error = ConnectionResetError()
+    end(line)
+    assert (line.congested, line.drains) == (False, 1)
+
+
+def test_what_waits_for_the_peer_to_be_read_does_not_congest(line):
+    """Or it would never be read."""
+    line.block(ssl.SSLWantReadError())
+    line.outbox.put(b"x" * LIMIT)
+    line.outbox.put(b"x")
+    assert not line.congested
 
 
 def test_a_client_without_room_is_cut_on_demand(line):

@@ -110,19 +110,21 @@ def test_a_message_that_breaks_off_before_it_begins_harms_nobody(line):
 
 
 def test_a_fragment_waits_for_room_but_not_for_what_waits_for_it(line):
-    first, last = frame(BINARY, b"x" * 500, False), frame(CONT, b"y" * 500)
+    first, more = frame(BINARY, b"x" * (LIMIT // 2), False), frame(CONT, b"y" * LIMIT, False)
+    last = frame(CONT, b"z")
 
     def frames():
         line.block()
         yield first
         assert line.outbox.put(b"held" * 100)
+        yield more
         yield last
 
     attempt = Attempt(line.outbox.put_fragments, frames(), DEADLINE)
     eventually(lambda: line.outbox.waiters)
     line.unblock()
     assert attempt.get() is True
-    assert line.wire.sent == first + last + b"held" * 100
+    assert line.wire.sent == first + more + last + b"held" * 100
     assert line.outbox.queued == 0
 
 

@@ -116,7 +116,7 @@ class Outbox:
         with self.lock:  # defence: lock-of-sending
             if not self.accepting:
                 return False
-            if self.queued + size > self.limit and not self._wait_for_room(size, timeout):
+            if self.queued >= self.limit and not self._wait_for_room(timeout):
                 if cut and self.accepting and not self._held:
                     self._cut_slow()
                 return False
@@ -199,7 +199,7 @@ class Outbox:
         with self.lock:
             if not (self.accepting or self._closing):
                 return False
-            if not self._wait_for_room(len(data), timeout, fragment=True):
+            if not self._wait_for_room(timeout, fragment=True):
                 if self.accepting or self._closing:  # else it isn't slow, but leaving
                     self._cut_slow()
                 return False
@@ -262,6 +262,8 @@ class Outbox:
         self.accepting = False
         self._closing = b""
         self._queue.clear()
+        self.queued, self.blocked = self._held_size, 0
+        self._note_congestion()
         if self._space:
             self._space.notify_all()
 
@@ -293,6 +295,8 @@ class Outbox:
                     return
         if not self.blocked:
             self.flush()
+        else:
+            self._note_congestion()
 
     def flush(self) -> None:
         """Write as much as the socket takes, and have the loop watch it for the rest.
@@ -331,10 +335,19 @@ class Outbox:
         if blocked != self.blocked:
             was, self.blocked = self.blocked, blocked
             self._loop.watch(self._source, add=blocked & WRITE, remove=was & WRITE)
+        self._note_congestion()
         if self._space:
             self._space.notify_all()
         if self.ending and not queue:
             self._half_close()
+
+    def _note_congestion(self) -> None:
+        """Have the source read on when less than `limit` waits; until then, it isn't read."""
+        source, congested = self._source, self.blocked == WRITE and self.waiting >= self.limit
+        if source.congested is not congested:
+            source.congested = congested  # defence: own-queue
+            if not congested:
+                self._loop.drained(source)
 
     def _gather(self) -> Buffer:
         """Join small frames at the front of the queue for one system call, and return them.
@@ -364,16 +377,17 @@ class Outbox:
         with suppress(OSError):
             socket.socket.shutdown(self._client, socket.SHUT_WR)
 
-    def _wait_for_room(self, size: int, timeout: float, fragment: bool = False) -> bool:
-        """Wait until *size* bytes may be queued. Return whether they may.
+    def _wait_for_room(self, timeout: float, fragment: bool = False) -> bool:
+        """Wait until a message may be queued. Return whether it may.
 
-        A message of any size may be queued if nothing waits. For a fragment, the messages that its
-        own message holds back don't count.
+        That is so while less than `limit` waits, whatever the message's size. So the first message
+        that a callback sends to its own client never has to wait. For a fragment, the messages
+        that its own message holds back don't count.
         """
         deadline = time.monotonic() + timeout
         while True:
             waiting = self.queued - (self._held_size if fragment else 0)
-            if not waiting or waiting + size <= self.limit:  # defence: queue-room
+            if waiting < self.limit:  # defence: queue-room
                 return True
             if self._writing:  # a signal handler in `write`: waiting would be forever
                 return True
