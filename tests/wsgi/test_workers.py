@@ -52,11 +52,11 @@ def test_two_workers_are_one_server(server, preload, redis):
 
 def test_a_worker_without_clients_reaches_those_of_others(redis):
     """The worker that gets the first POST has never taken a connection over."""
-    with Site(gunicorn("flask_app"), redis=redis.url) as one:
-        with Site(gunicorn("flask_app"), redis=redis.url) as other, one.connect() as client:
-            eventually(lambda: other.state()["presence"] == 1)
-            assert other.notify("news") == 0
-            assert client.recv() == "news"
+    one, other = (Site(gunicorn("flask_app"), redis=redis.url) for _ in range(2))
+    with one, other, one.connect() as client:
+        eventually(lambda: other.state()["presence"] == 1)
+        assert other.notify("news") == 0
+        assert client.recv() == "news"
 
 
 @pytest.mark.parametrize("preload", [[], ["--preload"]], ids=["", "preload"])
@@ -72,22 +72,22 @@ def test_each_worker_has_a_server_of_its_own(preload):
 
 @pytest.mark.parametrize("server", [gunicorn, gthread])
 def test_behind_nginx(server):
-    command = server("flask_app")
-    with Site(command, trusted_proxies=["127.0.0.1"]) as site:
-        with contextlib.closing(Proxy("nginx.conf", [site.port] * 3)) as proxy:
-            origin = f"Origin: http://localhost:{proxy.port}"
-            head = request("/open", origin, host=f"localhost:{proxy.port}")
-            told = "X-Forwarded-For: 203.0.113.7"
-            with RawClient(proxy.port, head) as client, connect(site.port, "/open", told) as other:
-                assert client.status == 101
-                client.send("x" * 70_000)
-                assert client.recv() == "x" * 70_000
-                assert where(client)[0] == "127.0.0.1"
-                assert where(other)[0] == "203.0.113.7"
-                assert site.notify("news") == 2
-                assert client.recv() == other.recv() == "news"
-            with RawClient(proxy.port, request("/open", origin, host="localhost")) as client:
-                assert client.status == 403
+    with contextlib.ExitStack() as stack:
+        site = stack.enter_context(Site(server("flask_app"), trusted_proxies=["127.0.0.1"]))
+        proxy = stack.enter_context(Proxy("nginx.conf", [site.port] * 3))
+        origin = f"Origin: http://localhost:{proxy.port}"
+        head = request("/open", origin, host=f"localhost:{proxy.port}")
+        told = "X-Forwarded-For: 203.0.113.7"
+        with RawClient(proxy.port, head) as client, connect(site.port, "/open", told) as other:
+            assert client.status == 101
+            client.send("x" * 70_000)
+            assert client.recv() == "x" * 70_000
+            assert where(client)[0] == "127.0.0.1"
+            assert where(other)[0] == "203.0.113.7"
+            assert site.notify("news") == 2
+            assert client.recv() == other.recv() == "news"
+        with RawClient(proxy.port, request("/open", origin, host="localhost")) as client:
+            assert client.status == 403
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Unix sockets as POSIX has them")
