@@ -281,7 +281,8 @@ def wsgi(session: nox.Session) -> None:
     """Flask, Django and plain WSGI on each server that has threads: `-- -k gthread`."""
     servers = (*FRAMEWORKS.split(), *WSGI_SERVERS.split())
     session.install(*TEST_TOOLS.split(), *servers, REDIS)
-    pytest = ("python", "-m", "pytest", *(session.posargs or ["-n2", "tests/wsgi"]))
+    chosen = session.posargs or ["-n2", "--dist=loadgroup"]
+    pytest = ("python", "-m", "pytest", "tests/wsgi", "--timeout=300", *chosen)
     session.run("ci/cluster", *pytest, external=True)
 
 

@@ -120,7 +120,7 @@ def read_request(environ: Mapping[str, Any]) -> Request:
     for name, value in environ.items():
         if name[:5] == "HTTP_" or (name in ("CONTENT_LENGTH", "CONTENT_TYPE") and value):
             lines.append(f"{name.replace('HTTP_', '', 1).replace('_', '-').title()}: {value}")
-    if any(c in "".join(lines) for c in "\r\n"):  # folded; or a line of a peer's choice
+    if any(c in "".join(lines) for c in "\r\n"):  # defence: environ-lines
         raise HandshakeError(400, "control character in the request head")
     request = parse_request("\r\n".join(lines).encode("latin-1", "replace"))
     request.secure = environ["wsgi.url_scheme"] == "https"
