@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable
 
 from chat.protocol import MAX_FILE_BYTES, MAX_REQUEST_CHARS
+from tests.attacks.figures import Bounds
 from tests.support.certificates import client_hello
 from tests.support.chatclient import SUBPROTOCOL, hello
 from tests.support.frames import BINARY, CONT, TEXT, frame
@@ -43,23 +44,6 @@ class Flood:
     reads: bool = True
     fields: tuple[str, ...] = ()
     knocks: bool = False
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """What an attack may cost; None where nothing is asked for.
-
-    Args:
-        p99: Milliseconds that an honest client waits; 99 of 100 echoes come sooner.
-        max: The same, for the last echo.
-        cpu: Seconds of CPU time that the server takes, in all.
-        memory: MiB by which the server grows.
-    """
-
-    p99: float | None = None
-    max: float | None = None
-    cpu: float | None = None
-    memory: float | None = None
 
 
 @dataclass(frozen=True)
