@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import socket
 import ssl
+import struct
+import sys
 from typing import TYPE_CHECKING, Any, Callable
 
 from ..wire.http11 import Request
+
+if sys.platform == "linux":
+    import fcntl
+    import termios
 
 if TYPE_CHECKING:
     _Socket = socket.socket
@@ -67,6 +73,16 @@ class Client(_Socket):
     def attach(self, address: Any, cut: Callable[[str], None]) -> None:
         """Set the peer's address, and have `close` call *cut* with a reason."""
         self._address, self._cut = address, cut
+
+    def untaken(self) -> int:
+        """Return the bytes in the system's buffer that the peer hasn't taken yet.
+
+        0 where the system doesn't tell. Linux does (SIOCOUTQ, tcp(7)).
+        """
+        if sys.platform != "linux":
+            return 0
+        size: int = struct.unpack("i", fcntl.ioctl(self, termios.TIOCOUTQ, bytes(4)))[0]
+        return size
 
     def dispose(self) -> None:
         """Close the descriptor."""
