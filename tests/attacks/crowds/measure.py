@@ -19,7 +19,7 @@ from ws.engine.limits import Limits
 
 QUIET_SECONDS = 0.5
 """How long the honest clients are alone, at first."""
-HONEST = {"count": 8, "apart": True, "batch": 1}
+HONEST = {"count": 8, "apart": True, "batch": 1, "path": "/"}
 """Options of the honest clients."""
 CHAT_PACE_SECONDS = 0.1
 """The pace of these in the chat, which allows no more."""

@@ -42,6 +42,7 @@ CROWDS = (
 RESULTS = ROOT / "docs" / "crowds" / "results.json"
 TEMPLATE = Path(__file__).with_name("page.md")
 NO_COMPRESSION = "no compression"
+FAILED = "not measured: it failed"
 
 OURS, OTHERS = ("#d9480f", "#f4b394"), ("#8a9bab", "#cdd6de")
 """Colours up to the median, and from there to the 99th percentile."""
@@ -80,7 +81,8 @@ def compare(seconds, crowds):
                 try:
                     figures = measure(crowd, seconds, start) if start else NO_COMPRESSION
                 except (AssertionError, OSError, StartError) as error:
-                    figures = str(error)
+                    print(error, file=sys.stderr)
+                    figures = FAILED
             found[crowd.name][name] = figures
     return found
 
