@@ -21,7 +21,7 @@ COVERAGE_PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
 COVERED = (
     *"wire/deflate wire/events wire/frames wire/handshake wire/http11 wire/message".split(),
     *"wire/protocol wire/proxy engine/cork engine/limits engine/log engine/outbox".split(),
-    *"engine/timers admission auth backplane lifecycle metrics rooms".split(),
+    *"engine/timers admission auth backplane descriptors lifecycle metrics rooms".split(),
 )
 """The modules that need no sockets: all branches of each are covered by its own test files."""
 
@@ -123,8 +123,14 @@ def _cover(session: nox.Session) -> None:
 
 @nox.session
 def attacks(session: nox.Session) -> None:
-    """The threats of docs/threats.md, faults and races: `-- -k bomb`; Linux has all of them."""
+    """The threats of docs/threats.md, faults and races: `-- -k bomb`, `-- --write-table`."""
     session.install(*TEST_TOOLS.split(), *OTHER_PROTOCOLS.split())
+    if {"--write-table", "--peers"} & set(session.posargs):
+        if "--peers" in session.posargs:
+            session.install(MATPLOTLIB)
+            _install_peers(session)
+        session.run("python", "-m", "tests.attacks.crowds", *session.posargs)
+        return
     pytest = ("python", "-m", "pytest", *(session.posargs or ["tests/attacks"]))
     session.run(*_networks(), *pytest, external=True)
 

@@ -12,7 +12,7 @@ import socket
 import ssl
 import sys
 import threading
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, Sequence
 
 from .admission import Admission
@@ -59,7 +59,8 @@ class WSServer:
             on the network path can read and change everything.
         key: Path of the certificate's private key in PEM. None if the file of cert has it.
         unix: Path of a Unix socket to listen on, instead of host and port. The permissions of
-            its folder, and the umask, decide who may connect.
+            its folder, and the umask, decide who may connect. A socket that a server has left
+            behind is replaced; anything else there is an error. A shutdown removes the socket.
         sock: A socket that is listening already, as from systemd, instead of host and port. The
             server closes it.
         ssl_context: A context to use instead of cert and key. The server sets its
@@ -79,7 +80,8 @@ class WSServer:
             give the client's address, and whether the client uses TLS. Both headers are ignored
             in requests from other addresses. A peer at a trusted address can pass for any client,
             so list only proxies that set both headers. `max_clients_per_address` then counts the
-            proxies' clients, not the proxies.
+            proxies' clients by their addresses, those of unknown address together, and exempts
+            connections of the proxies' own.
         proxy_protocol: Whether connections begin with a header of the PROXY protocol, version 1
             or 2, before TLS. This header replaces the two HTTP headers, and only trusted_proxies
             may connect.
@@ -481,7 +483,6 @@ class WSServer:
             if not self._sock:
                 for sock in sockets:
                     undo.callback(sock.close)
-                undo.callback(self._unlink)
             if self._backplane:
                 undo.callback(self._stop_backplane, 1.0)
                 self._backplane.start(self._deliver)
@@ -516,14 +517,8 @@ class WSServer:
         sockets, self.port = bind(self.host, self.port, self._reuse_port)
         return sockets
 
-    def _unlink(self) -> None:
-        if self._unix and not self._sock:
-            with suppress(OSError):  # somebody else has removed it
-                os.unlink(self._unix)
-
     def _release(self, timeout: float) -> None:
         atexit.unregister(self._exit)
-        self._unlink()
         self._stop_backplane(timeout)
 
     def _stop_backplane(self, timeout: float) -> None:

@@ -39,7 +39,7 @@ class Service(Owner, Draining):
         proxy_protocol: Whether connections begin with a header of the PROXY protocol.
         admission: Limits connections, and checks requests.
         rooms: The clients, and the rooms that they are in.
-        warnings: Logs warnings that peers can cause.
+        warnings: Logs what peers can cause, at a limited rate.
         locks: More reentrant locks that the leader may wait for: the backplane's.
         release: Called at the end of the shutdown, with the seconds that it may take.
     """
@@ -69,7 +69,7 @@ class Service(Owner, Draining):
         self._subprotocols, self._compression = subprotocols, compression
         self.admission: Admission = admission
         self.rooms: Rooms = rooms
-        self._warn = warnings.warn
+        self._warnings = warnings
         self._locks, self._release = locks, release
         self._make_connection: Callable[..., Connection] = Connection
         if proxy_protocol:
@@ -90,15 +90,16 @@ class Service(Owner, Draining):
         If it raises, nothing is left running.
 
         Raises:
-            OSError: The system can't watch a socket.
+            OSError: The system can't watch a socket, or has no descriptor left.
             RuntimeError: The system can't start a thread.
         """
+        self.admission.prepare()
         self.loop = Loop()
         self.threads = LeaderFollowers(self.loop, self._limits.threads)
         self._listeners = []
         try:
             for sock in sockets:
-                self._listeners.append(Listener(sock, self.loop, self._admit, self._warn))
+                self._listeners.append(Listener(sock, self.loop, self._admit, self._warnings.warn))
             self.threads.start()
         except BaseException:
             self.refuse_newcomers()
@@ -109,7 +110,7 @@ class Service(Owner, Draining):
     def _admit(self, client: Client, address: Any) -> None:
         """Start serving a new TCP connection, unless it is refused."""
         try:
-            refusal = self.admission.check_peer(address)
+            refusal = self.admission.check_peer(address, client.fileno())
         except TooMany:
             client.close()
             return
@@ -171,7 +172,7 @@ class Service(Owner, Draining):
             raise HandshakeError(503, REASON)
         self.admission.identify(request, address)
         try:
-            refusal = self.admission.check_peer(request.address)
+            refusal = self.admission.check_peer(request.address, 0)
         except TooMany:
             refusal = HandshakeError(503, "too many connections")
         if refusal:
@@ -246,14 +247,14 @@ class Service(Owner, Draining):
     def failed(self, connection: Connection, error: BaseException) -> None:
         client = connection.client
         try:
-            logger.error("callback for %s raised", client.getpeername(), exc_info=error)
+            self._warnings.error(error, "callback for %s raised", client.getpeername())
             if connection.stage < OPEN:  # it was onrequest
                 connection.answer(Response(500, "internal error\n"))
             connection.close(CloseCode.INTERNAL_ERROR, "internal error")
             self.onerror(client, error)
-        except BaseException:
+        except BaseException as another:
             with suppress(BaseException):  # there is no memory left to complain with
-                logger.exception("onerror raised")
+                self._warnings.error(another, "onerror raised")
 
     def disposed(self, connection: Connection) -> None:
         self.metrics.ended(connection)

@@ -219,6 +219,16 @@ def test_logs(tmp_path):
         assert any("Traceback" in line for line in lines)
 
 
+def test_logs_that_nobody_reads(tmp_path):
+    """The pipe is full long before; without a thread of its own for it, the server would stop."""
+    with example("logs", tmp_path) as process:
+        for _ in range(1000):
+            assert fetch(process.port)[0] == 426
+        with connect(process.port) as client:
+            client.send("4")
+            assert client.recv() == "0.25"
+
+
 def test_proxy(tmp_path):
     told = "X-Forwarded-For: 203.0.113.7"
     with example("proxy", tmp_path) as process, connect(process.port, "/", told) as client:

@@ -226,7 +226,8 @@ class Connection(Source):
             pass
         except ssl.SSLWantWriteError:
             self._loop.watch(self, add=WRITE)
-        except (OSError, ValueError) as error:
+        # AttributeError: before Python 3.11.5, ssl makes no TLS object for a peer that has left
+        except (OSError, ValueError, AttributeError) as error:
             logger.info("%s: TLS handshake failed: %s", self.client.getpeername(), error)
             self.dispose()  # defence: tls-failure
 
