@@ -102,7 +102,7 @@ MAY_IMPORT: dict[str, str] = {
         "engine.malloc engine.sockets lifecycle rooms service wire.deflate wire.frames wire.http11 "
         "wire.message wire.proxy wsgi"
     ),
-    "wsgi": "engine.log engine.sockets service wire.http11",
+    "wsgi": "engine.log engine.loop engine.poll engine.sockets service wire.http11",
     "redis": "backplane engine.log",
     "ws": "auth engine.limits engine.sockets server wire.deflate wire.http11",
     "__main__": "ws",

@@ -142,12 +142,11 @@ def test_what_is_taken_has_left_for_its_owner():
             ours.sendall(b"head\nrest")
             assert stream.readline() == b"head\n"
             descriptor = theirs.fileno()
-            taken = take(theirs)
+            taken, peer = take(theirs)
             assert stream.read() == b"rest"
             assert theirs.recv(1) == b""
-            with pytest.raises(ConnectionError):
-                theirs.sendall(b"x")
-                theirs.sendall(b"x")
+            theirs.sendall(b"to nobody")
+            assert peer.recv(20) == b"to nobody"
         assert theirs.fileno() == descriptor
         assert not taken.get_inheritable()
         ours.sendall(b"later")
@@ -156,6 +155,8 @@ def test_what_is_taken_has_left_for_its_owner():
         assert ours.recv(6) == b"answer"
         taken.dispose()
         assert ours.recv(1) == b""
+    with peer:
+        assert peer.recv(1) == b""
 
 
 @pytest.mark.skipif(os.name != "posix", reason="shows on POSIX what other systems do")
@@ -167,7 +168,7 @@ def test_what_is_taken_has_left_where_sockets_are_no_descriptors(monkeypatch):
         with theirs.makefile("rb") as stream:
             ours.sendall(b"head\nrest")
             assert stream.readline() == b"head\n"
-            taken = take(theirs)
+            taken, peer = take(theirs)
             assert stream.read() == b"rest"
             assert theirs.gettimeout() == 5
             theirs.close()
@@ -176,3 +177,4 @@ def test_what_is_taken_has_left_where_sockets_are_no_descriptors(monkeypatch):
         ours.sendall(b"later")
         assert taken.recv(5) == b"later"
         taken.dispose()
+        peer.close()
