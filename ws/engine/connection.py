@@ -32,7 +32,7 @@ from typing import Any, Callable, Iterable, Iterator
 from ..wire import events
 from ..wire.deflate import Deflate
 from ..wire.events import LAST_MESSAGE, Event
-from ..wire.frames import PING, PONG, CloseCode, frame
+from ..wire.frames import PING, PONG, CloseCode
 from ..wire.http11 import HandshakeError, Request, RequestReader, Response
 from ..wire.protocol import Protocol
 from .cork import WriteBatch
@@ -93,7 +93,7 @@ class Owner(ABC):
 
 
 class Connection(Source):
-    """A client's socket, with its protocol and its outbox.
+    """A socket with its protocol and its outbox: a client's, as a server has it.
 
     Only the leader reads. Any thread may write.
 
@@ -110,6 +110,9 @@ class Connection(Source):
         "outbox owner protocol reason refusal stage"
     ).split()
 
+    role: type[Protocol] = Protocol
+    """The class of the protocol."""
+
     def __init__(
         self, client: Client, loop: Loop, batch: WriteBatch, limits: Limits, owner: Owner
     ) -> None:
@@ -119,7 +122,7 @@ class Connection(Source):
         self._loop, self._limits = loop, limits
         self._tls = isinstance(client, TLSClient)
         self.stage: int = TLS_HANDSHAKE if self._tls else AWAITING_REQUEST
-        self.protocol: Protocol = Protocol(limits.max_message_size, limits.max_fragments)
+        self.protocol: Protocol = self.role(limits.max_message_size, limits.max_fragments)
         self.outbox: Outbox = Outbox(client, self, loop, batch, limits.max_queue_size, self.cut)
         self.bytes_in: int = 0
         self.messages_in: int = 0
@@ -133,14 +136,24 @@ class Connection(Source):
         self._reader: RequestReader | None = RequestReader(limits.max_head_size)
         self._ping: Any = None  # payload and time of the last ping, until its pong
         self._checkpoint: Any = None  # bytes in and out at the last ping; whether it was sent
-        loop.watch(self, READ)  # if it raises, this connection never was
-        loop.schedule(self, time.monotonic() + limits.open_timeout)  # defence: open-timeout
+        self._begin()
+
+    def _begin(self) -> None:
+        """Read the request."""
+        self._loop.watch(self, READ)  # if it raises, this connection never was
+        # defence: open-timeout
+        self._loop.schedule(self, time.monotonic() + self._limits.open_timeout)
 
     def __repr__(self) -> str:
         return f"<connection from {self.client.getpeername()}>"
 
     def fileno(self) -> int:
         return self.client.fileno()
+
+    @property
+    def paused(self) -> bool:
+        """Whether it isn't read, because its callbacks are behind."""
+        return not self.interest & READ
 
     # Reading: the leader
 
@@ -240,7 +253,7 @@ class Connection(Source):
                 if self.stage == OPEN:
                     self.owner.message(self.client, payload)
             elif kind == events.PING:
-                self.outbox.put_control(frame(PONG, payload))
+                self.outbox.put_control(self.protocol.frame(PONG, payload))
             elif kind == events.PONG:
                 self._take_pong(payload)
             elif kind == events.REQUEST:
@@ -304,7 +317,7 @@ class Connection(Source):
         """Send a ping, whose pong sets `client.latency`. Return whether it was sent."""
         payload, last = os.urandom(4), self._ping
         self._ping = payload, time.monotonic()
-        sent = self.outbox.put_control(frame(PING, payload))
+        sent = self.outbox.put_control(self.protocol.frame(PING, payload))
         if not sent:
             self._ping = last
         return sent
@@ -414,7 +427,7 @@ class Connection(Source):
     def _end_keepalive(self, now: float) -> None:
         bytes_in, bytes_out, pinged = self._checkpoint
         self._checkpoint = None
-        heard = self.bytes_in > bytes_in or not self.interest & READ
+        heard = self.bytes_in > bytes_in or self.paused
         queued = self.outbox.waiting
         if queued and self.outbox.bytes_out == bytes_out:
             self.cut("nothing could be written to it in time")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from typing import Union
 
@@ -14,6 +15,8 @@ except ImportError:
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 
 FIN = 0x80
+MASK_BIT = 0x80
+"""In the second byte of a frame: a masking key and a masked payload follow."""
 RSV1, RSV2, RSV3 = 0x40, 0x20, 0x10
 MAX_CONTROL_PAYLOAD = 125
 """Longest payload of a control frame, in bytes (RFC 6455 §5.5)."""
@@ -97,6 +100,24 @@ def frame(opcode: int, payload: bytes, fin: bool = True) -> bytes:
     if length < 65536:
         return _pack_16(first, 126, length) + payload
     return _pack_64(first, 127, length) + payload
+
+
+def mask(data: bytes) -> bytes:
+    """Mask one unmasked frame with a fresh key, as a client must send it (RFC 6455 §5.3, §10.3)."""
+    key, length = os.urandom(4), data[1]
+    if length < 126:
+        return bytes((data[0], MASK_BIT | length)) + key + unmask(data[2:], key)
+    start = 4 if length == 126 else 10
+    masked = bytearray(data[:start])
+    masked[1] |= MASK_BIT
+    masked += key
+    masked += unmask(memoryview(data)[start:], key)
+    return bytes(masked)
+
+
+def masked_frame(opcode: int, payload: bytes, fin: bool = True) -> bytes:
+    """Return one masked frame, as a client sends it; otherwise as `frame`."""
+    return mask(frame(opcode, payload, fin))
 
 
 def valid_close_code(code: int) -> bool:
