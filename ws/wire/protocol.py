@@ -110,9 +110,9 @@ class Protocol:
                 length = data[position + 1] ^ mask_bit  # over 127 if the mask bit is wrong
                 start = position + 2 + key_size
                 if length > MAX_CONTROL_PAYLOAD:
-                    self._check_first(first, length)
                     if length > 127:
                         raise ProtocolError(CloseCode.PROTOCOL_ERROR, self._wrong_mask)
+                    self._check_first(first, length)
                     start += 2 if length == 126 else 8
                     if end < start - key_size:
                         break
