@@ -88,7 +88,7 @@ class Session(Owner, Source, shared.Member):
             else:
                 self._connect()
         except BaseException:
-            self._end()
+            self.close(CloseCode.GOING_AWAY, "")  # there is a connection after Ctrl-C
             raise
 
     def _connect(self) -> None:
@@ -202,7 +202,8 @@ class Session(Owner, Source, shared.Member):
             self.onopen()
 
     def leaving(self, connection: Connection, code: int, reason: str) -> None:
-        client, self.unsent = connection.client, connection.outbox.queued
+        client, outbox = connection.client, connection.outbox
+        self.unsent = outbox.lost or outbox.queued
         client.close_code, client.close_reason = code, reason
         if self.unsent:
             logger.warning(

@@ -37,8 +37,8 @@ class Outbox:
 
     __slots__ = (
         "_batch _client _closing _context_lock _cut _held _held_size _loop _queue _source _space "
-        "_tls _writing accepting blocked bytes_out deflate ending limit lock messages_out queued "
-        "waiters"
+        "_tls _writing accepting blocked bytes_out deflate ending limit lock lost messages_out "
+        "queued waiters"
     ).split()
 
     def __init__(
@@ -64,6 +64,8 @@ class Outbox:
         """Whether the sending direction ends when the queue is empty."""
         self.queued: int = 0
         """Bytes that wait, including messages held back by a fragmented message."""
+        self.lost: int = 0
+        """Bytes that waited when the connection was lost."""
         self.waiters: int = 0
         """Threads that wait for room."""
         self.bytes_out: int = 0
@@ -332,7 +334,7 @@ class Outbox:
             blocked = READ
         except (OSError, ValueError):
             queue.clear()
-            self.queued = self._held_size
+            self.lost, self.queued = self.queued, self._held_size
             self._cut("connection lost")
         finally:
             self._writing = False

@@ -142,7 +142,7 @@ def _say_goodbye() -> None:
     for member in members:
         member.say_goodbye()
     for member in members:
-        member.join(deadline - time.monotonic())
+        member.join(max(0.0, deadline - time.monotonic()))
 
 
 def _after_fork() -> None:

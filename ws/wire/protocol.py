@@ -41,21 +41,20 @@ class Protocol:
     """
 
     __slots__ = (
-        "_character _compressed _deflate _fin _first_bytes _fragments _key _longest_whole _message "
-        "_opcode _pending _remaining _size _whole _work close_sent done max_fragments "
-        "max_message_size more"
+        "_character _compressed _deflate _fin _first_bytes _fragments _key _key_size "
+        "_longest_whole _mask_bit _message _opcode _pending _remaining _size _whole _work "
+        "close_sent done max_fragments max_message_size more"
     ).split()
 
     # The role (RFC 6455 §5.1): a server gets masked frames, and sends unmasked ones.
     frame: Callable[..., bytes] = staticmethod(frame)
     """Returns one frame as this role sends it, see `frames.frame`."""
-    _mask_bit = MASK_BIT  # of all frames that come
-    _key_size = 4  # bytes of masking key in their headers
-    _wrong_mask = "frame from a client must be masked"
+    _masked = True  # whether the frames that come are masked
 
     def __init__(self, max_message_size: int = 1 << 20, max_fragments: int = 1 << 17) -> None:
         self.max_message_size: int = max_message_size
         self.max_fragments: int = max_fragments
+        self._mask_bit, self._key_size = (MASK_BIT, 4) if self._masked else (0, 0)
         # Largest payload for the fast path; -1 inside a fragmented message, and when closing
         self._longest_whole = max_message_size
         self._first_bytes = _FIRST_BYTES  # valid first bytes of a frame
@@ -111,7 +110,9 @@ class Protocol:
                 start = position + 2 + key_size
                 if length > MAX_CONTROL_PAYLOAD:
                     if length > 127:
-                        raise ProtocolError(CloseCode.PROTOCOL_ERROR, self._wrong_mask)
+                        what = "a client must" if self._masked else "a server must not"
+                        reason = f"frame from {what} be masked"
+                        raise ProtocolError(CloseCode.PROTOCOL_ERROR, reason)
                     self._check_first(first, length)
                     start += 2 if length == 126 else 8
                     if end < start - key_size:
@@ -290,6 +291,4 @@ class ClientProtocol(Protocol):
     __slots__ = ()
 
     frame = staticmethod(masked_frame)
-    _mask_bit = 0
-    _key_size = 0
-    _wrong_mask = "frame from a server must not be masked"
+    _masked = False
