@@ -1,4 +1,4 @@
-"""Servers to attack, shut down at the end."""
+"""Servers to attack, shut down at the end; and the table of crowds, after all tests."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from tests.attacks.crowds import report
+from tests.attacks.crowds.measure import Figures
 from tests.attacks.victim import Victim
 
 
@@ -23,3 +25,19 @@ def victim():
     yield start
     for victim in victims:
         assert victim.end() == 0
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print what crowds have cost others."""
+    reports = (each for reports in terminalreporter.stats.values() for each in reports)
+    found = [
+        Figures(**value)
+        for each in reports
+        if getattr(each, "when", "") == "call"
+        for name, value in each.user_properties
+        if name == "crowd"
+    ]
+    if found:
+        terminalreporter.section("crowds")
+        for line in report.lines(found):
+            terminalreporter.write_line(line)

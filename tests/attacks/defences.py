@@ -45,6 +45,7 @@ DEFENCES = {
     "target": "the check of the request's target",
     "text-parts": "the condition for checking parts of text together",
     "token-whole": "the comparison of a field's members as a whole",
+    "unknown-address": "the result for a forwarded address that is none",
     "unmask-bytes": "unmasking by tables of bytes",
     "unmask-numpy": "unmasking by numpy",
     # engine
@@ -78,16 +79,21 @@ DEFENCES = {
     "client-count": "by how many max_clients is exceeded",
     "connection-set": "the line that takes a connection out of the set of all",
     "ends-once": "the check whether a client has ended already",
+    "descriptor-reserve": "by how many descriptors the application's reserve is reached",
     "exit-handler": "the registering of the shutdown with atexit",
     "hosts": "the check of Host",
     "lock-of-joining": "the lock around joining a room",
     "lock-of-leaving": "the lock around leaving a room",
+    "ipv6-network": "the network by which an address of IPv6 is counted",
     "log-escape": "the warning about a refused name, which escapes it",
     "log-rate": "the check whether a warning was logged lately",
     "proxy-header-peers": "the check that a PROXY header comes from a trusted proxy",
     "raising-callbacks": "the except clause around callbacks",
     "refused-count": "REFUSED_SPARE: how many connections over the limit get an answer",
     "renegotiation": "the TLS option against renegotiation",
+    "unix-abandoned": "the check that nobody listens on a Unix socket that is to be replaced",
+    "unix-kind": "the check that what is to be replaced is a socket",
+    "unix-own": "the check that a Unix socket to remove is the server's own",
 }
 """What is marked with each name."""
 
@@ -144,6 +150,8 @@ TESTS = [  # each with the defences that are taken out for it, some with a repla
         "test_identity.py::test_forged_addresses_behind_a_proxy",
         ("forwarded-last", "forwarded_for"),
     ),
+    ("test_identity.py::test_unknown_addresses_behind_a_proxy", ("unknown-address", "ip")),
+    ("test_identity.py::test_clients_in_a_trusted_network", ("address-count", "True")),
     (
         "test_identity.py::test_passwords_are_compared_in_constant_time",
         ("password-time", 'secrets.get(name, b"") == password.encode()'),
@@ -151,6 +159,11 @@ TESTS = [  # each with the defences that are taken out for it, some with a repla
     ("test_crowds.py::test_many_connections_from_one_address", ("address-count", "True")),
     ("test_crowds.py::test_many_connections_from_many_addresses", ("client-count", "-1")),
     ("test_crowds.py::test_connections_beyond_count", "refused-count"),
+    (
+        "test_crowds.py::test_addresses_of_one_network",
+        ("ipv6-network", "socket.inet_ntop(socket.AF_INET6, packed)"),
+    ),
+    ("test_crowds.py::test_descriptors_for_the_application", ("descriptor-reserve", "-1")),
     ("test_crowds.py::test_descriptor_exhaustion", "accept-pause"),
     ("live/test_bounds.py::test_no_descriptors_left_to_accept_with", "accept-errors"),
     ("test_crowds.py::test_churn", "connection-set"),
@@ -166,6 +179,7 @@ TESTS = [  # each with the defences that are taken out for it, some with a repla
         "tls-failure",
     ),
     ("test_crowds.py::test_compression_contexts", ("client-context", "True")),
+    ("test_governed.py::test_crowd[sleeping-more]", "new-leader"),
     ("test_messages.py::test_declared_but_never_sent[1099511627776]", "message-size"),
     ("test_messages.py::test_declared_but_never_sent[9223372036854775808]", "length-form"),
     ("test_messages.py::test_unfinished_messages", "message-size"),
@@ -217,6 +231,15 @@ TESTS = [  # each with the defences that are taken out for it, some with a repla
     ),
     ("test_faults.py::test_forked_child", "fork-shutdown"),
     ("test_faults.py::test_interpreter_that_ends", "exit-handler"),
+    (
+        "live/test_listen.py::test_a_unix_socket_replaces_nothing_else",
+        "unix-kind",
+        ("unix-abandoned", "True"),
+    ),
+    (
+        "live/test_listen.py::test_a_unix_socket_that_was_replaced_is_left_alone",
+        ("unix-own", "self._entry"),
+    ),
     ("test_races.py::test_races", *LOCKS),
     ("test_races.py::test_races_without_the_gil", *LOCKS),
     ("test_differential.py::test_wsproto", "reserved-bits"),
@@ -257,7 +280,7 @@ def outcome(test, taken):
     """Say how a test ends without its defences."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for part in ("ws", "tests"):
+        for part in ("ws", "tests", "chat"):
             shutil.copytree(str(ROOT / part), str(folder / part))
         shutil.copy(str(ROOT / "pyproject.toml"), name)
         weaken(folder, taken)

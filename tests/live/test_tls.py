@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import struct
 from contextlib import suppress
 
 import pytest
@@ -15,6 +16,7 @@ from tests.support.rawclient import RawClient, connect
 from tests.support.waiting import DEADLINE, eventually
 from ws import WSServer
 from ws.engine.connection import READ_BYTES
+from ws.engine.listen import Listener
 from ws.wire.frames import BINARY
 
 
@@ -113,6 +115,21 @@ def test_stalled_handshakes_block_nobody_and_end_in_time(tls, context):
     peer.send("x")
     assert peer.recv() == "x"
     assert all(stalled.at_eof() for stalled in mute)
+
+
+def test_peers_that_reset_tcp_before_they_are_accepted(tls, caplog, gate, monkeypatch):
+    caplog.set_level("INFO", "ws")
+    accept = Listener.on_readable
+    monkeypatch.setattr(Listener, "on_readable", lambda self: gate.wait(DEADLINE) and accept(self))
+    serving = tls()
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", serving.port), DEADLINE) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    gate.set()
+    with RawClient(serving.port, request(), context=trusting_context()) as peer:
+        assert peer.status == 101
+    eventually(lambda: not serving.active)
+    assert {record.levelname for record in caplog.records} <= {"INFO"}
 
 
 def test_plain_text_on_the_tls_port(tls, caplog):

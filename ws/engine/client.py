@@ -11,10 +11,8 @@ from __future__ import annotations
 import select
 import threading
 import time
-from itertools import chain
 from typing import Any, Iterator
 
-from ..wire import events
 from ..wire.deflate import Deflate
 from ..wire.events import LAST_MESSAGE, YIELD_TURN, Event
 from ..wire.protocol import ClientProtocol
@@ -54,10 +52,6 @@ class ClientConnection(Connection):
     def __repr__(self) -> str:
         return f"<connection to {self.client.getpeername()}>"
 
-    def _begin(self) -> None:
-        self.stage = AWAITING_REQUEST
-        self._reader = None
-
     def start(self, rest: bytes, deflate: Deflate | None) -> None:
         """Take messages from now on, and have them handled.
 
@@ -65,9 +59,9 @@ class ClientConnection(Connection):
             rest: The bytes after the server's response.
             deflate: The extension for compression, if it was agreed on.
         """
+        self.stage = AWAITING_REQUEST  # also over TLS, whose handshake is over
         self.open(b"", deflate)
-        self.events = chain(((events.OPENED, None),), self.protocol.feed(rest))
-        self._loop.resume(self)  # after which the loop watches it
+        self.continue_after(rest)
 
     @property
     def ended(self) -> bool:
@@ -103,6 +97,8 @@ class BlockingConnection(ClientConnection):
         self._handing_over = False  # whether the next check is scheduled
         self._hand_over = _HandOver(self)
         self.opened = True
+        self._reader = None
+        self.stage = AWAITING_REQUEST
         self.open(b"", deflate)
         self._parsed: Iterator[Event] | None = self.protocol.feed(rest)
         self._read_ahead()

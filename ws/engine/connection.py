@@ -136,13 +136,6 @@ class Connection(Source):
         self._reader: RequestReader | None = RequestReader(limits.max_head_size)
         self._ping: Any = None  # payload and time of the last ping, until its pong
         self._checkpoint: Any = None  # bytes in and out at the last ping; whether it was sent
-        self._begin()
-
-    def _begin(self) -> None:
-        """Read the request."""
-        self._loop.watch(self, READ)  # if it raises, this connection never was
-        # defence: open-timeout
-        self._loop.schedule(self, time.monotonic() + self._limits.open_timeout)
 
     def __repr__(self) -> str:
         return f"<connection from {self.client.getpeername()}>"
@@ -154,6 +147,29 @@ class Connection(Source):
     def paused(self) -> bool:
         """Whether it isn't read, because its callbacks are behind."""
         return not self.interest & READ
+
+    # How it begins: one of these, once
+
+    def await_request(self) -> None:
+        """Read from now on. The request's head comes first.
+
+        Raises:
+            OSError: The system can't watch one more descriptor. This connection never was.
+        """
+        self._loop.watch(self, READ)
+        deadline = time.monotonic() + self._limits.open_timeout
+        self._loop.schedule(self, deadline)  # defence: open-timeout
+
+    def continue_after(self, rest: bytes) -> None:
+        """Read from now on. The request was decided on elsewhere; *rest* came after its head.
+
+        Any thread may call it: the socket isn't watched until *rest* is parsed, so that nothing
+        can be parsed before it.
+        """
+        self._reader = None
+        self.bytes_in += len(rest)
+        self.events = self._begin(rest)
+        self._loop.resume(self)
 
     # Reading: the leader
 
@@ -218,7 +234,8 @@ class Connection(Source):
             pass
         except ssl.SSLWantWriteError:
             self._loop.watch(self, add=WRITE)
-        except (OSError, ValueError) as error:
+        # AttributeError: before Python 3.11.5, ssl makes no TLS object for a peer that has left
+        except (OSError, ValueError, AttributeError) as error:
             logger.info("%s: TLS handshake failed: %s", self.client.getpeername(), error)
             self.dispose()  # defence: tls-failure
 
@@ -239,6 +256,10 @@ class Connection(Source):
         yield events.REQUEST, self.client.request
         if self.stage == AWAITING_REQUEST:
             yield events.ASK_ONREQUEST, self.client.request
+        yield from self._begin(rest)
+
+    def _begin(self, rest: bytes) -> Iterator[Event]:
+        """If the request was accepted, yield that it was, and the events in the bytes after it."""
         if OPEN <= self.stage <= CLOSING:
             yield events.OPENED, None
             yield from self.protocol.feed(rest)

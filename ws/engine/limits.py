@@ -6,6 +6,8 @@ from dataclasses import dataclass, fields
 
 LARGEST = 10**12
 """The largest value of a limit. It is more than anybody needs, and clocks are exact up to it."""
+LEAST_PER_ADDRESS = 10
+"""The default of `max_clients_per_address` is no lower, however few clients there may be."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +46,14 @@ class Limits:
     the message for this client, which isn't told."""
     max_clients: int = 10_000
     """Connections at the same time, handshakes included. The next 100 are answered with 503, any
-    more are closed without an answer."""
-    max_clients_per_address: int = 1_000
-    """Connections from one IP address. The next 100 are answered with 429, any more are closed
+    more are closed without an answer. `start` raises the process's limit on descriptors as far as
+    they need it. If the system doesn't let it, fewer connections are accepted, which is logged."""
+    max_clients_per_address: int = None  # type: ignore[assignment]
+    """Connections from one IP address, or from one network of IPv6 (/64). The default, None, is a
+    tenth of `max_clients`, but at least 10. The next 100 are answered with 429, any more are closed
     without an answer. Without the option `trusted_proxies` of `WSServer`, all clients of a reverse
-    proxy have the proxy's address."""
+    proxy have the proxy's address. As many as `max_clients` let one address take all places, which
+    is logged."""
     threads: int = 64
     """Callbacks that may block at the same time; for a moment, it can be one more. Others wait.
     Meanwhile, the rest goes on: reading (up to 16 messages for each client), pings, pongs, writing,
@@ -63,6 +68,9 @@ class Limits:
     close code 1006."""
 
     def __post_init__(self) -> None:
+        if self.max_clients_per_address is None and isinstance(self.max_clients, int):
+            derived = max(LEAST_PER_ADDRESS, self.max_clients // 10)
+            object.__setattr__(self, "max_clients_per_address", derived)
         if self.slow_client not in ("close", "skip"):
             raise ValueError(f"slow_client must be 'close' or 'skip', not {self.slow_client!r}")
         for field in fields(self):
