@@ -27,6 +27,7 @@ FLOOR_OF = {
     "client": "client",
     "session": "client",
     "connect": "client",
+    "tunnel": "client",
     "wsgi": "wsgi",
     "redis": "redis",
 }
@@ -87,6 +88,7 @@ MAY_IMPORT: dict[str, str] = {
         "engine.connection engine.loop engine.poll engine.threads wire.deflate wire.events "
         "wire.protocol"
     ),
+    "engine.dial": "engine.client engine.daemon engine.poll engine.sockets wire.opening",
     "engine.shared": "engine.cork engine.daemon engine.loop engine.threads",
     "auth": "wire.http11",
     "bind": "",
@@ -111,7 +113,8 @@ MAY_IMPORT: dict[str, str] = {
     ),
     "wsgi": "engine.log engine.sockets service wire.http11",
     "redis": "backplane engine.log",
-    "connect": ("engine.client engine.daemon engine.poll engine.sockets wire.deflate wire.opening"),
+    "tunnel": "engine.dial wire.opening",
+    "connect": "engine.dial engine.sockets tunnel wire.deflate wire.opening",
     "session": (
         "connect engine engine.client engine.connection engine.limits engine.log engine.loop "
         "engine.shared engine.sockets wire.frames wire.http11 wire.opening"

@@ -106,15 +106,10 @@ class WSClient:
         target = parse_url(url)
         self.url: str = url
         self.limits: Limits = Limits(**limits) if limits else _DEFAULT_LIMITS
+        offer = Compression() if compression is True else compression or None
         dialler = Dialler(
             replace(target, unix=unix) if unix else target,
-            headers=fields,
-            subprotocols=names,
-            compression=Compression() if compression is True else compression or None,
-            context=ssl_context,
-            proxy=proxy,
-            sock=sock,
-            max_head_size=self.limits.max_head_size,
+            *(fields, names, offer, ssl_context, proxy, sock, self.limits.max_head_size),
         )
         self._reconnect = reconnect
         self._session = Session(dialler, self.limits, reconnect)
