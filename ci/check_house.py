@@ -120,8 +120,8 @@ MAY_IMPORT: dict[str, str] = {
         "engine.shared engine.sockets wire.frames wire.http11 wire.opening"
     ),
     "client": (
-        "connect engine.client engine.limits session wire.deflate wire.frames wire.http11 "
-        "wire.message wire.opening"
+        "connect engine.client engine.limits engine.malloc session wire.deflate wire.frames "
+        "wire.http11 wire.message wire.opening"
     ),
     "ws": "auth client engine.limits engine.sockets server wire.deflate wire.http11 wire.opening",
     "__main__": "ws",

@@ -13,6 +13,7 @@ from typing import Any, Callable, Iterable, Iterator, Mapping, Sequence
 from .connect import Dialler
 from .engine.client import BlockingConnection
 from .engine.limits import Limits
+from .engine.malloc import keep_freed_memory
 from .session import ENDED, NEW, RUNNING, Session
 from .wire.deflate import Compression
 from .wire.frames import CloseCode, close_payload, mask
@@ -69,6 +70,7 @@ class WSClient:
         ssl_context: The context for TLS. By default, the server's certificate is verified.
         subprotocols: Names to offer, the best first (RFC 6455 §1.9).
         compression: True, or a `Compression` with settings, to offer permessage-deflate.
+        keep_memory: As for `WSServer`: whether the process keeps freed memory for later messages.
         **limits: These fields of `Limits`, by name: max_message_size, max_fragments,
             max_head_size, open_timeout, close_timeout, max_queue_size, send_timeout,
             ping_interval, ping_timeout.
@@ -91,6 +93,7 @@ class WSClient:
         ssl_context: ssl.SSLContext | None = None,
         subprotocols: str | Sequence[str] = (),
         compression: bool | Compression = False,
+        keep_memory: bool = True,
         **limits: Any,
     ) -> None:
         for name in limits:
@@ -111,7 +114,7 @@ class WSClient:
             replace(target, unix=unix) if unix else target,
             *(fields, names, offer, ssl_context, proxy, sock, self.limits.max_head_size),
         )
-        self._reconnect = reconnect
+        self._reconnect, self._keep_memory = reconnect, keep_memory
         self._session = Session(dialler, self.limits, reconnect)
 
     # Callbacks. Each registrar returns the callback, so that it serves as a decorator.
@@ -162,6 +165,8 @@ class WSClient:
         """
         if self._reconnect and self._session.blocking:
             raise RuntimeError("reconnect= needs callbacks")
+        if self._keep_memory:
+            keep_freed_memory(8 * self.limits.max_message_size)
         self._session.start()
         return self
 
