@@ -16,6 +16,8 @@ Params = Sequence[Tuple[str, Optional[str]]]
 Offer = Tuple[str, Params]
 
 NAME = "permessage-deflate"
+INFLATER_BYTES = 10 << 10
+"""What zlib takes for inflating, besides the window."""
 _TAIL = b"\x00\x00\xff\xff"
 """The end of a flushed block, which messages leave out (RFC 7692 §7.2.1)."""
 _AFTER_FINAL_BLOCK = (b"", _TAIL, b"\x00", b"\x00" + _TAIL)
@@ -101,6 +103,18 @@ class Deflate:
         self.client_takeover: bool = settings.client_context_takeover
         self._compressor: Any = None
         self._inflater: Any = None
+
+    @property
+    def inflater_bytes(self) -> int:
+        """Bytes that zlib holds for messages from the client: the window, and its own state."""
+        return (1 << self.client_bits) + INFLATER_BYTES if self._inflater is not None else 0
+
+    @property
+    def compressor_bytes(self) -> int:
+        """Bytes that zlib holds for messages to the client."""
+        if self._compressor is None:
+            return 0
+        return (1 << self.server_bits + 2) + (1 << self.settings.memory_level + 9)
 
     def header(self, offer: Params) -> str:
         """Return the value of Sec-WebSocket-Extensions that accepts this offer."""

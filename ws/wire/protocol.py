@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from codecs import utf_8_decode
+from sys import getsizeof
 from typing import Any, Iterator
 
 from . import events
@@ -41,7 +42,7 @@ class Protocol:
 
     __slots__ = (
         "_character _compressed _deflate _fin _first_bytes _fragments _key _longest_whole _message "
-        "_opcode _pending _remaining _size _whole _work close_sent done max_fragments "
+        "_opcode _pending _remaining _size _whole _work close_sent done holding max_fragments "
         "max_message_size more"
     ).split()
 
@@ -55,6 +56,8 @@ class Protocol:
         self._deflate: Deflate | None = None
         self.more: bool = False
         """Whether bytes that came with the last event are still to be parsed."""
+        self.holding: bool = False
+        """Whether `held` may be over 0. Who has found that it isn't sets this to False."""
         self.close_sent: bool = False
         self.done: bool = False
         """Whether the last event was yielded. Bytes after it are ignored (RFC 6455 §1.4)."""
@@ -152,11 +155,19 @@ class Protocol:
                     yield YIELD_TURN, ""
             if position < end:
                 self._pending = data[position:]
+                self.holding = True
             self.more = False
         except (ProtocolError, UnicodeDecodeError) as error:
             self.done, self.more = True, False
             fault = error.args if isinstance(error, ProtocolError) else _NOT_UTF8
             yield events.PROTOCOL_ERROR, fault
+
+    @property
+    def held(self) -> int:
+        """Bytes of memory that it holds between two calls of `feed`."""
+        parts = self._message or ()
+        inflater = self._deflate.inflater_bytes if self._deflate else 0
+        return len(self._pending) + sum(map(getsizeof, parts)) + inflater
 
     def end(self) -> None:
         """Release the memory of an unfinished message. `feed` does nothing from now on."""
@@ -211,6 +222,7 @@ class Protocol:
         """Start a frame of a fragmented message, or one that has come only in part."""
         if self._message is None:
             self._message = []
+            self.holding = True
             self._opcode = first & 0x0F
             self._compressed = bool(first & RSV1)
             self._fragments = self._size = 0
@@ -256,6 +268,8 @@ class Protocol:
         if len(inflated) > room:
             raise ProtocolError(CloseCode.TOO_BIG, f"message of over {self.max_message_size} bytes")
         self._work += len(inflated) + FRAGMENT_BYTES
+        if self._deflate.client_takeover:
+            self.holding = True
         return inflated
 
     def _decode(self, payload: Buffer, final: bool) -> str:
