@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, Sequence
 from .admission import Admission
 from .backplane import seal, unseal
 from .bind import bind, bind_unix
-from .engine.budget import Budget
 from .engine.connection import Connection
 from .engine.limits import Limits
 from .engine.log import Warnings, logger
@@ -156,9 +155,6 @@ class WSServer:
         self._rooms = Rooms(backplane.count if backplane else _uncounted)
         self._clients = self._rooms.clients
         warnings = Warnings()
-        overload = Overload(
-            Budget(self.limits.max_memory), 2 * self.limits.max_message_size, warnings.warn
-        )
         self._service = Service(
             self.limits,
             context=self._context,
@@ -167,7 +163,7 @@ class WSServer:
             proxy_protocol=proxy_protocol,
             admission=Admission(
                 self.limits,
-                overload=overload,
+                overload=Overload(self.limits, warnings.warn),
                 origins=self.origins,
                 hosts=None if hosts is None else _listed(hosts),
                 proxies=Proxies(_listed(trusted_proxies)),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import threading
+from types import SimpleNamespace
 from typing import Any, Callable
 
 from tests.support.waiting import DEADLINE
-from ws.engine.budget import Budget, Holder
+from ws.engine.budget import Holder
 from ws.engine.cork import WriteBatch
 from ws.engine.outbox import Outbox
 from ws.engine.overload import Overload
@@ -85,11 +86,13 @@ class Line(Holder):
         self.wire = wire
         self.watched = 0
         self.cuts: list[str] = []
+        self.deadlines: list[float | None] = []
         self.batch = batch or WriteBatch(lambda source: self.flush())
-        self.budget = Budget(budget)
         itself: Any = self  # both the source and the loop
-        overload = Overload(self.budget, 0, print)
+        limits: Any = SimpleNamespace(max_memory=budget, max_message_size=0)
+        overload = Overload(limits, print)
         overload.run(itself)
+        self.budget = overload.budget
         self.outbox = Outbox(
             *(wire, itself, itself, self.batch, overload, limit, patience, self.cuts.append)
         )
@@ -105,6 +108,7 @@ class Line(Holder):
 
     def schedule(self, source: object, deadline: float | None) -> None:
         """Stand in for the loop's method."""
+        self.deadlines.append(deadline)
 
     def moved(self) -> float:
         return self.outbox.moved()

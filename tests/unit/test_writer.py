@@ -310,8 +310,10 @@ def test_the_end_is_a_half_close_after_all_that_waits(wire, ended):
     assert line.wire.ended == []
     line.unblock(LIMIT - 1)
     assert line.wire.ended == []
+    assert line.deadlines == []
     line.unblock()
     assert line.wire.ended == ended
+    assert line.deadlines == ([0] if "close_notify" in ended else []), "the peer's has come"
 
 
 def test_the_end_is_at_once_if_nothing_waits(line):

@@ -82,9 +82,9 @@ class Budget:
         return self._held + self._shared
 
     @property
-    def excess(self) -> int:
-        """Bytes over the limit, without what is about to be freed."""
-        return self._held + self._shared - self._falling - self.limit
+    def expected(self) -> int:
+        """Bytes that all hold together, without what is about to be freed."""
+        return self._held + self._shared - self._falling
 
     def charge(self, holder: Holder, amount: int) -> None:
         """Note that a holder holds *amount* bytes more by itself, or fewer."""
@@ -160,15 +160,15 @@ class Budget:
         self._surveyed = time.monotonic()
 
     def largest(self, spare: int) -> list[Holder]:
-        """If the limit is exceeded, condemn the holders that hold most. Return them.
+        """If more than the limit is expected, condemn the holders that hold most. Return them.
 
-        Without them, *spare* bytes are free. Those come first that make no progress, then those
+        Then *spare* bytes are free. Those come first that make no progress, then those
         whose share holds most. A holder within its `allowance` isn't among them.
         """
         with self.lock:
-            needed = self.excess + spare if self.excess > 0 else 0
-            if not needed:
+            if self.expected <= self.limit:
                 return []
+            needed = self.expected + spare - self.limit
             self._survey()
             stalled = time.monotonic() - STALL_SECONDS
             found = [

@@ -7,13 +7,15 @@ Ways to end a connection, and what the peer sees:
     close    the closing handshake begins    a close frame, after what is queued     any thread
     answer   it is refused, or gets a page   an HTTP response, then the end of TCP   any thread
     linger   the closing handshake is over   the end of TCP, after what is queued    any thread
+    finish   `linger`, without the peer      nothing new                             leader
     cut      it is lost                      a reset of TCP, at once                 any thread
     abandon  as `cut`, and if reading is paused, unparsed events are dropped         leader, monitor
     dispose  the descriptor is closed        nothing new                             leader, worker
 
 `close` and `linger` have a deadline. When it passes, `close` is followed by `cut`, and `linger` by
-`dispose`. After `cut`, the leader reads the end of TCP, which is the event CONNECTION_LOST. Every
-connection ends with `dispose`.
+`dispose`; but `linger` goes on while the peer takes what is queued fast enough. After `cut`, the
+leader reads the end of TCP, which is the event CONNECTION_LOST. Every connection ends with
+`dispose`.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ from typing import Any, Callable, Iterable, Iterator
 from ..wire import events
 from ..wire.deflate import Deflate
 from ..wire.events import LAST_MESSAGE, Event
-from ..wire.frames import PING, PONG, CloseCode, frame
+from ..wire.frames import PING, PONG, CloseCode
 from ..wire.http11 import HandshakeError, Request, RequestReader, Response
 from ..wire.protocol import Protocol
 from .backlog import CHUNK_BYTES, TLS_RECORD_BYTES
@@ -55,6 +57,9 @@ HEAD_FACTOR = 2
 """A request takes about so many times its head."""
 READ_ON_BYTES = 1 << 18
 """If the first read was full, reading goes on up to this many bytes before they are parsed."""
+
+LEAST_BYTES_PER_SECOND = 1 << 12
+"""A peer that takes a page more slowly, or what else is queued at the end, is not waited for."""
 
 # The stages of a connection, in order
 TLS_HANDSHAKE = 0
@@ -103,7 +108,7 @@ class Owner(ABC):
 
 
 class Connection(Holder):
-    """A client's socket, with its protocol and its outbox.
+    """A socket with its protocol and its outbox: a client's, as a server has it.
 
     Only the leader reads. Any thread may write.
 
@@ -116,9 +121,12 @@ class Connection(Holder):
     """
 
     __slots__ = (
-        "_charged _checkpoint _head _left _limits _loop _moved _ping _read _reader _tls bytes_in "
-        "client messages_in opened outbox owner protocol reason refusal stage"
+        "_charged _checkpoint _finishing _head _left _limits _loop _moved _ping _read _reader _tls "
+        "bytes_in client messages_in opened outbox owner protocol reason refusal stage"
     ).split()
+
+    role: type[Protocol] = Protocol
+    """The class of the protocol."""
 
     def __init__(
         self, client: Client, loop: Loop, batch: WriteBatch, limits: Limits, owner: Owner
@@ -129,7 +137,7 @@ class Connection(Holder):
         self._loop, self._limits = loop, limits
         self._tls = isinstance(client, TLSClient)
         self.stage: int = TLS_HANDSHAKE if self._tls else AWAITING_REQUEST
-        self.protocol: Protocol = Protocol(limits.max_message_size, limits.max_fragments)
+        self.protocol: Protocol = self.role(limits.max_message_size, limits.max_fragments)
         self.outbox: Outbox = Outbox(
             *(client, self, loop, batch, owner.overload),
             *(limits.max_queue_size, limits.send_timeout, self.cut),
@@ -149,13 +157,21 @@ class Connection(Holder):
         self._head = 0  # what its request takes
         self._charged = 0  # what it holds of what it has read, as the budget knows
         self._moved = 0.0  # when that was charged
-        self._checkpoint: Any = None  # bytes read and taken at the last ping; whether it was sent
+        # Bytes in and out at the last ping, and whether it was sent. Later, how many bytes of a
+        # queue that is to be written out the peer has taken
+        self._checkpoint: Any = None
+        self._finishing = False  # whether to end TCP when all is written
 
     def __repr__(self) -> str:
         return f"<connection from {self.client.getpeername()}>"
 
     def fileno(self) -> int:
         return self.client.fileno()
+
+    @property
+    def paused(self) -> bool:
+        """Whether it isn't read, because its callbacks are behind."""
+        return not self.interest & READ
 
     # How it begins: one of these, once
 
@@ -189,8 +205,8 @@ class Connection(Holder):
             elif self.stage == TLS_HANDSHAKE:
                 self._shake_hands()
                 return None
-            elif self.stage == LINGERING:  # past OpenSSL: data after close_notify is an error to it
-                data = socket.socket.recv(self.client, CHUNK_BYTES)
+            elif self.stage == LINGERING:
+                data = self._read_rest()
             else:
                 data = self._read_tls()
         except (BlockingIOError, ssl.SSLWantReadError):
@@ -206,7 +222,10 @@ class Connection(Holder):
         if OPEN <= self.stage <= CLOSING:
             self._loop.watch(self, remove=READ | WRITE)  # defence: end-of-tcp-watch
             return iter(((events.CONNECTION_LOST, None),))  # defence: end-of-tcp
-        self.dispose(ended=self.stage == LINGERING and not self.outbox.queued)
+        if self.stage == LINGERING:
+            self.finish(ended=True)
+        else:
+            self.dispose()
         return None
 
     def _read_tls(self) -> bytes:
@@ -234,6 +253,20 @@ class Connection(Holder):
         if pieces[-1]:
             return parsed
         return chain(parsed, ((events.CONNECTION_LOST, None),))  # TLS reports its end only once
+
+    def _read_rest(self) -> bytes:
+        """Read on a TLS connection that is ending. Return b"" if the peer has ended it."""
+        with self.outbox.lock:
+            if not self.outbox.waiting:  # our close_notify has been sent
+                try:
+                    self.client.unwrap()  # type: ignore[attr-defined]
+                    return b""  # the peer's has come, too
+                except ssl.SSLWantReadError:
+                    raise
+                except (OSError, ValueError):
+                    pass
+        # Past OpenSSL: data after close_notify is an error to it
+        return socket.socket.recv(self.client, CHUNK_BYTES)
 
     def _shake_hands(self) -> None:
         """Continue the TLS handshake."""
@@ -287,7 +320,7 @@ class Connection(Holder):
                 if self.stage == OPEN:
                     self.owner.message(self.client, payload)
             elif kind == events.PING:
-                self.outbox.put_control(frame(PONG, payload))
+                self.outbox.put_control(self.protocol.frame(PONG, payload))
             elif kind == events.PONG:
                 self._take_pong(payload)
             elif kind == events.REQUEST:
@@ -300,6 +333,8 @@ class Connection(Holder):
             elif kind == events.CONNECTION_LOST:
                 self._leave(CloseCode.ABNORMAL, self.reason)
             else:  # CLOSE or PROTOCOL_ERROR
+                if kind == events.CLOSE:
+                    self.client.close_received = payload[0]
                 self.close(*payload)
                 self._leave(*payload)
         # A callback's sys.exit() must not end the thread either; defence: raising-callbacks
@@ -351,7 +386,7 @@ class Connection(Holder):
         """Send a ping, whose pong sets `client.latency`. Return whether it was sent."""
         payload, last = os.urandom(4), self._ping
         self._ping = payload, time.monotonic()
-        sent = self.outbox.put_control(frame(PING, payload))
+        sent = self.outbox.put_control(self.protocol.frame(PING, payload))
         if not sent:
             self._ping = last
         return sent
@@ -371,6 +406,7 @@ class Connection(Holder):
             # First, or the deadline of a ping could be taken for this one; defence: close-timeout
             self._loop.schedule(self, time.monotonic() + self._limits.close_timeout)
             self.outbox.close(self.protocol.close(code, reason))
+            self.client.close_sent = code
             self.stage = CLOSING
         return True
 
@@ -394,6 +430,20 @@ class Connection(Holder):
             self._loop.schedule(self, time.monotonic() + self._limits.close_timeout)
             self.stage = LINGERING
             self.outbox.end()
+            self._checkpoint = self.outbox.taken() if self.outbox.waiting else None
+
+    def finish(self, ended: bool = False) -> None:
+        """End TCP as soon as all is written, without waiting for the peer. Only when lingering.
+
+        Args:
+            ended: Whether the peer has ended its sending direction. It may read on.
+        """
+        with self.outbox.lock:
+            if self.stage == LINGERING and self.outbox.waiting:
+                self._finishing = True
+                self._loop.watch(self, remove=READ)
+            elif self.stage == LINGERING:
+                self.dispose(ended)
 
     def cut(self, reason: str) -> None:
         """End TCP at once, by a reset. Takes no lock."""
@@ -490,11 +540,15 @@ class Connection(Holder):
             return
         with self.outbox.lock:  # defence: lock-of-reading
             self.outbox.flush()
+        if self._finishing and not self.outbox.waiting:
+            self.dispose()
 
     # Deadlines: the leader
 
     def on_deadline(self, now: float) -> None:
-        if not OPEN <= self.stage <= CLOSING:
+        if self.stage == LINGERING:
+            self._end_lingering(now)
+        elif not OPEN <= self.stage <= CLOSING:
             self.dispose()
         elif self.stage == CLOSING:
             unsent = self.outbox.closing
@@ -505,6 +559,19 @@ class Connection(Holder):
         else:
             self._end_keepalive(now)
 
+    def _end_lingering(self, now: float) -> None:
+        """Dispose, unless the peer has taken enough of what is queued since the last time."""
+        before, taken = self._checkpoint, self.outbox.taken()
+        timeout = self._limits.close_timeout
+        if before is None or (
+            self.outbox.waiting
+            and taken - before < LEAST_BYTES_PER_SECOND * timeout  # defence: linger-rate
+        ):
+            self.dispose()
+        else:
+            self._checkpoint = taken if self.outbox.waiting else None
+            self._loop.schedule(self, now + timeout)
+
     def _begin_keepalive(self, now: float) -> None:
         """Send a ping. Data must arrive, or queued data leave, within `ping_timeout` (§5.5.2)."""
         sent = self.ping()
@@ -514,7 +581,7 @@ class Connection(Holder):
     def _end_keepalive(self, now: float) -> None:
         bytes_in, taken, pinged = self._checkpoint
         self._checkpoint = None
-        heard = self.bytes_in > bytes_in or not self.interest & READ
+        heard = self.bytes_in > bytes_in or self.paused
         queued, taken_now = self.outbox.waiting, self.outbox.taken()
         if queued and taken_now <= taken:
             self.cut("nothing could be written to it in time")

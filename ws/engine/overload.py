@@ -17,6 +17,7 @@ from math import inf
 from typing import Callable
 
 from .budget import Budget, Holder
+from .limits import Limits
 from .loop import Loop, Source
 from .shares import Share
 
@@ -31,11 +32,10 @@ SPARE_PART = 16
 
 
 class Overload(Source):
-    """Keeps connections within the limit of a budget.
+    """Keeps connections within `max_memory` together.
 
     Args:
-        budget: What the connections hold.
-        need: Bytes that a connection may need to complete what it has begun.
+        limits: `max_memory` and `max_message_size`.
         warn: Called with a message and its arguments at each threshold.
     """
 
@@ -43,9 +43,10 @@ class Overload(Source):
         "_condemned _loop _mark _need _paused _turns _warn budget cuts pauses refusals"
     ).split()
 
-    def __init__(self, budget: Budget, need: int, warn: Callable[..., None]) -> None:
+    def __init__(self, limits: Limits, warn: Callable[..., None]) -> None:
         super().__init__()
-        self.budget: Budget = budget
+        self.budget: Budget = Budget(limits.max_memory)
+        """What the connections hold."""
         self.refusals: int = 0
         """Connections that were refused."""
         self.pauses: int = 0
@@ -53,8 +54,9 @@ class Overload(Source):
         self.cuts: int = 0
         """Connections that were cut."""
         self._loop: Loop  # its leader takes care of paused connections
-        self._mark = budget.limit * 3 // 4
-        self._need, self._warn = need, warn
+        self._mark = limits.max_memory * 3 // 4
+        self._need = 2 * limits.max_message_size  # to complete a message that was begun
+        self._warn = warn
         self._condemned: deque[Holder] = deque()  # of which the leader has to free something
         # Those that are paused: when that was, or they had become lighter, and their weight then
         self._paused: dict[Holder, tuple[float, int]] = {}
@@ -67,7 +69,7 @@ class Overload(Source):
     @property
     def pressed(self) -> bool:
         """Whether over 3/4 of the limit are held."""
-        return self.budget.total > self._mark
+        return self.budget.expected > self._mark
 
     # Any thread
 
@@ -81,7 +83,7 @@ class Overload(Source):
 
     def relieve(self) -> None:
         """If the limit is exceeded, cut the connections that hold most."""
-        if self.budget.excess > 0:  # defence: memory-bound
+        if self.budget.expected > self.budget.limit:  # defence: memory-bound
             for holder in self.budget.largest(self.budget.limit // SPARE_PART):
                 self._cut(holder, "too much memory")
 
@@ -123,10 +125,9 @@ class Overload(Source):
         """Free what is condemned, and see how those go on that are paused."""
         self.relieve()
         self._free()
-        pressed = self.pressed
         for holder, (since, before) in list(self._paused.items()):
             weight = self.budget.weight(holder)
-            if holder.condemned or not pressed or self._holds_little(holder):
+            if holder.condemned or not self.pressed or self._holds_little(holder):
                 self._leave(holder)
                 holder.pause(False)
             elif weight <= before - SMALL_BYTES:
@@ -146,7 +147,7 @@ class Overload(Source):
 
     def _give_turns(self) -> None:
         """Read on from as many as have room to complete what they have begun, but from one."""
-        room = self.budget.limit - self.budget.total - self._need * len(self._turns)
+        room = self.budget.limit - self.budget.expected - self._need * len(self._turns)
         waiting = [holder for holder in self._paused if holder not in self._turns]
         for holder in sorted(waiting, key=lambda holder: holder.share.held):
             if self._turns and room < self._need:

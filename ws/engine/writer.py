@@ -32,7 +32,7 @@ class Writer:
 
     __slots__ = (
         "_backlog _batch _batched _budget _client _cut _loop _source _space _tls _writing blocked "
-        "bytes_out ending lock waiting"
+        "bytes_out ending lock lost waiting"
     ).split()
 
     def __init__(
@@ -54,6 +54,8 @@ class Writer:
         """Whether the sending direction ends when nothing waits any more."""
         self.waiting: int = 0
         """Bytes that wait to be written."""
+        self.lost: int = 0
+        """Bytes that waited when the connection was lost."""
         self.bytes_out: int = 0
         self.blocked: int = 0
         """What the socket waits for before it takes more: READ, WRITE, or 0 for nothing."""
@@ -183,11 +185,13 @@ class Writer:
         if self._backlog is not None:
             self._backlog.clear()
             self._backlog = None
+        self.lost += self.waiting
         self.waiting = 0
 
     def _half_close(self) -> None:
         if self._tls:
             with suppress(OSError, ValueError):  # the close_notify leaves all the same
                 self._client.unwrap()  # type: ignore[attr-defined]
+                self._loop.schedule(self._source, 0)  # the peer's came before: all is over
         with suppress(OSError):
             socket.socket.shutdown(self._client, socket.SHUT_WR)
