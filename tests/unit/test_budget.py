@@ -112,8 +112,8 @@ def test_the_figures_add_up(steps):
             budget.share(holders[who], buffers[which])
             held.append((who, which))
         elif held:
-            who, which = held.pop()
-            budget.unshare(holders[who], buffers[which])
+            last, which_last = held.pop()
+            budget.unshare(holders[last], buffers[which_last])
         assert budget.total >= sum(len(buffers[one]) for one in {one for _, one in held})
         assert abs(sum(map(budget.weight, holders)) - budget.total) <= 3
     for who, which in held:
