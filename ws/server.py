@@ -22,6 +22,7 @@ from .engine.connection import Connection
 from .engine.limits import Limits
 from .engine.log import Warnings, logger
 from .engine.malloc import keep_freed_memory
+from .engine.overload import Overload
 from .engine.sockets import Client, TLSClient
 from .lifecycle import State
 from .rooms import Rooms, Targets, check_client
@@ -162,6 +163,7 @@ class WSServer:
             proxy_protocol=proxy_protocol,
             admission=Admission(
                 self.limits,
+                overload=Overload(self.limits, warnings.warn),
                 origins=self.origins,
                 hosts=None if hosts is None else _listed(hosts),
                 proxies=Proxies(_listed(trusted_proxies)),

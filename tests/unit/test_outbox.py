@@ -13,8 +13,6 @@ import pytest
 from tests.support.lines import CLOSE, LIMIT, Attempt, Line, Plain
 from tests.support.waiting import DEADLINE, eventually
 from ws.engine.backlog import CHUNK_BYTES
-from ws.engine.cork import WriteBatch
-from ws.engine.outbox import Outbox
 
 PATIENCE = 10.0
 
@@ -35,9 +33,9 @@ def clock(monkeypatch):
 
 
 def test_nothing_is_accepted_before_the_101():
-    outbox = Outbox(Plain(), None, None, WriteBatch(print), LIMIT, 0, print)
-    assert not outbox.put(b"early")
-    assert not outbox.put_control(b"early")
+    line = Line(Plain(), opened=False)
+    assert not line.outbox.put(b"early")
+    assert not line.outbox.put_control(b"early")
 
 
 # The high-water mark
@@ -142,10 +140,9 @@ def test_a_client_that_is_leaving_is_not_cut_for_being_slow(line):
 
 def test_a_client_that_is_just_coming_is_not_cut_either():
     """The client is listed already, so a broadcast may reach it before the 101 is written."""
-    cuts = []
-    outbox = Outbox(Plain(), None, None, WriteBatch(print), LIMIT, 0, cuts.append)
-    assert not outbox.put(b"early", cut=True)
-    assert cuts == []
+    line = Line(Plain(), opened=False, patience=0)
+    assert not line.outbox.put(b"early", cut=True)
+    assert line.cuts == []
 
 
 def test_a_send_waits_for_room(line):

@@ -11,8 +11,10 @@ from ..wire.deflate import Deflate
 from ..wire.frames import FIN
 from ..wire.message import PreparedMessage, PreparedMessages
 from .backlog import CHUNK_BYTES, Backlog
+from .budget import Holder
 from .cork import WriteBatch
-from .loop import LONGEST_POLL_SECONDS, Loop, Source
+from .loop import LONGEST_POLL_SECONDS, Loop
+from .overload import Overload
 from .sockets import Client
 from .writer import Writer
 
@@ -29,26 +31,30 @@ class Outbox(Writer):
         source: The source to watch for writing when the socket takes no more.
         loop: The loop that watches it.
         batch: Collects the leader's writes.
+        overload: Bounds the memory of all outboxes together.
         limit: The high-water mark: bytes that may wait.
         patience: Seconds without progress after which a client is too slow.
         cut: Called with a reason when the client is too slow, or gone. Takes no lock.
     """
 
     __slots__ = (
-        "_closing _context_lock _held _patience accepting deflate limit messages_out waiters"
+        "_closing _context_lock _held _overload _patience accepting deflate limit messages_out "
+        "waiters"
     ).split()
 
     def __init__(
         self,
         client: Client,
-        source: Source,
+        source: Holder,
         loop: Loop,
         batch: WriteBatch,
+        overload: Overload,
         limit: int,
         patience: float,
         cut: Callable[[str], None],
     ) -> None:
-        super().__init__(client, source, loop, batch, cut)
+        super().__init__(client, source, loop, batch, overload.budget, cut)
+        self._overload = overload
         self.limit: int = limit
         """The high-water mark: bytes that may wait."""
         self._patience = patience
@@ -112,7 +118,9 @@ class Outbox(Writer):
                 self.write(frames)
             else:
                 self._held.append(frames)
-            return True
+        if self._backlog is not None or self._held is not None:
+            self._overload.relieve()
+        return True
 
     def put_prepared(
         self,
@@ -164,7 +172,7 @@ class Outbox(Writer):
         with self.lock:
             first = self._held is None
             if first:
-                self._held = Backlog()
+                self._held = Backlog(self._budget, self._source)
         if not first:
             return self.put(b"".join(frames), timeout, cut=True)
         accepted = broken = False
@@ -188,7 +196,8 @@ class Outbox(Writer):
                 return False
             self.messages_out += data[0] >= FIN
             self.write(data)
-            return True
+        self._overload.relieve()
+        return True
 
     def _end_fragments(self, broken: bool) -> None:
         """Send the messages that a fragmented message held back. Drop them if it is *broken*."""
@@ -199,6 +208,8 @@ class Outbox(Writer):
             elif held and (self.accepting or self._closing):
                 for data in held:
                     self.write(data)
+            if held:
+                held.clear()
             if self._closing:
                 self.write(self._closing)
                 self._closing = b""
@@ -242,7 +253,10 @@ class Outbox(Writer):
         """Drop the queue, because the descriptor is being closed. The caller holds `lock`."""
         self.accepting = False
         self._closing = b""
-        self.drop()
+        if not self._writing:  # else a signal handler has interrupted the use of the queue
+            self.drop()
+            if self._held:
+                self._held.clear()
         if self._space:
             self._space.notify_all()
 
@@ -279,6 +293,14 @@ class Outbox(Writer):
             # defence: slow-reader
             self._cut(f"took too long to read: {self.queued} bytes were waiting for it")
         return False
+
+    def moved(self) -> float:
+        """Return when a part of what waits has left last, by time.monotonic()."""
+        backlog = self._backlog
+        if backlog is None:
+            return 0.0
+        backlog.note(self.taken())
+        return backlog.moved
 
     def _too_slow_at(self, cut: bool) -> float:
         """Return when the client is too slow, by time.monotonic()."""
