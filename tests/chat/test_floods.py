@@ -132,6 +132,22 @@ def test_many_connections_share_them(poor):
         assert codes[2] == ["slow"] * 4
 
 
+def test_what_many_get_costs_more(serve, monkeypatch):
+    monkeypatch.setattr(credits, "WORK_CREDITS", 200.0)
+    monkeypatch.setattr(credits, "WORK_CREDITS_PER_SECOND", 0.5)
+    monkeypatch.setattr(room, "DELIVERIES_PER_CREDIT", 0.5)
+    alone, together = serve(), serve()
+    with Talker(alone.port) as ann:
+        assert "slow" not in refusals(ann, lambda: ann.send("say", text="x"), 15)
+    with contextlib.ExitStack() as stack:
+        people = [stack.enter_context(Talker(together.port, str(number))) for number in range(5)]
+        for _ in range(15):
+            people[-1].send("say", text="x")
+        events = [people[-1].recv() for _ in range(15)]
+        assert [event["type"] for event in events[:5]] == ["message"] * 5
+        assert events[-1].get("code") == "slow"
+
+
 def test_a_plain_client_that_only_connects_pays_too(poor):
     statuses = []
     for _ in range(20):
@@ -159,8 +175,9 @@ def test_a_hundred_people_behind_one_address_can_chat(serve):
 
 
 @on_linux
-def test_a_flood_from_one_address_does_not_push_out_what_others_said(serve):
+def test_a_flood_from_one_address_does_not_push_out_what_others_said(serve, monkeypatch):
     """It would take hundreds of the longest messages; an address may store less at once."""
+    monkeypatch.setattr(credits, "WORK_CREDITS", 1e12)  # which would bound it, too
     history = SQLiteStore(bounds=Bounds(message_bytes=2 * credits.TEXT_BYTES, file_bytes=1))
     port = serve(history).port
     with Talker(port, "Ann") as ann, Talker(port, "Bob", "kitchen") as bob:

@@ -7,7 +7,7 @@ import zlib
 from dataclasses import dataclass, field
 from typing import Any, Callable
 
-from chat.protocol import MAX_FILE_BYTES, MAX_REQUEST_CHARS
+from chat.protocol import MAX_MESSAGE_BYTES, MAX_TEXT_CHARS
 from tests.attacks.figures import Bounds
 from tests.support.certificates import client_hello
 from tests.support.chatclient import SUBPROTOCOL, hello
@@ -19,7 +19,7 @@ DEFLATE = "Sec-WebSocket-Extensions: permessage-deflate"
 CHAT = f"Sec-WebSocket-Protocol: {SUBPROTOCOL}"
 EMPTY_BLOCKS = bytes.fromhex("04c0810800000000207feb43001c880000000000f2b73e")
 """Two deflate blocks with Huffman codes of their own and nothing else: the slowest to inflate."""
-LONG_ID = "a" * 65_000
+LONG_ID = "a" * 64_000
 
 
 @dataclass(frozen=True)
@@ -124,10 +124,17 @@ def costly_requests() -> bytes:
     requests: list[dict[str, Any]] = [
         enter,
         {"type": "say", "id": LONG_ID, "text": "x"},
-        {"type": "say", "id": "1", "text": "😀" * 30_000},
+        {"type": "say", "text": "😀" * MAX_TEXT_CHARS},
         {"type": "older", "before": 1 << 50},
     ]
-    return b"".join(squeezed(json.dumps(each, ensure_ascii=False).encode()) for each in requests)
+    return b"".join(frame(TEXT, json.dumps(each, ensure_ascii=False).encode()) for each in requests)
+
+
+def longest_unfinished() -> bytes:
+    """A fragment of the longest message that the chat takes, but for its last byte."""
+    return frame(
+        TEXT, ("😀" + "a" * MAX_MESSAGE_BYTES).encode()[: MAX_MESSAGE_BYTES - 1], fin=False
+    )
 
 
 BOMBS = Flood(900, bombs, replies=3, fields=(DEFLATE,))
@@ -224,16 +231,8 @@ CROWDS = (
     ),
     Crowd(
         "chat-unfinished",
-        "Chat: 5 MiB of unfinished text, from clients that haven't said hello",
-        (
-            Flood(
-                60,
-                unfinished(MAX_FILE_BYTES + MAX_REQUEST_CHARS),
-                replies=0,
-                times=1,
-                fields=(DEFLATE, CHAT),
-            ),
-        ),
+        "Chat: 64 KiB of unfinished text, from clients that haven't said hello",
+        (Flood(60, longest_unfinished, replies=0, times=1, fields=(DEFLATE, CHAT)),),
         Bounds(memory=32),
         program="chat",
     ),
