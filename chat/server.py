@@ -13,7 +13,8 @@ from ws import Request, Response, WSServer
 
 MAX_CLIENTS = 1000
 ADDRESS_SHARE = 4
-"""One address may have a quarter of the clients."""
+"""One address may have a quarter of the clients, but at least the next."""
+LEAST_PER_ADDRESS = 10
 PATIENCE_SECONDS = 1.0
 """An address that is deeper in debt gets no more connections."""
 MAX_QUEUE_BYTES = 2 << 20
@@ -66,11 +67,12 @@ def make_server(
         files: Whether pages opened from a file may connect. By default, they may where the browser
             runs on this machine, and knows it as localhost.
         max_clients: See `WSServer`.
-        max_clients_per_address: By default, a quarter of that.
+        max_clients_per_address: By default, a quarter of that, but at least 10.
         **options: See `WSServer`.
     """
     if max_clients_per_address is None:
-        max_clients_per_address = max(1, max_clients // ADDRESS_SHARE)  # defence: chat-places
+        share = max_clients // ADDRESS_SHARE  # defence: chat-places
+        max_clients_per_address = max(LEAST_PER_ADDRESS, share)
     server = WSServer(
         host,
         port,
