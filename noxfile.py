@@ -147,8 +147,8 @@ def _networks() -> tuple[str, ...]:
 
 @nox.session(default=False)
 def defences(session: nox.Session) -> None:
-    """Take each defence out of a copy of ws/, and see its test fail: `-- bomb flood`."""
-    session.install(*TEST_TOOLS.split(), *OTHER_PROTOCOLS.split())
+    """Take each defence out of a copy of ws/ and chat/, and see its test fail: `-- bomb flood`."""
+    session.install(*TEST_TOOLS.split(), *OTHER_PROTOCOLS.split(), REDIS)
     python = ("python", "-m", "tests.attacks.defences", *session.posargs)
     session.run(*_networks(), *python, external=True)
 

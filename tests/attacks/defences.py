@@ -1,8 +1,8 @@
-"""Take each defence out of a copy of ws/, and check that its test fails.
+"""Take each defence out of a copy of ws/ and chat/, and check that its test fails.
 
 `python -m tests.attacks.defences [NAME ...]` does so for the tests whose names contain one of
-these. A test that can't run on this machine counts as skipped. Defences are marked in ws/, and
-`tests.attacks.marks` says what becomes of a statement that is marked.
+these. A test that can't run on this machine counts as skipped. Defences are marked in the sources,
+and `tests.attacks.marks` says what becomes of a statement that is marked.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.attacks import marks
+from tests.attacks import chat_defences, marks
 from tests.support import ROOT
 
 DEFENCES = {
@@ -100,6 +100,7 @@ DEFENCES = {
     "unix-abandoned": "the check that nobody listens on a Unix socket that is to be replaced",
     "unix-kind": "the check that what is to be replaced is a socket",
     "unix-own": "the check that a Unix socket to remove is the server's own",
+    **chat_defences.DEFENCES,
 }
 """What is marked with each name."""
 
@@ -262,6 +263,7 @@ TESTS = [  # each with the defences that are taken out for it, some with a repla
     ("test_differential.py::test_wsproto", "reserved-bits"),
     ("test_differential.py::test_websockets", "reserved-bits"),
     ("unit/test_model.py::test_any_stream_in_any_pieces", "reserved-bits"),
+    *chat_defences.TESTS,
 ]
 
 
@@ -271,9 +273,9 @@ def weakenings(taken):
 
 
 def marked(folder=ROOT):
-    """Return all that is marked in the ws/ in a folder: (path, what it is) by name."""
+    """Return all that is marked in ws/ and chat/ in a folder: (path, what it is) by name."""
     found = {}
-    for path in sorted((folder / "ws").rglob("*.py")):
+    for path in sorted([*(folder / "ws").rglob("*.py"), *(folder / "chat").rglob("*.py")]):
         for name, what in marks.find(path.read_text(encoding="utf-8")).items():
             assert name not in found, f"{name} is marked in {found[name][0]} and in {path}"
             found[name] = path, what
@@ -281,7 +283,7 @@ def marked(folder=ROOT):
 
 
 def weaken(folder, taken):
-    """Take defences out of the ws/ in a folder."""
+    """Take defences out of the sources in a folder."""
     for name, replacement in weakenings(taken):
         path, what = marked(folder)[name]
         path.write_text(what.without(replacement), encoding="utf-8")
