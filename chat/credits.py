@@ -147,7 +147,7 @@ class Accounts:
         """
         network = network_of(address)
         with self._lock:
-            account = self._accounts.get(network) or Account()
+            account = self._accounts.get(network) or Account()  # defence: address-account
             self._accounts[network] = self._lately[network] = account
             self._lately.move_to_end(network)
             if len(self._lately) > MAX_ADDRESSES:

@@ -44,7 +44,7 @@ def clean_id(text: Any) -> str:
 def clean_name(name: Any) -> str:
     """Return a name in one line, without invisible characters such as those that turn text."""
     joiners = "\u200c\u200d"  # scripts and emoji need them
-    name = clean(string(name)[: 4 * MAX_NAME_CHARS])
+    name = clean(string(name)[: 4 * MAX_NAME_CHARS])  # defence: name-length
     visible = (c for c in name if c in joiners or unicodedata.category(c) != "Cf")
     return " ".join("".join(visible).split())[:MAX_NAME_CHARS].strip(" " + joiners)
 

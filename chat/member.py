@@ -54,7 +54,7 @@ class Member:
         """Count a refusal, and have the client wait. Return whether it has had too many."""
         if refusal.code in BLAMELESS:
             return False
-        if self._refusals.wait(1):
+        if self._refusals.wait(1):  # defence: refusals
             return True
         before = round(self._refusals.taken())
         self._refusals.take(1)

@@ -133,7 +133,7 @@ class Chat:
             fields, content = decode(message)  # also if it is refused, to name it in the answer
             kind = REQUESTS[fields["type"]]
             begun = kind is SendFile and fields.get("start")  # its first piece was let in
-            if debt_seconds and not begun:
+            if debt_seconds and not begun:  # defence: work-credits
                 raise Refused("slow", TOO_FAST, debt_seconds)
             if not member.room and kind not in (Hello, Ping):
                 raise Refused("hello", "Say hello first.")
@@ -192,6 +192,7 @@ class Chat:
                 text = "There are too many rooms; try again later."
                 raise Refused("full", text, FULL_RETRY_SECONDS)
             of_address = sum(other.account is member.account for other in others)
+            # defence: room-share
             if len(others) >= MAX_PEOPLE or of_address >= MAX_PEOPLE_OF_ADDRESS:
                 raise Refused("full", "This room is full; try another one.", FULL_RETRY_SECONDS)
             self._leave(member)
@@ -324,7 +325,7 @@ class Chat:
     def _submit(self, member: Member, message_id: str, content: Event, size: int) -> None:
         """Send a message to everyone in the room; its text has so many bytes."""
         seconds = member.account.store_text(size + ROW_BYTES)
-        if seconds:
+        if seconds:  # defence: text-credits
             raise Refused("slow", TOO_MUCH, seconds)
         self._owe_deliveries(member)
         message = {

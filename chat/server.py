@@ -12,7 +12,7 @@ from chat.protocol import MAX_MESSAGE_BYTES, SUBPROTOCOL
 from ws import Request, Response, WSServer
 
 MAX_CLIENTS = 1000
-ADDRESS_SHARE = 4
+ADDRESS_SHARE = 4  # defence: place-share
 """One address may have a quarter of the clients."""
 MAX_QUEUE_BYTES = 2 << 20
 """May wait for one client. Enough for the longest welcome, and for messages that come meanwhile."""
@@ -87,6 +87,7 @@ def make_server(
     @server.onrequest
     def respond(request: Request) -> Response | None:
         if request.is_upgrade:
+            # defence: pages-from-files
             if files is None and request.headers.get("origin") == "null" and not is_local(request):
                 return Response(403, "pages opened from a file may connect with --file only\n")
             account = request.data["account"] = accounts.of(request.address)

@@ -66,6 +66,7 @@ class Uploads:
         sizes = [(upload.first.size, upload.account) for upload in self._uploads.values()]
         of_all = file.size + sum(size for size, _ in sizes)
         of_address = file.size + sum(size for size, other in sizes if other is account)
+        # defence: uploads
         return of_all <= MAX_BYTES and of_address <= MAX_BYTES_OF_ADDRESS
 
     def add(self, client: Hashable, file: SendFile) -> Upload | int:

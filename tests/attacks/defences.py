@@ -1,8 +1,8 @@
-"""Take each defence out of a copy of ws/, and check that its test fails.
+"""Take each defence out of a copy of ws/ and chat/, and check that its test fails.
 
 `python -m tests.attacks.defences [NAME ...]` does so for the tests whose names contain one of
-these. A test that can't run on this machine counts as skipped. Defences are marked in ws/, and
-`tests.attacks.marks` says what becomes of a statement that is marked.
+these. A test that can't run on this machine counts as skipped. Defences are marked in the sources,
+and `tests.attacks.marks` says what becomes of a statement that is marked.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from pathlib import Path
 
 from tests.attacks import marks
 from tests.support import ROOT
+
+SOURCES = ("ws", "chat")
+"""The folders in which defences are marked."""
 
 DEFENCES = {
     # wire
@@ -95,6 +98,17 @@ DEFENCES = {
     "unix-abandoned": "the check that nobody listens on a Unix socket that is to be replaced",
     "unix-kind": "the check that what is to be replaced is a socket",
     "unix-own": "the check that a Unix socket to remove is the server's own",
+    # chat
+    "address-account": "the account of the address, which outlives a connection",
+    "chat-message-size": "MAX_MESSAGE_BYTES: the longest message",
+    "name-length": "cutting a name before it is cleaned",
+    "pages-from-files": "the check of Origin: null",
+    "place-share": "ADDRESS_SHARE: which part of all places an address may have",
+    "refusals": "the count of a client's refused requests",
+    "room-share": "the check of the people in a room, in all and of one address",
+    "text-credits": "the check of what an address has stored",
+    "uploads": "the bytes of files that are under way",
+    "work-credits": "the check whether an address is in debt",
 }
 """What is marked with each name."""
 
@@ -248,6 +262,33 @@ TESTS = [  # each with the defences that are taken out for it, some with a repla
     ("test_differential.py::test_wsproto", "reserved-bits"),
     ("test_differential.py::test_websockets", "reserved-bits"),
     ("unit/test_model.py::test_any_stream_in_any_pieces", "reserved-bits"),
+    (
+        "chat/test_floods.py::test_clients_that_have_not_said_hello_hold_little",
+        ("chat-message-size", "5 << 20"),
+    ),
+    ("test_governed.py::test_crowd[chat-unfinished]", ("chat-message-size", "5 << 20")),
+    (
+        "chat/test_floods.py::test_no_request_costs_much[a name of 65,000]",
+        ("name-length", "clean(string(name))"),
+    ),
+    ("chat/test_floods.py::test_a_flood_of_requests_ends_in_a_close", "refusals"),
+    ("chat/test_floods.py::test_a_reconnect_does_not_renew_them", ("address-account", "Account()")),
+    ("chat/test_floods.py::test_many_connections_share_them", "work-credits"),
+    ("test_governed.py::test_crowd[chat-requests]", "work-credits"),
+    (
+        "chat/test_floods.py::test_a_flood_from_one_address_does_not_push_out_what_others_said",
+        "text-credits",
+    ),
+    (
+        "chat/test_floods.py::test_one_address_can_not_fill_a_room",
+        ("room-share", "len(others) >= MAX_PEOPLE"),
+    ),
+    ("chat/test_floods.py::test_one_address_can_not_take_all_places", ("place-share", "1")),
+    ("chat/test_files.py::test_files_on_their_way_are_bounded", ("uploads", "True")),
+    (
+        "chat/test_server.py::test_pages_from_a_file_may_connect_on_this_machine_only",
+        "pages-from-files",
+    ),
 ]
 
 
@@ -257,9 +298,9 @@ def weakenings(taken):
 
 
 def marked(folder=ROOT):
-    """Return all that is marked in the ws/ in a folder: (path, what it is) by name."""
+    """Return all that is marked in the sources in a folder: (path, what it is) by name."""
     found = {}
-    for path in sorted((folder / "ws").rglob("*.py")):
+    for path in sorted(path for name in SOURCES for path in (folder / name).rglob("*.py")):
         for name, what in marks.find(path.read_text(encoding="utf-8")).items():
             assert name not in found, f"{name} is marked in {found[name][0]} and in {path}"
             found[name] = path, what
@@ -267,7 +308,7 @@ def marked(folder=ROOT):
 
 
 def weaken(folder, taken):
-    """Take defences out of the ws/ in a folder."""
+    """Take defences out of the sources in a folder."""
     for name, replacement in weakenings(taken):
         path, what = marked(folder)[name]
         path.write_text(what.without(replacement), encoding="utf-8")
@@ -283,7 +324,7 @@ def outcome(test, taken):
     """Say how a test ends without its defences."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for part in ("ws", "tests", "chat"):
+        for part in (*SOURCES, "tests"):
             shutil.copytree(str(ROOT / part), str(folder / part))
         shutil.copy(str(ROOT / "pyproject.toml"), name)
         weaken(folder, taken)
