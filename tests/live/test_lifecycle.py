@@ -258,9 +258,10 @@ def test_a_program_that_just_ends_says_goodbye(program):
     assert process.stderr.read() == b""
 
 
-def test_echo_server_of_the_package():
+@pytest.mark.parametrize("words", [[], ["serve"]])
+def test_echo_server_of_the_package(words):
     port = free_port()
-    command = [sys.executable, "-m", "ws", str(port), "--host", "127.0.0.1"]
+    command = [sys.executable, "-m", "ws", *words, str(port), "--host", "127.0.0.1"]
     pipe = subprocess.PIPE
     process = subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe)
     try:

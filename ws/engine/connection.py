@@ -34,7 +34,7 @@ from typing import Any, Callable, Iterable, Iterator
 from ..wire import events
 from ..wire.deflate import Deflate
 from ..wire.events import LAST_MESSAGE, Event
-from ..wire.frames import PING, PONG, CloseCode, frame
+from ..wire.frames import PING, PONG, CloseCode
 from ..wire.http11 import HandshakeError, Request, RequestReader, Response
 from ..wire.protocol import Protocol
 from .backlog import CHUNK_BYTES, TLS_RECORD_BYTES
@@ -99,7 +99,7 @@ class Owner(ABC):
 
 
 class Connection(Source):
-    """A client's socket, with its protocol and its outbox.
+    """A socket with its protocol and its outbox: a client's, as a server has it.
 
     Only the leader reads. Any thread may write.
 
@@ -116,6 +116,9 @@ class Connection(Source):
         "opened outbox owner protocol reason refusal stage"
     ).split()
 
+    role: type[Protocol] = Protocol
+    """The class of the protocol."""
+
     def __init__(
         self, client: Client, loop: Loop, batch: WriteBatch, limits: Limits, owner: Owner
     ) -> None:
@@ -125,7 +128,7 @@ class Connection(Source):
         self._loop, self._limits = loop, limits
         self._tls = isinstance(client, TLSClient)
         self.stage: int = TLS_HANDSHAKE if self._tls else AWAITING_REQUEST
-        self.protocol: Protocol = Protocol(limits.max_message_size, limits.max_fragments)
+        self.protocol: Protocol = self.role(limits.max_message_size, limits.max_fragments)
         self.outbox: Outbox = Outbox(
             client, self, loop, batch, limits.max_queue_size, limits.send_timeout, self.cut
         )
@@ -150,6 +153,11 @@ class Connection(Source):
 
     def fileno(self) -> int:
         return self.client.fileno()
+
+    @property
+    def paused(self) -> bool:
+        """Whether it isn't read, because its callbacks are behind."""
+        return not self.interest & READ
 
     # How it begins: one of these, once
 
@@ -294,7 +302,7 @@ class Connection(Source):
                 if self.stage == OPEN:
                     self.owner.message(self.client, payload)
             elif kind == events.PING:
-                self.outbox.put_control(frame(PONG, payload))
+                self.outbox.put_control(self.protocol.frame(PONG, payload))
             elif kind == events.PONG:
                 self._take_pong(payload)
             elif kind == events.REQUEST:
@@ -360,7 +368,7 @@ class Connection(Source):
         """Send a ping, whose pong sets `client.latency`. Return whether it was sent."""
         payload, last = os.urandom(4), self._ping
         self._ping = payload, time.monotonic()
-        sent = self.outbox.put_control(frame(PING, payload))
+        sent = self.outbox.put_control(self.protocol.frame(PING, payload))
         if not sent:
             self._ping = last
         return sent
@@ -502,7 +510,7 @@ class Connection(Source):
     def _end_keepalive(self, now: float) -> None:
         bytes_in, taken, pinged = self._checkpoint
         self._checkpoint = None
-        heard = self.bytes_in > bytes_in or not self.interest & READ
+        heard = self.bytes_in > bytes_in or self.paused
         queued, taken_now = self.outbox.waiting, self.outbox.taken()
         if queued and taken_now <= taken:
             self.cut("nothing could be written to it in time")

@@ -76,12 +76,16 @@ class Outbox(Writer):
     # Messages
 
     def open(self, response: bytes, deflate: Deflate | None) -> None:
-        """Write the 101 response, and accept messages from now on. The caller holds `lock`."""
+        """Accept messages from now on, after the 101 response, if there is one to write.
+
+        The caller holds `lock`.
+        """
         if deflate:
             self.deflate = deflate
-            self._context_lock = threading.Lock() if deflate.server_takeover else None
+            self._context_lock = threading.Lock() if deflate.out_takeover else None
         self.accepting = True
-        self.write(response)
+        if response:
+            self.write(response)
 
     def put(self, frames: bytes, timeout: float = 0, messages: int = 1, cut: bool = False) -> bool:
         """Queue whole messages, and write what the socket takes.
@@ -222,9 +226,13 @@ class Outbox(Writer):
         if self._space:
             self._space.notify_all()
 
-    def end(self) -> None:
-        """End the sending direction when the queue is empty. The caller holds `lock`."""
-        self.accepting, self.ending = False, True
+    def end(self, half_close: bool = True) -> None:
+        """Accept nothing more, and write the queue. The caller holds `lock`.
+
+        Args:
+            half_close: Whether to end the sending direction when the queue is empty.
+        """
+        self.accepting, self.ending = False, half_close
         if self._closing:  # a fragmented message is of no use any more
             self.write(self._closing)
             self._closing = b""

@@ -29,7 +29,7 @@ class Writer:
 
     __slots__ = (
         "_backlog _batch _batched _client _cut _loop _source _space _tls _writing blocked "
-        "bytes_out ending lock waiting"
+        "bytes_out ending lock lost waiting"
     ).split()
 
     def __init__(
@@ -50,6 +50,8 @@ class Writer:
         """Whether the sending direction ends when nothing waits any more."""
         self.waiting: int = 0
         """Bytes that wait to be written."""
+        self.lost: int = 0
+        """Bytes that waited when the connection was lost."""
         self.bytes_out: int = 0
         self.blocked: int = 0
         """What the socket waits for before it takes more: READ, WRITE, or 0 for nothing."""
@@ -174,6 +176,7 @@ class Writer:
         """Forget all that waits."""
         self._batched.clear()
         self._backlog = None
+        self.lost += self.waiting
         self.waiting = 0
 
     def _half_close(self) -> None:
