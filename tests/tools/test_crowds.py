@@ -24,6 +24,7 @@ pytestmark = [
     ),
 ]
 SHORT = ("--seconds", 0.2)
+FEW = ("threaded-ws", "websockets-sync")
 
 
 def test_the_table_is_measured_and_written(tool: Tool, tmp_path: Path):
@@ -45,8 +46,9 @@ def test_the_table_is_measured_and_written(tool: Tool, tmp_path: Path):
 
 def test_others_are_compared(tool: Tool, tmp_path: Path):
     pytest.importorskip("matplotlib", reason="no matplotlib: pip install matplotlib")
-    tool("tests.attacks.crowds", "nobody", *SHORT, "--peers", "--docs", tmp_path)
+    tool("tests.attacks.crowds", "nobody", *SHORT, "--docs", tmp_path, "--peers", *FEW)
     found = json.loads((tmp_path / "crowds/results.json").read_text())["found"]["nobody"]
+    assert tuple(found) == FEW
     assert all(figures["others"]["messages"] > 5 for figures in found.values()), found
 
 
