@@ -274,6 +274,9 @@ class Service(Owner, Draining):
             if connection.stage < OPEN:
                 connection.answer(Response(503, f"{REASON}\n"))
             connection.close(CloseCode.GOING_AWAY, REASON)
+            # Nothing can come that TCP would have to be reset for, so the peer's end can be missed
+            if connection.client.close_received is not None or not connection.bytes_in:
+                connection.finish()  # defence: goodbye-finish
 
     def cut_everybody(self) -> None:
         for connection in self.admission.connections:

@@ -361,6 +361,7 @@ class Outbox:
         if self._tls:
             with suppress(OSError, ValueError):  # the close_notify leaves all the same
                 self._client.unwrap()  # type: ignore[attr-defined]
+                self._loop.schedule(self._source, 0)  # the peer's came before: all is over
         with suppress(OSError):
             socket.socket.shutdown(self._client, socket.SHUT_WR)
 

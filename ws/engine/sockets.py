@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import socket
 import ssl
+import sys
 from typing import TYPE_CHECKING, Any, Callable
 
 from ..wire.http11 import Request
+
+try:
+    import fcntl
+    from termios import TIOCOUTQ as SIOCOUTQ
+except ImportError:  # Windows
+    pass
 
 if TYPE_CHECKING:
     _Socket = socket.socket
@@ -34,9 +41,15 @@ class Client(_Socket):
     It is the code in the client's close frame, also if the server has closed: clients usually
     answer with the server's code, but some with 1000. 1005 is a close frame without a code, and
     1006 is none at all. If the client broke the protocol, it is the code that the server sent.
+    `close_sent` and `close_received` say which side sent what.
     """
     close_reason: str = ""
     """The reason in the client's close frame, or what the server found wrong."""
+    close_sent: int | None = None
+    """The code in the close frame that the server sent, or was about to send when the connection
+    was lost. None if it sent none. If the client has closed first, it is the client's code."""
+    close_received: int | None = None
+    """The code in the client's close frame, 1005 if the frame had none. None if no frame came."""
     _cut: Callable[[str], None] | None = None
 
     @property
@@ -72,6 +85,17 @@ class Client(_Socket):
         """Close the descriptor."""
         self._cut = None
         super().close()
+
+
+def unacknowledged(sock: socket.socket) -> int:
+    """Return how many bytes the system has taken, but not passed on to the peer's system yet.
+
+    It is 0 where the system can't tell.
+    """
+    try:
+        return int.from_bytes(fcntl.ioctl(sock.fileno(), SIOCOUTQ, bytes(4)), sys.byteorder)
+    except (NameError, OSError):
+        return 0
 
 
 class PlainClient(Client, socket.socket):
