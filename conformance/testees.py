@@ -28,9 +28,7 @@ def _ours(name: str, about: str, cases: list[str], options: str, default: bool =
     return Testee(name, about, cases, f"conformance.echo {options}", default)
 
 
-def _hosted(
-    name: str, about: str, cases: list[str], options: str, default: bool = True
-) -> Testee:
+def _hosted(name: str, about: str, cases: list[str], options: str, default: bool = True) -> Testee:
     return Testee(name, about, cases, f"conformance.hosted {options}", default)
 
 
