@@ -257,7 +257,7 @@ def tools(session: nox.Session) -> None:
 @nox.session
 def e2e(session: nox.Session) -> None:
     """The chat in browsers: `-- --headed`, `-- -k image`, `-- --browser firefox`."""
-    session.install(*TEST_TOOLS.split(), *BROWSER_TOOLS.split())
+    session.install(*TEST_TOOLS.split(), *BROWSER_TOOLS.split(), FLASK, GUNICORN)
     pytest = ("python", "-m", "pytest", "e2e", f"--output={RESULTS}", *session.posargs)
     session.run(*_browsers(), *pytest, external=True)
 
