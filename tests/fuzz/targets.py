@@ -155,7 +155,7 @@ def extensions(data):
     assert (deflate is None) is (header == "")
     if deflate is None:
         return
-    assert 9 <= deflate.server_bits <= 15 and 8 <= deflate.client_bits <= 15
+    assert 9 <= deflate.out_bits <= 15 and 8 <= deflate.in_bits <= 15
     ((_, answered),) = parse_extensions(header)
     params = dict(answered)
     offered = [dict(params) for name, params in offers if name.lower() == "permessage-deflate"]

@@ -52,8 +52,10 @@ def test_two_workers_are_one_server(server, preload, redis):
 
 def test_a_worker_without_clients_reaches_those_of_others(redis):
     """The worker that gets the first POST has never taken a connection over."""
-    one, other = (Site(gunicorn("flask_app"), redis=redis.url) for _ in range(2))
-    with one, other, one.connect() as client:
+    command = gunicorn("flask_app")
+    with contextlib.ExitStack() as stack:
+        one, other = (stack.enter_context(Site(command, redis=redis.url)) for _ in range(2))
+        client = stack.enter_context(one.connect())
         eventually(lambda: other.state()["presence"] == 1)
         assert other.notify("news") == 0
         assert client.recv() == "news"
@@ -72,9 +74,10 @@ def test_each_worker_has_a_server_of_its_own(preload):
 
 @pytest.mark.parametrize("server", [gunicorn, gthread])
 def test_behind_nginx(server):
+    command = server("flask_app")
     with contextlib.ExitStack() as stack:
-        site = stack.enter_context(Site(server("flask_app"), trusted_proxies=["127.0.0.1"]))
-        proxy = stack.enter_context(Proxy("nginx.conf", [site.port] * 3))
+        site = stack.enter_context(Site(command, trusted_proxies=["127.0.0.1"]))
+        proxy = stack.enter_context(contextlib.closing(Proxy("nginx.conf", [site.port] * 3)))
         origin = f"Origin: http://localhost:{proxy.port}"
         head = request("/open", origin, host=f"localhost:{proxy.port}")
         told = "X-Forwarded-For: 203.0.113.7"

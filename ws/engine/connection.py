@@ -34,16 +34,17 @@ from typing import Any, Callable, Iterable, Iterator
 from ..wire import events
 from ..wire.deflate import Deflate
 from ..wire.events import LAST_MESSAGE, Event
-from ..wire.frames import PING, PONG, CloseCode, frame
+from ..wire.frames import PING, PONG, CloseCode
 from ..wire.http11 import HandshakeError, Request, RequestReader, Response
 from ..wire.protocol import Protocol
+from .backlog import CHUNK_BYTES, TLS_RECORD_BYTES
 from .cork import WriteBatch
 from .limits import Limits
 from .log import logger
 from .loop import Loop, Source
-from .outbox import CHUNK_BYTES, TLS_RECORD_BYTES, Outbox
+from .outbox import Outbox
 from .poll import READ, WRITE
-from .sockets import Client, TLSClient, unacknowledged
+from .sockets import Client, TLSClient
 
 READ_BYTES = 1 << 14  # defence: read-size
 """Bytes that one read asks for. With TLS, a read returns at most one record, of this size."""
@@ -98,7 +99,7 @@ class Owner(ABC):
 
 
 class Connection(Source):
-    """A client's socket, with its protocol and its outbox.
+    """A socket with its protocol and its outbox: a client's, as a server has it.
 
     Only the leader reads. Any thread may write.
 
@@ -115,6 +116,9 @@ class Connection(Source):
         "opened outbox owner protocol reason refusal stage"
     ).split()
 
+    role: type[Protocol] = Protocol
+    """The class of the protocol."""
+
     def __init__(
         self, client: Client, loop: Loop, batch: WriteBatch, limits: Limits, owner: Owner
     ) -> None:
@@ -124,8 +128,10 @@ class Connection(Source):
         self._loop, self._limits = loop, limits
         self._tls = isinstance(client, TLSClient)
         self.stage: int = TLS_HANDSHAKE if self._tls else AWAITING_REQUEST
-        self.protocol: Protocol = Protocol(limits.max_message_size, limits.max_fragments)
-        self.outbox: Outbox = Outbox(client, self, loop, batch, limits.max_queue_size, self.cut)
+        self.protocol: Protocol = self.role(limits.max_message_size, limits.max_fragments)
+        self.outbox: Outbox = Outbox(
+            client, self, loop, batch, limits.max_queue_size, limits.send_timeout, self.cut
+        )
         self.bytes_in: int = 0
         self.messages_in: int = 0
         self.opened: bool = False
@@ -147,6 +153,11 @@ class Connection(Source):
 
     def fileno(self) -> int:
         return self.client.fileno()
+
+    @property
+    def paused(self) -> bool:
+        """Whether it isn't read, because its callbacks are behind."""
+        return not self.interest & READ
 
     # How it begins: one of these, once
 
@@ -291,7 +302,7 @@ class Connection(Source):
                 if self.stage == OPEN:
                     self.owner.message(self.client, payload)
             elif kind == events.PING:
-                self.outbox.put_control(frame(PONG, payload))
+                self.outbox.put_control(self.protocol.frame(PONG, payload))
             elif kind == events.PONG:
                 self._take_pong(payload)
             elif kind == events.REQUEST:
@@ -357,7 +368,7 @@ class Connection(Source):
         """Send a ping, whose pong sets `client.latency`. Return whether it was sent."""
         payload, last = os.urandom(4), self._ping
         self._ping = payload, time.monotonic()
-        sent = self.outbox.put_control(frame(PING, payload))
+        sent = self.outbox.put_control(self.protocol.frame(PING, payload))
         if not sent:
             self._ping = last
         return sent
@@ -400,7 +411,7 @@ class Connection(Source):
             self._loop.schedule(self, time.monotonic() + self._limits.close_timeout)
             self.stage = LINGERING
             self.outbox.end()
-            self._checkpoint = self._taken() if self.outbox.waiting else None
+            self._checkpoint = self.outbox.taken() if self.outbox.waiting else None
 
     def finish(self, ended: bool = False) -> None:
         """End TCP as soon as all is written, without waiting for the peer. Only when lingering.
@@ -479,7 +490,7 @@ class Connection(Source):
 
     def _end_lingering(self, now: float) -> None:
         """Dispose, unless the peer has taken enough of what is queued since the last time."""
-        before, taken = self._checkpoint, self._taken()
+        before, taken = self._checkpoint, self.outbox.taken()
         timeout = self._limits.close_timeout
         if before is None or (
             self.outbox.waiting
@@ -490,27 +501,23 @@ class Connection(Source):
             self._checkpoint = taken if self.outbox.waiting else None
             self._loop.schedule(self, now + timeout)
 
-    def _taken(self) -> int:
-        """Return how many bytes the peer's system has taken."""
-        return self.outbox.bytes_out - unacknowledged(self.client)
-
     def _begin_keepalive(self, now: float) -> None:
         """Send a ping. Data must arrive, or queued data leave, within `ping_timeout` (§5.5.2)."""
         sent = self.ping()
-        self._checkpoint = self.bytes_in, self.outbox.bytes_out, sent
+        self._checkpoint = self.bytes_in, self.outbox.taken(), sent
         self._loop.schedule(self, now + self._limits.ping_timeout)  # defence: ping-timeout
 
     def _end_keepalive(self, now: float) -> None:
-        bytes_in, bytes_out, pinged = self._checkpoint
+        bytes_in, taken, pinged = self._checkpoint
         self._checkpoint = None
-        heard = self.bytes_in > bytes_in or not self.interest & READ
-        queued = self.outbox.waiting
-        if queued and self.outbox.bytes_out == bytes_out:
+        heard = self.bytes_in > bytes_in or self.paused
+        queued, taken_now = self.outbox.waiting, self.outbox.taken()
+        if queued and taken_now <= taken:
             self.cut("nothing could be written to it in time")
-        elif not heard and not queued and not pinged:  # no ping was sent: too much was queued
-            self._begin_keepalive(now)
-        elif not heard and not queued:
-            self.cut("keepalive ping not answered in time")  # defence: unanswered-ping
-        else:
+        elif heard or queued or taken < taken_now < self.outbox.bytes_out:  # or the ping is to come
             interval = self._limits.ping_interval or 0
             self._loop.schedule(self, now + max(0, interval - self._limits.ping_timeout))
+        elif not pinged:  # too much was queued
+            self._begin_keepalive(now)
+        else:
+            self.cut("keepalive ping not answered in time")  # defence: unanswered-ping

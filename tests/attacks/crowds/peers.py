@@ -40,9 +40,9 @@ CROWDS = (
     "hellos",
 )
 RESULTS = ROOT / "docs" / "crowds" / "results.json"
-PAGE = ROOT / "docs" / "crowds.md"
 TEMPLATE = Path(__file__).with_name("page.md")
 NO_COMPRESSION = "no compression"
+FAILED = "not measured: it failed"
 
 OURS, OTHERS = ("#d9480f", "#f4b394"), ("#8a9bab", "#cdd6de")
 """Colours up to the median, and from there to the 99th percentile."""
@@ -81,7 +81,8 @@ def compare(seconds, crowds):
                 try:
                     figures = measure(crowd, seconds, start) if start else NO_COMPRESSION
                 except (AssertionError, OSError, StartError) as error:
-                    figures = str(error)
+                    print(error, file=sys.stderr)
+                    figures = FAILED
             found[crowd.name][name] = figures
     return found
 
@@ -100,20 +101,21 @@ def measured(seconds, crowds):
     }
 
 
-def write(results):
-    """Write docs/crowds.md, its chart, and the results."""
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(results, indent=1, default=Figures.pack) + "\n")
-    draw(results["found"], RESULTS.with_name("waiting.svg"))
+def write(results, docs):
+    """Write crowds.md into a folder, and its chart and the results into crowds/ there."""
+    folder = docs / "crowds"
+    folder.mkdir(exist_ok=True)
+    (folder / RESULTS.name).write_text(json.dumps(results, indent=1, default=Figures.pack) + "\n")
+    draw(results["found"], folder / "waiting.svg")
     tables = "\n".join(table(name, each) for name, each in results["found"].items())
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     facts = {**results, "versions": versions, "tables": tables, "patience": PATIENCE_SECONDS}
     page = TEMPLATE.read_text(encoding="utf-8").format(**facts)
-    PAGE.write_text(page, encoding="utf-8")
+    (docs / "crowds.md").write_text(page, encoding="utf-8")
 
 
 def read():
-    """Return the results that were written."""
+    """Return the published results."""
     results = json.loads(RESULTS.read_text())
     for each in results["found"].values():
         for name, figures in each.items():
@@ -195,7 +197,7 @@ def panel(axes, crowd, found):
         axes.barh(at, p99, color=colours[1], height=0.7)
         axes.barh(at, p50, color=colours[0], height=0.7)
         axes.plot([p99, most], [at, at], color=INK, linewidth=0.8)
-        text = milliseconds(others.p99) + (" · some lost" if figures.faults else "")
+        text = milliseconds(others.p99) + (" · some lost" if figures.others.lost else "")
         axes.annotate(
             text, (most, at), (4, 0), textcoords="offset points", va="center", size=8, weight=weight
         )
