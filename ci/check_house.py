@@ -73,11 +73,16 @@ MAY_IMPORT: dict[str, str] = {
     "engine.loop": "engine.log engine.poll engine.shares engine.timers wire.events",
     "engine.cork": "engine.loop",
     "engine.sockets": "wire.http11",
+    "engine.backlog": "wire.frames",
+    "engine.writer": (
+        "engine.backlog engine.cork engine.loop engine.poll engine.sockets wire.frames"
+    ),
     "engine.outbox": (
-        "engine.cork engine.loop engine.poll engine.sockets wire.deflate wire.frames wire.message"
+        "engine.backlog engine.cork engine.loop engine.sockets engine.writer wire.deflate "
+        "wire.frames wire.message"
     ),
     "engine.connection": (
-        "engine.cork engine.limits engine.log engine.loop engine.outbox engine.poll "
+        "engine.backlog engine.cork engine.limits engine.log engine.loop engine.outbox engine.poll "
         "engine.sockets wire.deflate wire.events wire.frames wire.http11 wire.protocol"
     ),
     "engine.listen": (
@@ -111,7 +116,7 @@ MAY_IMPORT: dict[str, str] = {
         "engine.malloc engine.sockets lifecycle rooms service wire.deflate wire.frames wire.http11 "
         "wire.message wire.proxy wsgi"
     ),
-    "wsgi": "engine.log engine.sockets service wire.http11",
+    "wsgi": "engine.log engine.loop engine.poll engine.sockets service wire.http11",
     "redis": "backplane engine.log",
     "tunnel": "engine.dial wire.opening",
     "connect": "engine.dial engine.sockets tunnel wire.deflate wire.opening",

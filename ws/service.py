@@ -39,7 +39,7 @@ class Service(Owner, Draining):
         proxy_protocol: Whether connections begin with a header of the PROXY protocol.
         admission: Limits connections, and checks requests.
         rooms: The clients, and the rooms that they are in.
-        warnings: Logs warnings that peers can cause.
+        warnings: Logs what peers can cause, at a limited rate.
         locks: More reentrant locks that the leader may wait for: the backplane's.
         release: Called at the end of the shutdown, with the seconds that it may take.
     """
@@ -69,7 +69,7 @@ class Service(Owner, Draining):
         self._subprotocols, self._compression = subprotocols, compression
         self.admission: Admission = admission
         self.rooms: Rooms = rooms
-        self._warn = warnings.warn
+        self._warnings = warnings
         self._locks, self._release = locks, release
         self._make_connection: Callable[..., Connection] = Connection
         if proxy_protocol:
@@ -99,7 +99,7 @@ class Service(Owner, Draining):
         self._listeners = []
         try:
             for sock in sockets:
-                self._listeners.append(Listener(sock, self.loop, self._admit, self._warn))
+                self._listeners.append(Listener(sock, self.loop, self._admit, self._warnings.warn))
             self.threads.start()
         except BaseException:
             self.refuse_newcomers()
@@ -247,14 +247,14 @@ class Service(Owner, Draining):
     def failed(self, connection: Connection, error: BaseException) -> None:
         client = connection.client
         try:
-            logger.error("callback for %s raised", client.getpeername(), exc_info=error)
+            self._warnings.error(error, "callback for %s raised", client.getpeername())
             if connection.stage < OPEN:  # it was onrequest
                 connection.answer(Response(500, "internal error\n"))
             connection.close(CloseCode.INTERNAL_ERROR, "internal error")
             self.onerror(client, error)
-        except BaseException:
+        except BaseException as another:
             with suppress(BaseException):  # there is no memory left to complain with
-                logger.exception("onerror raised")
+                self._warnings.error(another, "onerror raised")
 
     def disposed(self, connection: Connection) -> None:
         self.metrics.ended(connection)
@@ -274,6 +274,9 @@ class Service(Owner, Draining):
             if connection.stage < OPEN:
                 connection.answer(Response(503, f"{REASON}\n"))
             connection.close(CloseCode.GOING_AWAY, REASON)
+            # Nothing can come that TCP would have to be reset for, so the peer's end can be missed
+            if connection.client.close_received is not None or not connection.bytes_in:
+                connection.finish()  # defence: goodbye-finish
 
     def cut_everybody(self) -> None:
         for connection in self.admission.connections:

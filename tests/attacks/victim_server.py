@@ -109,6 +109,8 @@ def report():
         "noted": globals().get("noted"),
         **counts,
         "connections": stats["active_connections"],
+        "accepted": stats["connections"],
+        "bytes_in": stats["bytes_in"],
         "clients": len(server.clients),
         "queued": stats["queued"],
         "messages_in": stats.get("messages_in", 0),

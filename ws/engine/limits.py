@@ -37,13 +37,19 @@ class Limits:
     """Seconds for the peer to answer a close frame, and as many again for it to end TCP. After
     that, the connection is cut."""
     max_queue_size: int = 1 << 20
-    """Bytes that may wait to be sent to one client. A message of any size is accepted if nothing
-    waits. At this high-water mark, `send` blocks, and `slow_client` decides what `sendall` does."""
+    """The high-water mark of a client's queue, in bytes: while more would wait to be sent to the
+    client, `send` blocks. A message of any size is accepted if nothing waits. A client with more
+    than this in its queue is too slow if it makes no progress for `send_timeout`; then
+    `slow_client` decides what becomes of it. While it makes progress, messages are accepted."""
     send_timeout: float = 10.0
-    """Seconds that `send` blocks while a client's queue is full. After that, the client is cut."""
+    """Seconds that `send` blocks at the high-water mark; then it queues the message all the same.
+    And seconds in which a part of a longer queue must leave, or the client is too slow: `send`
+    then cuts it. Where the system tells (Linux), leaving means that the peer has taken it;
+    elsewhere, that the system has, which takes up to some megabytes at a time."""
     slow_client: str = "close"
-    """What `sendall` does with a client whose queue is full. 'close' cuts the client. 'skip' drops
-    the message for this client, which isn't told."""
+    """What `sendall` does with a client that is too slow. 'close' cuts the client. 'skip' leaves
+    the message out for this client, which isn't told; and it does so, too, if the client makes
+    progress, but hasn't emptied its queue for `send_timeout`."""
     max_clients: int = 10_000
     """Connections at the same time, handshakes included. The next 100 are answered with 503, any
     more are closed without an answer. `start` raises the process's limit on descriptors as far as

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
-from tests.attacks.crowds import report
+from tests.attacks import figures
 from tests.attacks.crowds.measure import measure
 from tests.attacks.crowds.table import BY_NAME
+from tests.support import ROOT
 
 SECONDS = 15.0
 """How long a crowd attacks, for the table of a release."""
+TABLE = re.compile(r"(<!-- crowds: [^>]*-->\n).*?(<!-- end of crowds -->)", re.DOTALL)
+"""Where the table is in the page."""
 
 
 def main():
@@ -23,19 +26,27 @@ def main():
         from tests.attacks.crowds import peers  # whose packages nothing else needs
 
         names = arguments.names or peers.CROWDS
-        peers.write(peers.compare(arguments.seconds, peers.COMPARED, names), arguments.seconds)
+        results = None if arguments.redraw else peers.measured(arguments.seconds, names)
+        peers.write(results or peers.read(), arguments.docs)
         return 0
-    crowds = [BY_NAME[name] for name in arguments.names or BY_NAME]
     found = []
-    for crowd in crowds:
+    for crowd in (BY_NAME[name] for name in arguments.names or BY_NAME):
         print(f"{crowd.name} ...", file=sys.stderr, flush=True)
         found.append(measure(crowd, arguments.seconds * crowd.longer))
-    print(*report.lines(found), sep="\n")
+    print(*figures.text(found), sep="\n")
     if arguments.output:
-        arguments.output.write_text(json.dumps([asdict(figures) for figures in found], indent=1))
+        arguments.output.write_text(json.dumps([each.pack() for each in found], indent=1))
     if arguments.write_table:
-        report.write(found)
-    return int(any(figures.faults for figures in found))
+        write(figures.markdown(found), arguments.docs / "threats.md")
+    return int(any(each.faults for each in found))
+
+
+def write(table, path):
+    """Put the table into a page, in place of the last one."""
+    page = path.read_text(encoding="utf-8")
+    written, count = TABLE.subn(lambda at: f"{at[1]}\n{table}\n\n{at[2]}", page)
+    assert count == 1, f"{path} has no place for the table"
+    path.write_text(written, encoding="utf-8")
 
 
 def parse():
@@ -44,10 +55,16 @@ def parse():
     parser.add_argument("names", nargs="*", choices=[[], *BY_NAME], metavar="NAME", help="a crowd")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="default: %(default)g")
     parser.add_argument(
-        "--write-table", action="store_true", help="write the table into docs/threats.md"
+        "--write-table", action="store_true", help="write the table into threats.md"
     )
     parser.add_argument(
-        "--peers", action="store_true", help="attack other libraries, too, and write docs/crowds.md"
+        "--peers", action="store_true", help="attack other libraries, too, and write crowds.md"
+    )
+    parser.add_argument(
+        "--redraw", action="store_true", help="with --peers: make the page of the last results"
+    )
+    parser.add_argument(
+        "--docs", type=Path, default=ROOT / "docs", metavar="FOLDER", help="where these pages are"
     )
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the figures as JSON")
     return parser.parse_args()

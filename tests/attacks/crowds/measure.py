@@ -8,86 +8,53 @@ import re
 import tempfile
 import time
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
+from tests.attacks.figures import Figures
+from tests.attacks.honest_clients import Options, Seen
 from tests.support.certificates import issue_rsa
 from tests.support.processes import Program, ServerProgram, module
 from ws.engine.limits import Limits
 
-KNOWN = {field.name for field in fields(Limits)}
 QUIET_SECONDS = 0.5
 """How long the honest clients are alone, at first."""
-FAULT = re.compile(r"Traceback|^(ERROR|CRITICAL)", re.MULTILINE)
+HONEST = {"count": 8, "apart": True, "batch": 1, "path": "/"}
+"""Options of the honest clients."""
+CHAT_PACE_SECONDS = 0.1
+"""The pace of these in the chat, which allows no more."""
+COMPLAINT = re.compile(r"^(?:Traceback|ERROR|CRITICAL)", re.MULTILINE)
 """What a server's log must not have, whatever peers do."""
-
-FEW = 3
-"""How many faults of a kind are worth telling."""
-
-
-@dataclass
-class Figures:
-    """What was measured: times in milliseconds, `cpu` and `seconds` in seconds, memory in MiB."""
-
-    crowd: str
-    sent: int
-    """Bytes."""
-    lost: int
-    """Connections of attackers that were refused, cut or closed."""
-    messages: int
-    """Of the honest clients, answered."""
-    p50: float
-    p99: float
-    max: float
-    worked_p99: float
-    """CPU time that the server used while an honest client waited."""
-    worked_max: float
-    neighbour_p99: float
-    """For an honest client with the attackers' address."""
-    late: float
-    """By how much the honest clients' own timers were late, in 99 of 100 cases."""
-    cpu: float
-    seconds: float
-    memory: float
-    """By which the server has grown, at its peak."""
-    faults: list[str]
-    """Messages that were lost, errors of honest clients, and errors in the server's log."""
 
 
 def command(crowd, folder):
-    """Return the command that starts the server for a crowd."""
+    """Return the command that starts our server for a crowd."""
     if crowd.program == "chat":
         return module("chat", 0, "--host", "127.0.0.1")
-    options = {
-        name: value
-        for name, value in crowd.options.items()
-        if name != "max_memory" or name in KNOWN
-    }
+    known = {field.name for field in fields(Limits)} | {"compression"}
+    options = {name: value for name, value in crowd.options.items() if name in known}
     options.update(issue_rsa(folder, crowd.rsa).options if crowd.rsa else {})
     return module("tests.attacks.crowds.server", json.dumps(options))
 
 
 def measure(crowd, seconds, start=None):
-    """Have a crowd attack for some seconds.
+    """Have a crowd attack, and return the figures.
 
     Args:
         crowd: One of the table.
         seconds: How long.
-        start: The command that starts the server; by default ours as the crowd wants it.
-
-    Returns:
-        The figures.
+        start: The command that starts a server; by default ours as the crowd wants it.
     """
     server_core, others_core = cores()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         with pinned(server_core):
             server = stack.enter_context(ServerProgram(start or command(crowd, folder)))
         with pinned(others_core):
-            bystanders = stack.enter_context(start_bystanders(crowd, server))
-            expect(bystanders, "ready\n")
+            honest = stack.enter_context(start_honest_clients(crowd, server))
+            expect(honest, "ready\n")
             time.sleep(QUIET_SECONDS)
-            before = server.usage()[0]
             forget_peak(server.pid)
+            before = server.usage()[0]
             floods = [
                 stack.enter_context(start_flood(crowd, number, server))
                 for number in range(len(crowd.floods))
@@ -95,47 +62,33 @@ def measure(crowd, seconds, start=None):
             for flood in floods:
                 expect(flood, "ready\n")
             cpu, since = clock(server.pid), time.monotonic()
-            say(bystanders, "begin")
+            honest.tell("begin")
             for flood in floods:
-                say(flood, str(seconds))
-            if not floods:
-                time.sleep(seconds)
+                flood.tell(str(seconds))
             sent = [json.loads(flood.read_line()) for flood in floods]
-            seen = json.loads(bystanders.ask("end"))
-            cpu, lasted = clock(server.pid) - cpu, time.monotonic() - since
-            memory = peak(server.pid) - before
-        faults = seen["errors"][:FEW]
-        if seen["lost"]:
-            faults.append(f"{seen['lost']} messages lost")
-        if not server.runs:
-            faults.append("the server has ended")
-        faults += [line for line in server.output().splitlines() if FAULT.search(line)][:FEW]
-        return Figures(
-            crowd=crowd.name,
-            sent=sum(each["sent"] for each in sent),
-            lost=sum(each["lost"] for each in sent),
-            neighbour_p99=seen["neighbour"]["p99"],
-            cpu=cpu,
-            seconds=lasted,
-            memory=memory,
-            faults=faults,
-            **{
-                key: seen[key]
-                for key in ("messages", "p50", "p99", "max", "worked_p99", "worked_max", "late")
-            },
-        )
+            time.sleep(max(0, since + seconds - time.monotonic()))
+            others, neighbours = (Seen(**each) for each in json.loads(honest.ask("stop")))
+            return Figures(
+                title=crowd.title,
+                connections=crowd.connections,
+                sent=sum(each["sent"] for each in sent),
+                others=others,
+                neighbours=neighbours,
+                cpu=clock(server.pid) - cpu,
+                seconds=time.monotonic() - since,
+                memory=peak(server.pid) - before,
+                bounds=crowd.bounds,
+                lost=sum(each["lost"] for each in sent),
+                complaints=complaints(server),
+            )
 
 
-def start_bystanders(crowd, server):
+def start_honest_clients(crowd, server):
     """Start the honest clients."""
-    options = {
-        "port": server.port,
-        "pid": server.pid,
-        "tls": server.secure,
-        "chat": crowd.program == "chat",
-    }
-    name = "tests.attacks.crowds.bystanders"
-    return Program(module(name, json.dumps(options)), talks=True)
+    options = Options(port=server.port, pid=server.pid, tls=server.secure, **HONEST)
+    if crowd.program == "chat":
+        options.chat, options.pace = True, CHAT_PACE_SECONDS
+    return Program(module("tests.attacks.honest_clients", json.dumps(asdict(options))), talks=True)
 
 
 def start_flood(crowd, number, server):
@@ -151,10 +104,11 @@ def expect(program, line):
     assert said == line, f"{program}: {said}"
 
 
-def say(program, line):
-    """Send a program a line, without waiting for an answer."""
-    program.process.stdin.write(line + "\n")
-    program.process.stdin.flush()
+def complaints(server):
+    """Return what the server's log has that it must not have, and whether it has ended."""
+    found = COMPLAINT.findall(server.output())
+    said = [f"{len(found)} errors logged"] if found else []
+    return said if server.runs else [*said, "the server has ended"]
 
 
 def cores():

@@ -9,14 +9,13 @@ import sys
 import tempfile
 import textwrap
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 from bench.peers import PEERS
-from tests.attacks.crowds import report
-from tests.attacks.crowds.bystanders import PATIENCE_SECONDS
 from tests.attacks.crowds.measure import measure
 from tests.attacks.crowds.table import BY_NAME, DEFLATE, MIB
+from tests.attacks.figures import Figures, milliseconds, processor
+from tests.attacks.honest_clients import PATIENCE_SECONDS
 from tests.support import ROOT
 from tests.support.certificates import issue_rsa
 from tests.support.processes import StartError
@@ -40,10 +39,10 @@ CROWDS = (
     "crumbs",
     "hellos",
 )
-FOLDER = ROOT / "docs" / "crowds"
-PAGE = ROOT / "docs" / "crowds.md"
+RESULTS = ROOT / "docs" / "crowds" / "results.json"
 TEMPLATE = Path(__file__).with_name("page.md")
 NO_COMPRESSION = "no compression"
+FAILED = "not measured: it failed"
 
 OURS, OTHERS = ("#d9480f", "#f4b394"), ("#8a9bab", "#cdd6de")
 """Colours up to the median, and from there to the 99th percentile."""
@@ -70,49 +69,58 @@ def command(name, crowd, folder):
     return PEERS[name].command("0", *arguments)
 
 
-def compare(seconds, names, crowds):
+def compare(seconds, crowds):
     """Measure, and return by crowd and library the figures, or a sentence that says why not."""
     found = {}
     for crowd in (BY_NAME[name] for name in crowds):
         found[crowd.name] = {}
-        for name in names:
+        for name in COMPARED:
             print(f"{crowd.name}: {name} ...", file=sys.stderr, flush=True)
             with tempfile.TemporaryDirectory() as folder:
                 start = command(name, crowd, folder)
                 try:
-                    figures = asdict(measure(crowd, seconds, start)) if start else NO_COMPRESSION
+                    figures = measure(crowd, seconds, start) if start else NO_COMPRESSION
                 except (AssertionError, OSError, StartError) as error:
-                    figures = str(error)
+                    print(error, file=sys.stderr)
+                    figures = FAILED
             found[crowd.name][name] = figures
     return found
 
 
-def write(found, seconds):
-    """Write docs/crowds.md, its chart, and the figures as they are."""
-    FOLDER.mkdir(exist_ok=True)
-    results = {"date": time.strftime("%Y-%m-%d"), "seconds": seconds, **about(), "found": found}
-    (FOLDER / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-    draw(results, FOLDER / "waiting.svg")
-    PAGE.write_text(page(results), encoding="utf-8")
-
-
-def about():
-    """Return the machine, and the versions of the libraries."""
+def measured(seconds, crowds):
+    """Measure, and return the results: the figures, and what they hold for."""
     node = subprocess.run(["node", "--version"], stdout=subprocess.PIPE, text=True, check=False)
     return {
-        "processor": report.processor(),
+        "date": time.strftime("%Y-%m-%d"),
+        "seconds": seconds,
+        "processor": processor(),
         "python": platform.python_version(),
         "node": node.stdout.strip().lstrip("v"),
         "versions": {PEERS[name].label: PEERS[name].version for name in COMPARED},
+        "found": compare(seconds, crowds),
     }
 
 
-def page(results):
-    """Return the page."""
+def write(results, docs):
+    """Write crowds.md into a folder, and its chart and the results into crowds/ there."""
+    folder = docs / "crowds"
+    folder.mkdir(exist_ok=True)
+    (folder / RESULTS.name).write_text(json.dumps(results, indent=1, default=Figures.pack) + "\n")
+    draw(results["found"], folder / "waiting.svg")
+    tables = "\n".join(table(name, each) for name, each in results["found"].items())
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
-    tables = "\n".join(table(name, found) for name, found in results["found"].items())
     facts = {**results, "versions": versions, "tables": tables, "patience": PATIENCE_SECONDS}
-    return TEMPLATE.read_text(encoding="utf-8").format(**facts)
+    page = TEMPLATE.read_text(encoding="utf-8").format(**facts)
+    (docs / "crowds.md").write_text(page, encoding="utf-8")
+
+
+def read():
+    """Return the published results."""
+    results = json.loads(RESULTS.read_text())
+    for each in results["found"].values():
+        for name, figures in each.items():
+            each[name] = figures if isinstance(figures, str) else Figures.unpack(figures)
+    return results
 
 
 def heading(crowd):
@@ -136,16 +144,16 @@ def table(name, found):
             continue
         cells = (
             PEERS[peer].title,
-            *(report.milliseconds(figures[key]) for key in ("p50", "p99", "max")),
-            f"{figures['cpu']:.1f} of {figures['seconds']:.1f} s",
-            f"{figures['memory']:+.0f} MiB",
-            ", ".join(figures["faults"]),
+            *map(milliseconds, (figures.others.p50, figures.others.p99, figures.others.max)),
+            f"{figures.cpu:.1f} of {figures.seconds:.1f} s",
+            f"{figures.memory:+.0f} MiB",
+            ", ".join(figures.faults),
         )
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join([*rows, ""])
 
 
-def draw(results, path):
+def draw(found, path):
     """Draw what honest clients wait for: a panel for each crowd, a bar for each library."""
     import matplotlib as mpl
 
@@ -153,7 +161,6 @@ def draw(results, path):
     from matplotlib import pyplot as plt
 
     mpl.rcParams.update({"font.size": 9, "svg.fonttype": "none", "svg.hashsalt": "crowds"})
-    found = results["found"]
     rows = -(-len(found) // COLUMNS)
     figure, grid = plt.subplots(
         rows, COLUMNS, figsize=(PANEL_INCHES[0] * COLUMNS, PANEL_INCHES[1] * rows), squeeze=False
@@ -184,14 +191,13 @@ def panel(axes, crowd, found):
         if isinstance(figures, str):
             axes.text(LEAST_MS * 1.2, at, figures, va="center", size=8, color=FAINT)
             continue
-        p50, p99, most = (max(figures[key], LEAST_MS) for key in ("p50", "p99", "max"))
+        others = figures.others
+        p50, p99, most = (max(value, LEAST_MS) for value in (others.p50, others.p99, others.max))
         colours = OURS if ours else OTHERS
         axes.barh(at, p99, color=colours[1], height=0.7)
         axes.barh(at, p50, color=colours[0], height=0.7)
         axes.plot([p99, most], [at, at], color=INK, linewidth=0.8)
-        text = report.milliseconds(figures["p99"])
-        if figures["faults"]:
-            text += " · some lost"
+        text = milliseconds(others.p99) + (" · some lost" if figures.others.lost else "")
         axes.annotate(
             text, (most, at), (4, 0), textcoords="offset points", va="center", size=8, weight=weight
         )
