@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 import time
 import zlib
 
@@ -12,7 +11,7 @@ import pytest
 from tests.support.frames import PING, PONG, TEXT
 from tests.support.processes import SMALL_HEAP, Program
 from tests.support.rawserver import RawServer
-from tests.support.waiting import DEADLINE, LATE, eventually
+from tests.support.waiting import DEADLINE, eventually
 from ws.wire.frames import frame
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -68,54 +67,6 @@ def test_messages_that_nobody_takes(kind):
             size = {"plain": MIB // 16, "bombs": MIB, "tiny": 1}[kind]
             for _ in range(40):
                 assert program.ask(str(DEADLINE).partition(".")[0]) == f"{size}\n"
-
-
-FLOODED = """
-import sys, time
-from ws import WSClient
-victims = [WSClient(url, proxy=None).start() for url in sys.argv[2:]]
-honest = WSClient(sys.argv[1], proxy=None)
-waits = []
-@honest.onmessage
-def measure(message):
-    waits.append(time.monotonic() - float(message))
-honest.start()
-print("open", flush=True)
-for line in sys.stdin:
-    for _ in range(100):
-        honest.send(str(time.monotonic()))
-        time.sleep(0.02)
-    print(len(waits), max(waits), flush=True)
-"""
-"""Some clients of one server, and one of another that measures how long its messages take."""
-
-
-def test_a_flood_of_pings():
-    """Their clients take turns with the others of the process."""
-
-    def flood(peer):
-        peer.accept()
-        peer.sock.settimeout(DEADLINE)
-        threading.Thread(target=peer.at_eof, daemon=True).start()  # reads the pongs
-        while True:
-            peer.send(frame(PING, b"") * 5000)
-
-    def echo(peer):
-        peer.accept()
-        while True:
-            opcode, payload = peer.recv_frame()
-            peer.send_frame(opcode, payload)
-
-    with RawServer(echo) as honest, RawServer(flood) as server:
-        command = [sys.executable, "-c", FLOODED, honest.url, *[server.url] * 3]
-        with Program(command, talks=True) as program:
-            assert program.read_line() == "open\n"
-            count, longest = program.ask("measure").split()
-            assert int(count) >= 95
-            assert float(longest) < LATE
-            memory, threads, _ = program.usage()
-            assert memory < 64
-            assert threads < 10
 
 
 def test_pongs_that_are_not_read():

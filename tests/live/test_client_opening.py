@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from tests.support.certificates import server_context, trusting_context
 from tests.support.frames import PONG, TEXT
 from tests.support.tables import table
 from tests.support.waiting import DEADLINE, LATE, eventually
@@ -198,6 +199,13 @@ def test_redirected_for_ever(raw):
 def test_redirected_nowhere(raw, target):
     with pytest.raises(HandshakeRefused):
         connect(raw(location(target)))
+
+
+def test_redirected_from_tls_to_none(raw):
+    target = raw(lambda peer: (peer.accept(), peer.echo_close()))
+    url = raw(location(target), context=server_context())
+    with pytest.raises(HandshakeRefused, match="without TLS"):
+        connect(url, ssl_context=trusting_context())
 
 
 def test_secrets_stay_with_the_server_that_they_are_for(raw):

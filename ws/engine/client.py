@@ -191,6 +191,7 @@ class BlockingConnection(ClientConnection):
     @property
     def paused(self) -> bool:
         """Whether enough messages wait for `receive`. After `close`, the rest is dropped."""
+        # defence: client-inbox
         full = len(self._messages) >= READ_AHEAD or self._size > READ_AHEAD_SIZE
         return full and self.stage == OPEN
 
