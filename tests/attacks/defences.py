@@ -288,7 +288,11 @@ TESTS = [  # each with the defences that are taken out for it, some with a repla
     ),
     (
         "live/test_client.py::test_certificates_are_verified",
-        ("certificate", "ssl.SSLContext()"),
+        (
+            "certificate",
+            '[c for c in [{}] if not (setattr(c, "check_hostname", False)'
+            ' or setattr(c, "verify_mode", 0))][0]',
+        ),
     ),
     ("live/test_client_faults.py::test_a_fault_of_the_server", "mask-bit"),
     ("live/test_client_faults.py::test_a_close_frame_that_is_not_answered", "close-timeout"),

@@ -62,18 +62,18 @@ def test_a_refusal_has_its_content(raw, answer, body):
 
 
 @table(
-    "answer",
-    ("another protocol", b"SSH-2.0-OpenSSH\r\n"),
-    ("a page without a head", b"<html>"),
-    ("a frame", b"\x81\x05hello"),
-    ("a head without end", b"HTTP/1.1 101 x\r\nX: " + b"x" * 40_000),
-    ("fields without end", b"HTTP/1.1 101 x\r\n" + b"X: y\r\n" * 9000),
-    ("interim ones without end", b"HTTP/1.1 100 Continue\r\n\r\n" * 2000),
-    ("nothing", b""),
+    "answer, why",
+    ("another protocol", b"SSH-2.0-OpenSSH\r\n", "HTTP/1.1"),
+    ("a page without a head", b"<html>", "HTTP/1.1"),
+    ("a frame", b"\x81\x05hello", "HTTP/1.1"),
+    ("a head without end", b"HTTP/1.1 101 x\r\nX: " + b"x" * 40_000, "over 16384 bytes"),
+    ("fields without end", b"HTTP/1.1 101 x\r\n" + b"X: y\r\n" * 9000, "over 16384 bytes"),
+    ("interim ones", b"HTTP/1.1 100 Continue\r\n\r\n" * 2000, "over"),
+    ("nothing", b"", "ended"),
 )
-def test_what_is_no_answer(raw, answer):
+def test_what_is_no_answer(raw, answer, why):
     url = raw(lambda peer: (peer.read_head(), peer.send(answer)))
-    with pytest.raises(ConnectionError, match="localhost"):
+    with pytest.raises(ConnectionError, match=f"localhost.*{why}"):
         connect(url)
 
 
