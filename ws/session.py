@@ -132,7 +132,8 @@ class Session(Owner, Source, shared.Member):
                 self._opened_at = 0.0
                 bound = min(LONGEST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2.0**self._failures)
                 self._failures = min(self._failures + 1, 16)
-                pause = random.uniform(0, bound)  # so that many clients don't come together
+                # So that many clients don't come together; defence: retry-pause
+                pause = random.uniform(0, bound)
                 self.engine.loop.schedule(self, time.monotonic() + pause)
                 return
         self._end()

@@ -127,6 +127,8 @@ class Connection(Holder):
 
     role: type[Protocol] = Protocol
     """The class of the protocol."""
+    ends_tcp_first: bool = True
+    """Whether this end is the first to end TCP, as a server is (RFC 6455 §7.1.1)."""
 
     def __init__(
         self, client: Client, loop: Loop, batch: WriteBatch, limits: Limits, owner: Owner
@@ -422,14 +424,14 @@ class Connection(Holder):
         self.owner.overload.relieve()
 
     def linger(self) -> None:
-        """End the sending direction when all is written, and wait for the peer to end TCP."""
+        """Write what is queued, end the sending direction, and wait for the peer to end TCP."""
         with self.outbox.lock:
             if self.stage == CLOSED:
                 return
             # defence: linger-timeout
             self._loop.schedule(self, time.monotonic() + self._limits.close_timeout)
             self.stage = LINGERING
-            self.outbox.end()
+            self.outbox.end(half_close=self.ends_tcp_first)
             self._checkpoint = self.outbox.taken() if self.outbox.waiting else None
 
     def finish(self, ended: bool = False) -> None:

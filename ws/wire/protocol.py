@@ -157,7 +157,7 @@ class Protocol:
                 length = data[position + 1] ^ mask_bit  # over 127 if the mask bit is wrong
                 start = position + 2 + key_size
                 if length > MAX_CONTROL_PAYLOAD:
-                    if length > 127:
+                    if length > 127:  # defence: mask-bit
                         what = "a client must" if self._masked else "a server must not"
                         reason = f"frame from {what} be masked"
                         raise ProtocolError(CloseCode.PROTOCOL_ERROR, reason)
