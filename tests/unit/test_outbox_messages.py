@@ -250,7 +250,7 @@ def test_without_the_extension_everything_leaves_as_it_is(line):
     several = PreparedMessages([message, PreparedMessage(encode("y"))])
     assert line.outbox.put_prepared(message)
     assert line.outbox.put_prepared(several)
-    assert line.wire.sent == message.plain + several.plain
+    assert line.wire.sent == message.plain + several.buffer
     assert line.outbox.messages_out == 3
 
 
@@ -310,6 +310,30 @@ def test_one_of_several_messages_that_is_refused_is_no_success():
     assert line.outbox.messages_out == 2
 
 
+def test_a_context_counts_as_held_memory():
+    line = compressing(True)
+    message = PreparedMessage(encode("a sentence to repeat"))
+    for _ in range(2):
+        assert line.outbox.put_prepared(message)
+        assert 100_000 < line.budget.total == line.held < 400_000
+    line.dispose()
+    assert line.budget.total == 0
+    assert not line.outbox.put_prepared(message)
+
+
+def test_a_context_that_is_made_while_the_client_leaves_is_not_counted(monkeypatch):
+    line = compressing(True)
+    deflated = PreparedMessage.deflated
+
+    def leave(message, deflate):
+        line.dispose()
+        return deflated(message, deflate)
+
+    monkeypatch.setattr(PreparedMessage, "deflated", leave)
+    assert not line.outbox.put_prepared(PreparedMessage(encode("a sentence to repeat")))
+    assert line.budget.total == 0
+
+
 # More about fragments
 
 
@@ -344,6 +368,32 @@ def test_who_waits_for_room_learns_of_the_end_of_a_fragmented_message(line):
     goes_on.set()
     assert attempt.get() is True
     assert fragmented.get() is True
+
+
+def test_what_waits_for_a_fragmented_message_counts_as_held():
+    line = Line(Plain(), budget=10 * LIMIT)
+
+    def frames():
+        yield frame(TEXT, b"one", False)
+        while not line.cuts:
+            assert LIMIT * 10 >= line.budget.total >= line.outbox.queued
+            assert line.outbox.put(b"x" * LIMIT)
+        assert line.budget.total == 0
+        yield frame(CONT, b"")
+
+    assert not line.outbox.put_fragments(frames(), 0)
+    assert line.cuts[0].startswith("held too much memory: ")
+    assert line.budget.total == 0
+
+
+def test_nothing_counts_when_all_has_left(line):
+    def frames():
+        yield frame(TEXT, b"one", False)
+        assert line.outbox.put(b"x" * LIMIT)
+        yield frame(CONT, b"")
+
+    assert line.outbox.put_fragments(frames(), 0)
+    assert line.budget.total == 0
 
 
 def test_what_waits_for_a_fragmented_message_is_not_for_the_client_to_read(line):
