@@ -205,9 +205,9 @@ TESTS = [  # each with the defences that are taken out for it, some with a repla
         "ends-once",
     ),
     ("test_messages.py::test_close_that_is_never_finished", "close-timeout"),
-    ("live/test_lifecycle.py::test_shutdown_does_not_wait_for_the_end_of_tcp", "goodbye-finish"),
+    ("live/test_endings.py::test_shutdown_does_not_wait_for_the_end_of_tcp", "goodbye-finish"),
     (
-        "live/test_lifecycle.py::test_shutdown_does_not_wait_for_peers_that_say_nothing",
+        "live/test_endings.py::test_shutdown_does_not_wait_for_peers_that_say_nothing",
         "goodbye-finish",
     ),
     ("test_messages.py::test_text_in_crumbs", ("text-parts", "True")),
