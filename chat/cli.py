@@ -87,7 +87,8 @@ def server_options(arguments: argparse.Namespace) -> dict[str, Any]:
     origins = set(arguments.origin or ())
     names = arguments.host_name
     if arguments.host in LOCAL_NAMES and not arguments.proxy:
-        names = names or LOCAL_NAMES  # nobody else's pages, whatever name leads them here
+        # Whatever name of an attacker's leads here; defence: chat-hosts
+        names = names or LOCAL_NAMES
     return {
         "host": arguments.host,
         "port": arguments.port,

@@ -22,6 +22,7 @@ from .engine.connection import Connection
 from .engine.limits import Limits
 from .engine.log import Warnings, logger
 from .engine.malloc import keep_freed_memory
+from .engine.overload import Overload
 from .engine.sockets import Client, TLSClient
 from .lifecycle import State
 from .rooms import Rooms, Targets, check_client
@@ -162,6 +163,7 @@ class WSServer:
             proxy_protocol=proxy_protocol,
             admission=Admission(
                 self.limits,
+                overload=Overload(self.limits, warnings.warn),
                 origins=self.origins,
                 hosts=None if hosts is None else _listed(hosts),
                 proxies=Proxies(_listed(trusted_proxies)),
@@ -277,9 +279,9 @@ class WSServer:
     ) -> bool:
         """Send a message to one client: str as text, bytes-like as binary.
 
-        While the client's queue is full (`max_queue_size`), it blocks, for at most `send_timeout`
-        seconds (for each fragment). If there is still no room, the client is cut, unless messages
-        wait for the end of another thread's fragmented message: then the result is only False.
+        While the client's queue is over its high-water mark (`max_queue_size`), it blocks, for at
+        most `send_timeout` seconds (for each fragment). Then the message is queued all the same,
+        unless the client is too slow: nothing has left its queue for so long. Then it is cut.
 
         Args:
             client: The client.
@@ -292,7 +294,7 @@ class WSServer:
 
         Returns:
             Whether the message was accepted for sending. False if the client is closing, has
-            left, or was cut because its queue stayed full.
+            left, or was cut because it was too slow.
 
         Raises:
             TypeError: The message has another type, or *client* is not a `Client`.
@@ -319,7 +321,8 @@ class WSServer:
     ) -> int:
         """Send a message to all clients. Never blocks.
 
-        `slow_client` decides what happens to a client whose queue is full. With a backplane, the
+        `slow_client` decides what happens to a client that is too slow: more than `max_queue_size`
+        waits for it, and nothing of that has left for `send_timeout` seconds. With a backplane, the
         message also reaches clients of the other servers, unless *to* is a client or clients.
 
         Args:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import socket
 import ssl
+import struct
 import sys
 from typing import TYPE_CHECKING, Any, Callable
 
 from ..wire.http11 import Request
 
-try:
+if sys.platform == "linux":
     import fcntl
-    from termios import TIOCOUTQ as SIOCOUTQ
-except ImportError:  # Windows
-    pass
+    import termios
 
 if TYPE_CHECKING:
     _Socket = socket.socket
@@ -81,21 +80,20 @@ class Client(_Socket):
         """Set the peer's address, and have `close` call *cut* with a reason."""
         self._address, self._cut = address, cut
 
+    def untaken(self) -> int:
+        """Return the bytes in the system's buffer that the peer hasn't taken yet.
+
+        0 where the system doesn't tell. Linux does (SIOCOUTQ, tcp(7)).
+        """
+        if sys.platform != "linux":
+            return 0
+        size: int = struct.unpack("i", fcntl.ioctl(self, termios.TIOCOUTQ, bytes(4)))[0]
+        return size
+
     def dispose(self) -> None:
         """Close the descriptor."""
         self._cut = None
         super().close()
-
-
-def unacknowledged(sock: socket.socket) -> int:
-    """Return how many bytes the system has taken, but not passed on to the peer's system yet.
-
-    It is 0 where the system can't tell.
-    """
-    try:
-        return int.from_bytes(fcntl.ioctl(sock.fileno(), SIOCOUTQ, bytes(4)), sys.byteorder)
-    except (NameError, OSError):
-        return 0
 
 
 class PlainClient(Client, socket.socket):
