@@ -19,6 +19,11 @@ from tests.support import ROOT
 
 DEFENCES = {
     # wire
+    "answer-checks": "the checks of a server's answer to the handshake: Accept and the others",
+    "answer-size": "the check of max_head_size for a server's answer",
+    "extension-asked": "the refusal of an extension that wasn't asked for",
+    "mask-bit": "the check that frames from clients are masked, and those from servers aren't",
+    "redirect-downgrade": "the refusal of a redirection from TLS to none",
     "close-ends-parsing": "the return after a close frame: nothing after it is parsed",
     "field-count": "MAX_FIELDS: how many fields a head may have",
     "field-name": "the check that a field's name is a token, and followed by a colon",
@@ -103,6 +108,17 @@ DEFENCES = {
     **chat_defences.DEFENCES,
 }
 """What is marked with each name."""
+DEFENCES.update(  # of the client
+    {
+        "certificate": "the context that verifies a server's certificate",
+        "client-exit": "the goodbye of all clients when the interpreter exits",
+        "client-fork": "the end of a forked child's clients",
+        "client-inbox": "the bound of the messages that wait for recv",
+        "dial-deadline": "the deadline of all steps of connecting",
+        "redirect-secrets": "leaving out passwords and cookies for another server",
+        "retry-pause": "the random pause before a client connects again",
+    }
+)
 
 LOCKS = [f"lock-of-{what}" for what in ("sending", "control", "reading", "joining", "leaving")]
 FORGED = "test_opening.py::test_forged_request"
@@ -263,6 +279,38 @@ TESTS = [  # each with the defences that are taken out for it, some with a repla
     ("test_differential.py::test_wsproto", "reserved-bits"),
     ("test_differential.py::test_websockets", "reserved-bits"),
     ("unit/test_model.py::test_any_stream_in_any_pieces", "reserved-bits"),
+    ("live/test_client_opening.py::test_what_is_no_answer", "answer-size"),
+    ("live/test_client_opening.py::test_the_handshake_has_a_deadline", "dial-deadline"),
+    (
+        "live/test_client_opening.py::test_a_wrong_answer_fails_the_connection",
+        "answer-checks",
+        "extension-asked",
+    ),
+    ("live/test_client_opening.py::test_redirected_from_tls_to_none", "redirect-downgrade"),
+    (
+        "live/test_client_opening.py::test_secrets_stay_with_the_server_that_they_are_for",
+        "redirect-secrets",
+    ),
+    (
+        "live/test_client.py::test_certificates_are_verified",
+        (
+            "certificate",
+            '[c for c in [{}] if not (setattr(c, "check_hostname", False)'
+            ' or setattr(c, "verify_mode", 0))][0]',
+        ),
+    ),
+    ("live/test_client_faults.py::test_a_fault_of_the_server", "mask-bit"),
+    ("live/test_client_faults.py::test_a_close_frame_that_is_not_answered", "close-timeout"),
+    ("live/test_client_faults.py::test_a_frozen_server_is_noticed", "unanswered-ping"),
+    ("live/test_client_faults.py::test_a_forked_child_has_no_clients_of_its_parent", "client-fork"),
+    ("live/test_client_faults.py::test_the_interpreter_exits_with_clients_open", "client-exit"),
+    (
+        "live/test_client_reconnecting.py::test_pauses_grow_and_are_bounded",
+        ("retry-pause", "0.0"),
+    ),
+    ("test_servers.py::test_messages_that_nobody_takes", ("client-inbox", "False")),
+    ("test_servers.py::test_pongs_that_are_not_read", "unread-pongs"),
+    ("test_servers.py::test_a_message_that_is_too_large", "message-size"),
     *chat_defences.TESTS,
 ]
 

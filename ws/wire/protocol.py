@@ -64,8 +64,7 @@ class Protocol:
     __slots__ = (
         "_character _compressed _declared _deflate _fin _first_bytes _fragments _input _key "
         "_key_size _longest_whole _mask_bit _opcode _parts _pending _remaining _size _surplus "
-        "_unfinished _whole _work "
-        "close_sent done max_fragments max_message_size more"
+        "_unfinished _whole _work close_sent done holding max_fragments max_message_size more"
     ).split()
 
     # The role (RFC 6455 §5.1): a server gets masked frames, and sends unmasked ones.
@@ -84,6 +83,8 @@ class Protocol:
         self._deflate: Deflate | None = None
         self.more: bool = False
         """Whether bytes that came with the last event are still to be parsed."""
+        self.holding: bool = False
+        """Whether `held` may be over 0. Who has found that it isn't sets this to False."""
         self.close_sent: bool = False
         self.done: bool = False
         """Whether the last event was yielded. Bytes after it are ignored (RFC 6455 §1.4)."""
@@ -156,7 +157,7 @@ class Protocol:
                 length = data[position + 1] ^ mask_bit  # over 127 if the mask bit is wrong
                 start = position + 2 + key_size
                 if length > MAX_CONTROL_PAYLOAD:
-                    if length > 127:
+                    if length > 127:  # defence: mask-bit
                         what = "a client must" if self._masked else "a server must not"
                         reason = f"frame from {what} be masked"
                         raise ProtocolError(CloseCode.PROTOCOL_ERROR, reason)
@@ -229,6 +230,7 @@ class Protocol:
                     yield YIELD_TURN, ""
             if position < end:
                 self._pending = data[position:]
+                self.holding = True
             self.more = False
         except (ProtocolError, UnicodeDecodeError) as error:
             self.done, self.more = True, False
@@ -294,6 +296,7 @@ class Protocol:
         """Start a frame of a fragmented message, or one that has come only in part."""
         if self._parts is None:
             self._parts = []
+            self.holding = True
             self._opcode = first & 0x0F
             self._compressed = bool(first & RSV1)
             self._fragments = self._size = self._declared = self._surplus = 0
@@ -371,6 +374,8 @@ class Protocol:
         self._work += size + FRAGMENT_BYTES
         if payload:
             self._work += len(payload) * INFLATE_FACTOR
+        if self._deflate.in_takeover:
+            self.holding = True
         return inflated
 
     def _keep(self, payload: Buffer) -> None:
