@@ -22,6 +22,7 @@ from .engine.connection import Connection
 from .engine.limits import Limits
 from .engine.log import Warnings, logger
 from .engine.malloc import keep_freed_memory
+from .engine.overload import Overload
 from .engine.sockets import Client, TLSClient
 from .lifecycle import State
 from .rooms import Rooms, Targets, check_client
@@ -162,6 +163,7 @@ class WSServer:
             proxy_protocol=proxy_protocol,
             admission=Admission(
                 self.limits,
+                overload=Overload(self.limits, warnings.warn),
                 origins=self.origins,
                 hosts=None if hosts is None else _listed(hosts),
                 proxies=Proxies(_listed(trusted_proxies)),
@@ -277,9 +279,9 @@ class WSServer:
     ) -> bool:
         """Send a message to one client: str as text, bytes-like as binary.
 
-        While the client's queue is full (`max_queue_size`), it blocks, for at most `send_timeout`
-        seconds (for each fragment). If there is still no room, the client is cut, unless messages
-        wait for the end of another thread's fragmented message: then the result is only False.
+        While the client's queue is over its high-water mark (`max_queue_size`), it blocks, for at
+        most `send_timeout` seconds (for each fragment). Then the message is queued all the same,
+        unless the client is too slow: nothing has left its queue for so long. Then it is cut.
 
         Args:
             client: The client.
@@ -292,7 +294,7 @@ class WSServer:
 
         Returns:
             Whether the message was accepted for sending. False if the client is closing, has
-            left, or was cut because its queue stayed full.
+            left, or was cut because it was too slow.
 
         Raises:
             TypeError: The message has another type, or *client* is not a `Client`.
@@ -319,7 +321,8 @@ class WSServer:
     ) -> int:
         """Send a message to all clients. Never blocks.
 
-        `slow_client` decides what happens to a client whose queue is full. With a backplane, the
+        `slow_client` decides what happens to a client that is too slow: more than `max_queue_size`
+        waits for it, and nothing of that has left for `send_timeout` seconds. With a backplane, the
         message also reaches clients of the other servers, unless *to* is a client or clients.
 
         Args:
@@ -336,8 +339,8 @@ class WSServer:
                 type.
             UnicodeEncodeError: A str has a lone surrogate.
         """
-        prepared = PreparedMessage(encode(message), compress)
         connections = self._rooms.select(to, exclude)
+        prepared = PreparedMessage(encode(message), compress, len(connections) > 1)
         if len(connections) >= BROADCAST_CLIENTS:
             self._service.threads.keep_lead()
         accepted = self._put_to_all(connections, prepared)
@@ -351,12 +354,12 @@ class WSServer:
         self, connections: Iterable[Connection], message: PreparedMessage | PreparedMessages
     ) -> int:
         """Send to many clients without waiting. Return how many accepted it."""
-        plain, count, accepted = message.plain, message.count, 0
+        buffer, count, accepted = message.buffer, message.count, 0
         cut = self.limits.slow_client == "close"
         for connection in connections:
             outbox = connection.outbox
             if outbox.deflate is None:
-                accepted += outbox.put(plain, 0, count, cut)
+                accepted += outbox.put(buffer, 0, count, cut)
             else:
                 accepted += outbox.put_prepared(message, 0, cut)
         return accepted
@@ -368,8 +371,11 @@ class WSServer:
             message, exclude = unseal(sealed)
             for connection in self._rooms.select(room, exclude):
                 queues.setdefault(connection, []).append(message)
+        alike: dict[tuple[int, ...], list[Connection]] = {}  # who get the same messages share them
         for connection, queue in queues.items():
-            self._put_to_all([connection], PreparedMessages(queue))
+            alike.setdefault(tuple(map(id, queue)), []).append(connection)
+        for connections in alike.values():
+            self._put_to_all(connections, PreparedMessages(queues[connections[0]]))
 
     def close(self, client: Client, code: int = CloseCode.NORMAL, reason: str = "") -> bool:
         """Begin the closing handshake (RFC 6455 §7.1.2). Never blocks.

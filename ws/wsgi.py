@@ -2,8 +2,9 @@
 
 A worker of a WSGI server (PEP 3333) reads a request and calls the application, which may find that
 the request asks for a WebSocket. Then the connection is taken from the worker: its descriptor is
-duplicated, and in its place the worker gets a socket whose peer has left. Each server can deal with
-that, closes the socket, counts it as ended, and serves the next request.
+duplicated, and in its place the worker gets a socket whose peer takes what is sent, but sends
+nothing any more. So the worker answers, sees that this client sends no further request, closes the
+socket, counts it as ended, and serves the next one.
 
 What the worker has read beyond the request's head is in a buffer above its socket. Once the socket
 has been exchanged, this buffer can be read up to its end.
@@ -15,11 +16,14 @@ import os
 import socket
 import ssl
 import sys
+import time
 from contextlib import suppress
 from typing import Any, Callable, Iterable, Mapping, NamedTuple
 from urllib.parse import quote
 
 from .engine.log import logger
+from .engine.loop import Loop, Source
+from .engine.poll import READ
 from .engine.sockets import PlainClient
 from .service import Service
 from .wire.http11 import HandshakeError, Request, Response, encode_head, parse_request
@@ -32,6 +36,9 @@ OTHERWISE = (
     "use gunicorn (sync, gthread), waitress, cheroot, Werkzeug, wsgiref or Django's runserver, "
     "or give WSServer a port of its own"
 )
+
+ANSWER_SECONDS = 10.0
+"""A worker that doesn't close its socket by then finds it closed by the peer."""
 
 _told: set[str] = set()  # what was logged already
 
@@ -99,7 +106,8 @@ def hand_over(
     except HandshakeError as error:
         return Answer(_explained(error.response, environ))
     response = Response(101, headers={**response.headers, **additional.headers})
-    client = take(worker.sock)
+    client, peer = take(worker.sock)
+    Sink(peer, service.loop)
     service.adopt(client, request, response, worker.rest())
     return Answer(Response(101))
 
@@ -120,7 +128,7 @@ def read_request(environ: Mapping[str, Any]) -> Request:
     for name, value in environ.items():
         if name[:5] == "HTTP_" or (name in ("CONTENT_LENGTH", "CONTENT_TYPE") and value):
             lines.append(f"{name.replace('HTTP_', '', 1).replace('_', '-').title()}: {value}")
-    if any(c in "".join(lines) for c in "\r\n"):  # folded; or a line of a peer's choice
+    if any(c in "".join(lines) for c in "\r\n"):  # defence: environ-lines
         raise HandshakeError(400, "control character in the request head")
     request = parse_request("\r\n".join(lines).encode("latin-1", "replace"))
     request.secure = environ["wsgi.url_scheme"] == "https"
@@ -184,26 +192,69 @@ def _find_waitress(channel: Any) -> Worker:
     return Worker(channel.socket, lambda: rest)
 
 
-def take(sock: socket.socket) -> PlainClient:
+def take(sock: socket.socket) -> tuple[PlainClient, socket.socket]:
     """Take a connection away from the owner of *sock*, to whom its peer seems to have left.
 
-    `detach()` alone would break the owners: they want to know the descriptor, to end TCP, and to
-    close the socket.
+    `detach()` alone would break the owners: they want to know the descriptor, to send an answer, to
+    end TCP, and to close the socket.
+
+    Returns:
+        The connection, and the peer that the owner has from now on.
     """
     family, kind, proto = sock.family, sock.type, sock.proto
-    dead, peer = socket.socketpair()
-    peer.close()
-    with dead:
+    substitute, peer = socket.socketpair()
+    peer.shutdown(socket.SHUT_WR)
+    with substitute:
         if sys.platform != "win32":
             descriptor = os.dup(sock.fileno())
-            os.dup2(dead.fileno(), sock.fileno(), inheritable=False)
+            os.dup2(substitute.fileno(), sock.fileno(), inheritable=False)
         else:  # a socket isn't a descriptor there
             timeout, references = sock.gettimeout(), sock._io_refs
+            made_of = substitute.family, substitute.type, substitute.proto
             descriptor = sock.detach()
-            sock.__init__(dead.family, dead.type, dead.proto, dead.detach())  # type: ignore[misc]
+            sock.__init__(*made_of, substitute.detach())  # type: ignore[misc]
             sock._io_refs = references
             sock.settimeout(timeout)
-    return PlainClient(family, kind, proto, descriptor)
+    return PlainClient(family, kind, proto, descriptor), peer
+
+
+class Sink(Source):
+    """The peer of a worker that has no client any more. It ends when the worker closes its socket.
+
+    Args:
+        sock: Receives what the worker sends.
+        loop: The loop that watches it.
+    """
+
+    __slots__ = ("_loop", "_sock")
+
+    def __init__(self, sock: socket.socket, loop: Loop) -> None:
+        super().__init__()
+        self._sock, self._loop = sock, loop
+        sock.setblocking(False)
+        with suppress(OSError):  # the system can't watch it: then it ends by the deadline
+            loop.watch(self, READ)
+        loop.schedule(self, time.monotonic() + ANSWER_SECONDS)
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def on_readable(self) -> None:
+        try:
+            ended = not self._sock.recv(1 << 16)
+        except BlockingIOError:
+            return
+        except OSError:
+            ended = True
+        if ended:
+            self.on_fault()
+
+    def on_deadline(self, now: float) -> None:
+        self.on_fault()
+
+    def on_fault(self) -> None:
+        self._loop.forget(self)
+        self._sock.close()
 
 
 def _impossible(reason: str) -> HandshakeError:

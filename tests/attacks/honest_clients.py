@@ -49,6 +49,7 @@ class Options:
             the neighbour of those who attack from there, of whom less is expected.
         pace: Seconds between the messages of a client.
         batch: How many messages a client sends together.
+        path: What they ask for, and the name of their room.
         broadcasts: To whom the first one broadcasts at times: "room", "all", or "" for nobody.
     """
 
@@ -60,6 +61,7 @@ class Options:
     apart: bool = False
     pace: float = 0.02
     batch: int = 3
+    path: str = "/honest"
     broadcasts: str = ""
 
     def cpu_time(self):
@@ -77,9 +79,13 @@ class Client:
         self.source = f"127.0.0.{number + 1}" if options.apart else ""
         self.neighbour = self.source == "127.0.0.1"
         self.name = self.source or f"client {number}"
-        context = unverified_context() if options.tls else None
-        path = "/honest"
-        self.peer = connect(options.port, path, *self.fields, source=self.source, context=context)
+        self.peer = connect(
+            options.port,
+            options.path,
+            *self.fields,
+            source=self.source,
+            context=unverified_context() if options.tls else None,
+        )
         self.broadcasts = options.broadcasts if number == 0 else ""
         self.broadcast = 0  # the number of the last one
         self.heard = None  # the number of the last one that came

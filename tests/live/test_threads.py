@@ -31,7 +31,9 @@ def test_no_wake_ups_while_idle(serve):
     eventually(lambda: threads.monitor.asleep)
     rounds = serving.service.loop.rounds
     with pytest.raises(AssertionError):
-        eventually(lambda: serving.service.loop.rounds != rounds or not threads.monitor.asleep, seconds=0.5)
+        eventually(
+            lambda: serving.service.loop.rounds != rounds or not threads.monitor.asleep, seconds=0.5
+        )
 
 
 class Backlog(Source):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import threading
+from types import SimpleNamespace
 from typing import Any, Callable
 
 from tests.support.waiting import DEADLINE
+from ws.engine.budget import Holder
 from ws.engine.cork import WriteBatch
 from ws.engine.outbox import Outbox
+from ws.engine.overload import Overload
 from ws.engine.poll import READ
 from ws.engine.sockets import PlainClient, TLSClient
 from ws.wire.deflate import Deflate
@@ -26,6 +29,8 @@ class Wire:
         self.error: Exception = BlockingIOError()
         self.calls: list[bytes] = []
         self.ended: list[str] = []
+        self.untaken_bytes = 0
+        """What the system holds, which the peer hasn't taken."""
 
     def send(self, data: Any) -> int:
         if self.room <= 0:
@@ -37,6 +42,9 @@ class Wire:
 
     def unwrap(self) -> None:
         self.ended.append("close_notify")
+
+    def untaken(self) -> int:
+        return self.untaken_bytes
 
     @property
     def sent(self) -> bytes:
@@ -51,20 +59,47 @@ class TLS(Wire, TLSClient):  # type: ignore[misc]
     """A TLS socket without a descriptor."""
 
 
-class Line:
-    """An open outbox, and stand-ins for everything that it uses."""
+class Line(Holder):
+    """An outbox, and stand-ins for everything that it uses.
 
-    def __init__(self, wire: Any, limit: int = LIMIT, deflate: Deflate | None = None) -> None:
+    Args:
+        wire: The socket.
+        limit: The high-water mark.
+        deflate: The extension for compression.
+        patience: Seconds without progress after which the client is too slow.
+        budget: Bytes that it may hold.
+        opened: Whether its 101 response was written.
+        batch: What collects writes, if a test has one of its own.
+    """
+
+    def __init__(
+        self,
+        wire: Any,
+        limit: int = LIMIT,
+        deflate: Deflate | None = None,
+        patience: float = DEADLINE,
+        budget: int = 1 << 40,
+        opened: bool = True,
+        batch: Any = None,
+    ) -> None:
+        super().__init__()
         self.wire = wire
         self.watched = 0
-        self.congested = False
         self.drains = 0
         self.cuts: list[str] = []
-        self.batch = WriteBatch(lambda source: self.flush())
+        self.deadlines: list[float | None] = []
+        self.batch = batch or WriteBatch(lambda source: self.flush())
         itself: Any = self  # both the source and the loop
-        self.outbox = Outbox(wire, itself, itself, self.batch, limit, self.cuts.append)
-        self.outbox.open(SWITCHING, deflate)
-        wire.calls.clear()
+        limits: Any = SimpleNamespace(max_memory=budget, max_message_size=0)
+        overload = Overload(limits, print)
+        overload.run(itself)
+        self.budget = overload.budget
+        self.outbox = Outbox(
+            *(wire, itself, itself, self.batch, overload, limit, patience, self.cuts.append)
+        )
+        if opened:
+            self.outbox.open(SWITCHING, deflate)
+            wire.calls.clear()
 
     def watch(self, source: object, add: int = 0, remove: int = 0) -> None:
         """Stand in for the loop's method."""
@@ -76,6 +111,17 @@ class Line:
         """Stand in for the loop's method."""
         assert source is self and not self.congested
         self.drains += 1
+
+    def schedule(self, source: object, deadline: float | None) -> None:
+        """Stand in for the loop's method."""
+        self.deadlines.append(deadline)
+
+    def moved(self) -> float:
+        return self.outbox.moved()
+
+    def shed(self, reason: str) -> None:
+        self.cuts.append(reason)
+        self.dispose()
 
     def block(self, error: Exception | None = None) -> None:
         self.wire.room, self.wire.error = 0, error or BlockingIOError()

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 
 import pytest
 
 from tests.support.tables import table
-from ws.wire.deflate import Compression, negotiate
-from ws.wire.message import PreparedMessage, PreparedMessages, encode, fragments
+from ws.wire.deflate import Compression, agree, negotiate
+from ws.wire.handshake import parse_extensions
+from ws.wire.message import (
+    SMALL_BYTES,
+    MaskedMessage,
+    PreparedMessage,
+    PreparedMessages,
+    encode,
+    fragments,
+)
 
 TAKEOVER = Compression(server_context_takeover=True, client_context_takeover=True)
 TAIL = b"\x00\x00\xff\xff"
@@ -106,6 +115,26 @@ def test_a_message_is_compressed_once_for_equal_parameters():
         assert zlib.decompressobj(-9).decompress(payload_of(frame) + TAIL) == b"x" * 5000
 
 
+@pytest.mark.parametrize("size", [SMALL_BYTES - 4, SMALL_BYTES - 3])
+def test_a_message_for_many_is_a_view_of_one_buffer_unless_it_is_small(size):
+    message = PreparedMessage(encode("x" * size), shared=True)
+    assert message.buffer == message.plain
+    assert isinstance(message.buffer, memoryview) is (len(message.plain) > SMALL_BYTES)
+    assert PreparedMessage(message.plain).buffer is message.plain
+    many = PreparedMessages([message])
+    assert many.buffer == message.plain
+    assert isinstance(many.buffer, memoryview) is (len(message.plain) > SMALL_BYTES)
+
+
+def test_a_compressed_message_for_many_is_a_view_of_one_buffer():
+    message = PreparedMessage(encode(os.urandom(1000)), True, shared=True)
+    settings = Compression()
+    one, other = message.deflated(agreed(settings)), message.deflated(agreed(settings))
+    assert one is other
+    assert isinstance(one, memoryview)
+    assert isinstance(message.deflated(agreed(TAKEOVER)), bytes), "it is for one client"
+
+
 def test_with_takeover_messages_share_the_window():
     deflate = agreed(TAKEOVER)
     payload = bytes(range(256)) * 2
@@ -130,5 +159,23 @@ def test_a_message_that_was_not_sent_leaves_no_trace_in_the_window():
 def test_several_messages_in_a_row():
     one, two = PreparedMessage(encode("1")), PreparedMessage(encode("2"))
     both = PreparedMessages([one, two])
-    assert (both.plain, both.count, list(both.messages)) == (one.plain + two.plain, 2, [one, two])
+    assert (both.buffer, both.count, list(both.messages)) == (one.plain + two.plain, 2, [one, two])
     assert (one.count, list(one.messages)) == (1, [one])
+
+
+def test_a_client_masks_it_anew_each_time():
+    answer = "permessage-deflate; server_no_context_takeover"
+    deflate = agree(parse_extensions(answer)[0][1], Compression())
+    message = MaskedMessage(encode("x" * 2000))
+    assert message.is_compressed_for(deflate)
+    frames = [message.plain, *(message.deflated(deflate) for _ in range(2))]
+    assert all(frame[1] & 0x80 for frame in frames)
+    assert frames[1] != frames[2]
+    assert len(frames[1]) < 100 < len(frames[0])
+    assert not MaskedMessage(encode("x" * 2000), False).is_compressed_for(deflate)
+
+
+def test_a_window_of_8_bits_is_too_small_for_zlib():
+    answer = "permessage-deflate; server_no_context_takeover; client_max_window_bits=8"
+    deflate = agree(parse_extensions(answer)[0][1], Compression())
+    assert not MaskedMessage(encode("x" * 2000), True).is_compressed_for(deflate)

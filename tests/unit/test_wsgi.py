@@ -2,40 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import os
 import socket
 
 import pytest
 
 from tests.support.tables import table
-from ws import Response, WSServer
+from tests.support.wsgi import called, environ
+from ws import Response
 from ws.wire.http11 import HandshakeError
 from ws.wsgi import Answer, find_worker, read_request, take
-
-
-def environ(**changes):
-    """Return the environ of a handshake, with some items changed; None leaves one out."""
-    items = {
-        "REQUEST_METHOD": "GET",
-        "SCRIPT_NAME": "",
-        "PATH_INFO": "/ws",
-        "QUERY_STRING": "",
-        "SERVER_PROTOCOL": "HTTP/1.1",
-        "SERVER_SOFTWARE": "Test/1.0",
-        "REMOTE_ADDR": "192.0.2.1",
-        "REMOTE_PORT": "5000",
-        "HTTP_HOST": "example.org",
-        "HTTP_UPGRADE": "websocket",
-        "HTTP_CONNECTION": "Upgrade",
-        "HTTP_SEC_WEBSOCKET_KEY": "dGhlIHNhbXBsZSBub25jZQ==",
-        "HTTP_SEC_WEBSOCKET_VERSION": "13",
-        "wsgi.input": io.BytesIO(),
-        "wsgi.url_scheme": "http",
-        "wsgi.multiprocess": False,
-    }
-    items.update({name.replace("__", "."): value for name, value in changes.items()})
-    return {name: value for name, value in items.items() if value is not None}
 
 
 @table(
@@ -91,14 +67,6 @@ def test_a_request_is_checked_as_on_a_port(changes, status):
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_the_scheme_says_whether_the_client_uses_tls(scheme):
     assert read_request(environ(wsgi__url_scheme=scheme)).secure is (scheme == "https")
-
-
-def called(answer, method="GET"):
-    """Call a WSGI application; return status, headers and body."""
-    started = []
-    body = answer({"REQUEST_METHOD": method}, lambda *arguments: started.append(arguments))
-    ((status, headers),) = started
-    return status, dict(headers), b"".join(body)
 
 
 TEXT = "text/plain; charset=utf-8"
@@ -174,12 +142,11 @@ def test_what_is_taken_has_left_for_its_owner():
             ours.sendall(b"head\nrest")
             assert stream.readline() == b"head\n"
             descriptor = theirs.fileno()
-            taken = take(theirs)
+            taken, peer = take(theirs)
             assert stream.read() == b"rest"
             assert theirs.recv(1) == b""
-            with pytest.raises(ConnectionError):
-                theirs.sendall(b"x")
-                theirs.sendall(b"x")
+            theirs.sendall(b"to nobody")
+            assert peer.recv(20) == b"to nobody"
         assert theirs.fileno() == descriptor
         assert not taken.get_inheritable()
         ours.sendall(b"later")
@@ -188,6 +155,8 @@ def test_what_is_taken_has_left_for_its_owner():
         assert ours.recv(6) == b"answer"
         taken.dispose()
         assert ours.recv(1) == b""
+    with peer:
+        assert peer.recv(1) == b""
 
 
 @pytest.mark.skipif(os.name != "posix", reason="shows on POSIX what other systems do")
@@ -199,7 +168,7 @@ def test_what_is_taken_has_left_where_sockets_are_no_descriptors(monkeypatch):
         with theirs.makefile("rb") as stream:
             ours.sendall(b"head\nrest")
             assert stream.readline() == b"head\n"
-            taken = take(theirs)
+            taken, peer = take(theirs)
             assert stream.read() == b"rest"
             assert theirs.gettimeout() == 5
             theirs.close()
@@ -208,99 +177,4 @@ def test_what_is_taken_has_left_where_sockets_are_no_descriptors(monkeypatch):
         ours.sendall(b"later")
         assert taken.recv(5) == b"later"
         taken.dispose()
-
-
-# The server
-
-
-@table(
-    "options",
-    *(
-        (name, {name: value})
-        for name, value in (
-            ("cert", "cert.pem"),
-            ("unix", "/run/x"),
-            ("proxy_protocol", True),
-            ("reuse_port", True),
-        )
-    ),
-)
-def test_a_server_without_a_port_takes_no_options_of_one(options):
-    options = {
-        **options,
-        **({"trusted_proxies": ["127.0.0.1"]} if "proxy_protocol" in options else {}),
-    }
-    with pytest.raises(ValueError, match="port=None"):
-        WSServer(port=None, **options)
-
-
-def test_a_server_without_a_port_starts_only_for_a_hand_over():
-    server = WSServer(port=None)
-    assert (server.port, server.url, server.stats()["threads"]) == (0, "", 0)
-    assert called(server.upgrade(environ()))[0] == "501 Not Implemented"
-    assert server.sendall("nobody hears it") == 0
-    assert server.stats()["threads"] == 0
-    assert server.shutdown()
-    assert called(server.upgrade(environ()))[0] == "503 Service Unavailable"
-
-
-def handed_over(server, **changes):
-    """Hand a connection over as wsgiref does; return the client's end, and the answer."""
-    ours, theirs = socket.socketpair()
-    ours.settimeout(20)
-    with theirs, theirs.makefile("rb") as stream:
-        return ours, server.upgrade(environ(wsgi__input=stream), **changes)
-
-
-def test_a_server_with_a_port_takes_connections_over_while_it_runs():
-    server = WSServer("127.0.0.1", 0)
-    with pytest.raises(RuntimeError, match="start"):
-        handed_over(server)
-    with server:
-        ours, answer = handed_over(server, data={"a": 1}, headers={"X": "1"})
-        with ours:
-            assert answer.status == 101
-            assert b"X: 1\r\n" in ours.recv(1000)
-            (client,) = server.clients
-            assert client.data == {"a": 1}
-            assert client.getpeername() == ("192.0.2.1", 5000)
-
-
-def test_a_header_that_is_wrong_raises_before_anything_happens():
-    server = WSServer(port=None)
-    with pytest.raises(ValueError, match="server to set"):
-        handed_over(server, headers={"Upgrade": "h2c"})
-    assert server.stats()["threads"] == 0
-
-
-def test_what_onrequest_raises_is_for_the_application():
-    server = WSServer(port=None)
-
-    @server.onrequest
-    def fail(request):
-        raise LookupError(request.path)
-
-    with pytest.raises(LookupError):
-        handed_over(server)
-
-
-def test_onrequest_adds_to_the_answer():
-    server = WSServer(port=None)
-    server.onrequest(lambda request: Response(101, headers={"A": "1", "B": "1"}))
-    ours, answer = handed_over(server, headers={"B": "2"})
-    with ours:
-        head = ours.recv(1000)
-        assert answer.status == 101 and b"A: 1\r\n" in head and b"B: 2\r\n" in head
-    server.shutdown()
-
-
-def test_the_limits_count_who_was_taken_over():
-    server = WSServer(port=None, max_clients_per_address=1)
-    ours, answer = handed_over(server)
-    with ours:
-        assert answer.status == 101
-        other, answer = handed_over(server)
-        other.close()
-        assert answer.status == 429
-        assert server.stats()["connections"] == 1
-    server.shutdown()
+        peer.close()

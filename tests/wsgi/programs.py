@@ -15,6 +15,8 @@ from tests.support.processes import PORT, ServerProgram, free_port, module
 from tests.support.rawclient import RawClient, connect
 from tests.support.waiting import DEADLINE
 
+START_SECONDS = 120.0
+"""How long a server may take until it serves; long, as the frameworks are large."""
 APPS = ("plain", "flask_app", "django_app")
 HERE = f"127.0.0.1:{PORT}"
 
@@ -82,7 +84,8 @@ class Site(ServerProgram):
         self, command: list[str], env: dict[str, str] | None = None, **options: Any
     ) -> None:
         self.is_flask = any("flask" in part for part in command)
-        super().__init__(command, env={"PUSH": json.dumps(options), **(env or {})})
+        env = {"PUSH": json.dumps(options), **(env or {})}
+        super().__init__(command, env=env, patience_seconds=START_SECONDS)
 
     def close(self) -> None:
         """Kill it, and its workers or what its reloader has started."""

@@ -14,7 +14,7 @@ import pytest
 from tests.support import ROOT
 from tests.support.frames import close_frame
 from tests.support.heads import request
-from tests.support.rawclient import RawClient
+from tests.support.rawclient import RawClient, connect
 from tests.support.waiting import DEADLINE, eventually
 from tests.wsgi import programs
 from tests.wsgi.programs import (
@@ -94,7 +94,7 @@ def test_gunicorn_reloads(server):
 def test_a_worker_of_gunicorn_has_served_enough(server):
     command = server("flask_app", "--max-requests", "3")
     with Site(command) as site, site.connect() as one, site.connect() as two:
-        three = site.connect()  # accepted, although it is the last
+        three = connect(site.port, "/open")  # accepted, although it is the last
         for client in (one, two, three):
             assert_told(client)
         with reconnect(site) as again:

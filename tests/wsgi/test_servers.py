@@ -21,8 +21,11 @@ TROUBLE = re.compile(r"Traceback|\bERROR\b|[Ee]xception|Bad file descriptor|Brok
 
 @pytest.fixture(
     scope="module",
-    params=programs.MATRIX,
-    ids=[f"{server.__name__}-{app}" for server, app in programs.MATRIX],
+    params=[
+        pytest.param((server, app), id=name, marks=pytest.mark.xdist_group(name))
+        for server, app in programs.MATRIX
+        for name in [f"{server.__name__}-{app}"]
+    ],
 )
 def site(request):
     server, app = request.param

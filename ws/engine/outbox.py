@@ -2,88 +2,76 @@
 
 from __future__ import annotations
 
-import socket
-import ssl
 import threading
 import time
-from contextlib import suppress
-from typing import Any, Callable, Iterable
+from math import inf
+from typing import Callable, Iterable
 
 from ..wire.deflate import Deflate
 from ..wire.frames import FIN, Buffer
 from ..wire.message import PreparedMessage, PreparedMessages
+from .backlog import CHUNK_BYTES, Backlog
+from .budget import Holder
 from .cork import WriteBatch
-from .loop import LONGEST_POLL_SECONDS, Loop, Source
-from .poll import READ, WRITE
-from .sockets import Client, TLSClient
-
-CHUNK_BYTES = 1 << 16
-"""Small frames are joined up to this size for one system call."""
-TLS_RECORD_BYTES = 1 << 14
-"""The most that a TLS record carries (RFC 8446 §5.1)."""
+from .loop import LONGEST_POLL_SECONDS, Loop
+from .overload import Overload
+from .sockets import Client
+from .writer import Writer
 
 
-class Outbox:
+class Outbox(Writer):
     """The frames on their way to one client. Any thread may call any method.
+
+    Over the high-water mark, a message waits for room for as long as its sender lets it. Then it
+    is queued all the same, unless the client is too slow: nothing has left of what waits for it
+    for *patience* seconds.
 
     Args:
         client: The socket to write to.
         source: The source to watch for writing when the socket takes no more.
         loop: The loop that watches it.
         batch: Collects the leader's writes.
+        overload: Bounds the memory of all outboxes together.
         limit: The high-water mark: bytes that may wait.
+        patience: Seconds without progress after which a client is too slow.
         cut: Called with a reason when the client is too slow, or gone. Takes no lock.
     """
 
     __slots__ = (
-        "_batch _client _closing _context_lock _cut _held _held_size _loop _queue _source _space "
-        "_tls _writing accepting blocked bytes_out deflate ending limit lock messages_out queued "
-        "waiters"
+        "_closing _context_bytes _context_lock _held _overload _patience accepting deflate "
+        "messages_out waiters"
     ).split()
 
     def __init__(
         self,
         client: Client,
-        source: Source,
+        source: Holder,
         loop: Loop,
         batch: WriteBatch,
+        overload: Overload,
         limit: int,
+        patience: float,
         cut: Callable[[str], None],
     ) -> None:
-        self._client, self._source, self._loop, self._batch = client, source, loop, batch
-        self._cut = cut
-        self._tls = isinstance(client, TLSClient)
-        self.limit: int = limit
-        """The high-water mark: bytes that may wait."""
-        self.lock: Any = threading.RLock()
-        """Held only around calls that don't block, so nobody waits long for it. Reentrant:
-        `Lifecycle.wait` has to know whether the calling thread holds it."""
+        super().__init__(client, source, loop, batch, overload.budget, limit, cut)
+        self._overload = overload
+        self._patience = patience
         self.accepting: bool = False
         """Whether messages are accepted: from the 101 to the close frame."""
-        self.ending: bool = False
-        """Whether the sending direction ends when the queue is empty."""
-        self.queued: int = 0
-        """Bytes that wait, including messages held back by a fragmented message."""
         self.waiters: int = 0
         """Threads that wait for room."""
-        self.bytes_out: int = 0
         self.messages_out: int = 0
         self.deflate: Deflate | None = None
         """The extension for compression, if it was agreed on."""
         self._context_lock: threading.Lock | None = None  # for compressing with a context
-        self._queue: list[Buffer] = []
-        self.blocked: int = 0
-        """What the socket waits for before it takes more: READ, WRITE, or 0 for nothing."""
-        self._writing = False  # the socket's send is being called
-        self._space: threading.Condition | None = None  # made when a thread has to wait for room
-        self._held: list[bytes] | None = None  # messages that wait for a fragmented one to end
-        self._held_size = 0
+        self._context_bytes = 0  # what zlib takes for it
+        self._held: Backlog | None = None  # messages that wait for a fragmented one to end
         self._closing = b""  # the close frame, if it waits for that, too
 
     @property
-    def waiting(self) -> int:
-        """Bytes that may be written now: those of `queued` that aren't held back."""
-        return self.queued - self._held_size
+    def queued(self) -> int:
+        """Bytes that wait, including messages held back by a fragmented message."""
+        return self.waiting + (self._held.size if self._held else 0)
 
     @property
     def closing(self) -> bool:
@@ -93,41 +81,44 @@ class Outbox:
     # Messages
 
     def open(self, response: bytes, deflate: Deflate | None) -> None:
-        """Write the 101 response, and accept messages from now on. The caller holds `lock`."""
+        """Accept messages from now on, after the 101 response, if there is one to write.
+
+        The caller holds `lock`.
+        """
         if deflate:
             self.deflate = deflate
-            self._context_lock = threading.Lock() if deflate.server_takeover else None
+            self._context_lock = threading.Lock() if deflate.out_takeover else None
         self.accepting = True
-        self.write(response)
+        if response:
+            self.write(response)
 
-    def put(self, frames: bytes, timeout: float = 0, messages: int = 1, cut: bool = False) -> bool:
+    def put(self, frames: Buffer, timeout: float = 0, messages: int = 1, cut: bool = False) -> bool:
         """Queue whole messages, and write what the socket takes.
 
         Args:
             frames: The messages.
-            timeout: Seconds to wait for room if `limit` is reached.
+            timeout: Seconds to wait for room over the high-water mark.
             messages: The number of messages in *frames*.
-            cut: Whether to cut the client if there is no room: it is too slow.
+            cut: Whether to cut a client that is too slow. Otherwise a client counts as too slow
+                even if it makes progress, but hasn't caught up for so long.
 
         Returns:
             Whether they were accepted.
         """
-        size = len(frames)
         with self.lock:  # defence: lock-of-sending
             if not self.accepting:
                 return False
-            if self.queued >= self.limit and not self._wait_for_room(timeout):
-                if cut and self.accepting and not self._held:
-                    self._cut_slow()
-                return False
+            if self._held is not None or self.waiting >= self.limit:
+                if not self._make_room(timeout, cut):
+                    return False
             self.messages_out += messages
             if self._held is None:
                 self.write(frames)
             else:
                 self._held.append(frames)
-                self._held_size += size
-                self.queued += size
-            return True
+        if self._backlog is not None or self._held is not None:
+            self._overload.relieve()
+        return True
 
     def put_prepared(
         self,
@@ -136,31 +127,39 @@ class Outbox:
         cut: bool = False,
     ) -> bool:
         """Do as `put` for messages that may have to be compressed for this client."""
-        if self.deflate is None:
-            return self.put(message.plain, timeout, message.count, cut)
+        deflate = self.deflate  # another thread may set it to None, as the client leaves
+        if deflate is None:
+            return self.put(message.buffer, timeout, message.count, cut)
         accepted = True
         for one in message.messages:
-            accepted = self._put_deflated(one, self.deflate, timeout, cut) and accepted
+            accepted = self._put_deflated(one, deflate, timeout, cut) and accepted
         return accepted
 
     def _put_deflated(
         self, message: PreparedMessage, deflate: Deflate, timeout: float, cut: bool
     ) -> bool:
         if not message.is_compressed_for(deflate):
-            return self.put(message.plain, timeout, 1, cut)
+            return self.put(message.buffer, timeout, 1, cut)
         if self._context_lock is None:
             return self.put(message.deflated(deflate), timeout, 1, cut)
         # If another thread is sending with this context, don't wait, which may take long: send
         # uncompressed. Messages of different threads have no order, so this one may go first.
         if not self._context_lock.acquire(False):
-            return self.put(message.plain, timeout, 1, cut)
+            return self.put(message.buffer, timeout, 1, cut)
         try:
             accepted = self.put(message.deflated(deflate), timeout, 1, cut)
             if not accepted:
                 deflate.forget()
+            self._charge_context(deflate.compressor_held)
             return accepted
         finally:
             self._context_lock.release()
+
+    def _charge_context(self, size: int) -> None:
+        with self.lock:
+            if size != self._context_bytes and (self.accepting or not size):
+                self._budget.charge(self._source, size - self._context_bytes)
+                self._context_bytes = size
 
     def put_fragments(self, frames: Iterable[bytes], timeout: float) -> bool:
         """Send the frames of one message as they come. Other messages wait until its end.
@@ -179,7 +178,7 @@ class Outbox:
         with self.lock:
             first = self._held is None
             if first:
-                self._held = []
+                self._held = Backlog(self._budget, self._source)
         if not first:
             return self.put(b"".join(frames), timeout, cut=True)
         accepted = broken = False
@@ -199,34 +198,29 @@ class Outbox:
         with self.lock:
             if not (self.accepting or self._closing):
                 return False
-            if not self._wait_for_room(timeout, fragment=True):
-                if self.accepting or self._closing:  # else it isn't slow, but leaving
-                    self._cut_slow()
+            if not self._make_room(timeout, True, fragment=True):
                 return False
             self.messages_out += data[0] >= FIN
             self.write(data)
-            return True
+        self._overload.relieve()
+        return True
 
     def _end_fragments(self, broken: bool) -> None:
         """Send the messages that a fragmented message held back. Drop them if it is *broken*."""
         with self.lock:
-            held, self._held = self._held or [], None
-            self.queued -= self._held_size
-            self._held_size = 0
+            held, self._held = self._held, None
+            assert held is not None
             if broken:
                 self.accepting = False
             elif self.accepting or self._closing:
                 for data in held:
                     self.write(data)
+            held.clear()
             if self._closing:
                 self.write(self._closing)
                 self._closing = b""
             if self._space:
                 self._space.notify_all()
-
-    def _cut_slow(self) -> None:
-        # defence: slow-reader
-        self._cut(f"took too long to read: {self.queued} bytes were waiting for it")
 
     # Frames of other kinds
 
@@ -249,9 +243,13 @@ class Outbox:
         if self._space:
             self._space.notify_all()
 
-    def end(self) -> None:
-        """End the sending direction when the queue is empty. The caller holds `lock`."""
-        self.accepting, self.ending = False, True
+    def end(self, half_close: bool = True) -> None:
+        """Accept nothing more, and write the queue. The caller holds `lock`.
+
+        Args:
+            half_close: Whether to end the sending direction when the queue is empty.
+        """
+        self.accepting, self.ending = False, half_close
         if self._closing:  # a fragmented message is of no use any more
             self.write(self._closing)
             self._closing = b""
@@ -261,124 +259,18 @@ class Outbox:
         """Drop the queue, because the descriptor is being closed. The caller holds `lock`."""
         self.accepting = False
         self._closing = b""
-        self._queue.clear()
-        self.queued, self.blocked = self._held_size, 0
-        self._note_congestion()
-        if self._space:
-            self._space.notify_all()
-
-    # Writing; the caller holds `lock`
-
-    def write(self, data: Buffer) -> None:
-        """Write data, or queue it if the socket takes no more or the batch is open."""
-        queue, batch = self._queue, self._batch
-        if not (queue or batch.open or self._writing or len(data) > CHUNK_BYTES):
-            self._writing = True
-            try:
-                sent = self._client.send(data)
-                self.bytes_out += sent
-                if sent < len(data):
-                    queue.insert(0, memoryview(data)[sent:])
-                    self.queued += len(data) - sent
-            except (OSError, ValueError):  # it is full, or gone: `flush` finds out
-                queue.insert(0, data)
-                self.queued += len(data)
-            finally:
-                self._writing = False
-            if not queue:
-                return
-        else:
-            queue.append(data)
-            self.queued += len(data)
-            if batch.open and self.queued < CHUNK_BYTES:
-                if len(queue) > 1 or batch.add(self._source):  # the batch writes it
-                    return
-        if not self.blocked:
-            self.flush()
-        else:
+        self.deflate = None
+        self._charge_context(0)
+        if not self._writing:  # else a signal handler has interrupted the use of the queue
+            self.drop()
             self._note_congestion()
-
-    def flush(self) -> None:
-        """Write as much as the socket takes, and have the loop watch it for the rest.
-
-        In a signal handler or a finalizer that has interrupted this very call, do nothing: the
-        interrupted call continues with what was queued meanwhile.
-        """
-        if self._writing:
-            return
-        self._writing = True
-        queue, blocked = self._queue, 0
-        try:
-            while queue:
-                chunk = queue[0]
-                if len(queue) > 1 or len(chunk) > CHUNK_BYTES:
-                    chunk = self._gather()
-                sent = self._client.send(chunk)
-                self.bytes_out += sent
-                self.queued -= sent
-                if sent == len(chunk):
-                    del queue[0]
-                else:
-                    queue[0] = memoryview(chunk)[sent:]
-                    blocked = WRITE
-                    break
-        except (BlockingIOError, ssl.SSLWantWriteError):
-            blocked = WRITE
-        except ssl.SSLWantReadError:  # a renegotiation of TLS 1.2 waits for the peer
-            blocked = READ
-        except (OSError, ValueError):
-            queue.clear()
-            self.queued = self._held_size
-            self._cut("connection lost")
-        finally:
-            self._writing = False
-        if blocked != self.blocked:
-            was, self.blocked = self.blocked, blocked
-            self._loop.watch(self._source, add=blocked & WRITE, remove=was & WRITE)
-        self._note_congestion()
+            if self._held:
+                self._held.clear()
         if self._space:
             self._space.notify_all()
-        if self.ending and not queue:
-            self._half_close()
 
-    def _note_congestion(self) -> None:
-        """Have the source read on when less than `limit` waits; until then, it isn't read."""
-        source, congested = self._source, self.blocked == WRITE and self.waiting >= self.limit
-        if source.congested is not congested:
-            source.congested = congested  # defence: own-queue
-            if not congested:
-                self._loop.drained(source)
-
-    def _gather(self) -> Buffer:
-        """Join small frames at the front of the queue for one system call, and return them.
-
-        For TLS, split a large frame: a TLS socket doesn't report that a part of it was sent.
-        """
-        queue = self._queue
-        size, taken = len(queue[0]), 1
-        if self._tls and size > CHUNK_BYTES + TLS_RECORD_BYTES:  # or the rest could be tiny
-            whole = memoryview(queue[0])
-            queue[:1] = whole[:CHUNK_BYTES], whole[CHUNK_BYTES:]
-        elif self.waiting <= CHUNK_BYTES:
-            taken = len(queue)
-            queue[:taken] = [b"".join(queue[:taken])]
-        else:
-            while taken < len(queue) and size + len(queue[taken]) <= CHUNK_BYTES:
-                size += len(queue[taken])
-                taken += 1
-            if taken > 1:
-                queue[:taken] = [b"".join(queue[:taken])]
-        return queue[0]
-
-    def _half_close(self) -> None:
-        if self._tls:
-            with suppress(OSError, ValueError):  # the close_notify leaves all the same
-                self._client.unwrap()  # type: ignore[attr-defined]
-        with suppress(OSError):
-            socket.socket.shutdown(self._client, socket.SHUT_WR)
-
-    def _wait_for_room(self, timeout: float, fragment: bool = False) -> bool:
-        """Wait until a message may be queued. Return whether it may.
+    def _make_room(self, timeout: float, cut: bool, fragment: bool = False) -> bool:
+        """Wait until a message may be queued. Return whether it is to be queued.
 
         That is so while less than `limit` waits, whatever the message's size. So the first message
         that a callback sends to its own client never has to wait. For a fragment, the messages
@@ -386,17 +278,18 @@ class Outbox:
         """
         deadline = time.monotonic() + timeout
         while True:
-            waiting = self.queued - (self._held_size if fragment else 0)
+            waiting = self.waiting if fragment else self.queued
             if waiting < self.limit:  # defence: queue-room
                 return True
             if self._writing:  # a signal handler in `write`: waiting would be forever
                 return True
-            if not self.blocked and self._queue:
+            if not self.blocked and self.waiting:
                 self.flush()
                 continue
-            remaining = deadline - time.monotonic()
+            too_slow = self._too_slow_at(cut)
+            remaining = min(deadline, too_slow) - time.monotonic()
             if remaining <= 0:
-                return False
+                break
             if self._space is None:
                 self._space = threading.Condition(self.lock)
             self.waiters += 1
@@ -404,3 +297,25 @@ class Outbox:
             self.waiters -= 1
             if not (self.accepting or (fragment and self._closing)):
                 return False
+        if deadline < too_slow:
+            return True
+        if cut:
+            # defence: slow-reader
+            self._cut(f"took too long to read: {self.queued} bytes were waiting for it")
+        return False
+
+    def moved(self) -> float:
+        """Return when a part of what waits has left last, by time.monotonic()."""
+        backlog = self._backlog
+        if backlog is None:
+            return 0.0
+        backlog.note(self.taken())
+        return backlog.moved
+
+    def _too_slow_at(self, cut: bool) -> float:
+        """Return when the client is too slow, by time.monotonic()."""
+        backlog = self._backlog
+        if backlog is None:  # it isn't the client that others wait for
+            return inf
+        backlog.note(self.taken())
+        return (backlog.moved if cut else backlog.since) + self._patience

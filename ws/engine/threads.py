@@ -225,13 +225,16 @@ class LeaderFollowers:
                         return True
                     if source.congested:
                         turn = 1
-                elif not self.workers.enqueue(source, event, events):
-                    self._loop.watch(source, remove=READ)
-                    break
+                else:
+                    protocol.holding = True
+                    if not self.workers.enqueue(source, event, events):
+                        self._loop.watch(source, remove=READ)
+                        break
             turn -= 1
             # defence: turns
             if not turn or monitor.turn_is_long or (contended and time.monotonic() > end):
                 monitor.turn_is_long = False
+                protocol.holding = True
                 source.events = events
                 if source.congested:
                     self._loop.watch(source, remove=READ)
@@ -244,6 +247,8 @@ class LeaderFollowers:
         batch.open = False
         if batch.waiting:
             batch.close()
+        if protocol.holding:
+            protocol.holding = source.end_turn()
         return False
 
     def _hand_over(self, computes: bool, seconds: float) -> None:
@@ -260,7 +265,7 @@ class LeaderFollowers:
             except IndexError:  # the leader isn't in a callback
                 return None
             source, events = self._serving
-            source.events = events
+            source.current, source.events = event, events
             if event[0] & BARRIER:  # its worker resumes it when that is handled
                 self._loop.watch(source, remove=READ)
             else:
@@ -269,5 +274,7 @@ class LeaderFollowers:
             self._turns.charge(source, seconds)
             return source
 
-        if self.workers.adopt(take_baton, computes):
+        source = self.workers.adopt(take_baton, computes)
+        if source is not None:
+            source.settle()
             self.batch.close()

@@ -163,7 +163,7 @@ class Workers:
             source.events = events  # under the lock, so that a quick worker resumes it
             return False
 
-    def adopt(self, take_lead: Callable[[], Any], computes: bool) -> bool:
+    def adopt(self, take_lead: Callable[[], Any], computes: bool) -> Any:
         """Make the leader, which is inside a callback, a worker. Another thread will lead.
 
         Args:
@@ -172,12 +172,12 @@ class Workers:
             computes: Whether the callback computes. Otherwise it blocks.
 
         Returns:
-            Whether that succeeded.
+            The source, or None if that failed.
         """
         with self._lock:
             source = take_lead()
             if source is None:
-                return False
+                return None
             source.inbox = deque()
             source.share.workers += 1
             self._waiting.place(source.share)
@@ -187,7 +187,7 @@ class Workers:
             self._judge(source.share, quick=False, computes=computes)
             self._vacant = True
             self._call_thread()
-            return True
+            return source
 
     def unpark(self, source: Any) -> None:
         """Let a worker go on with *source*, if it is one that was left while congested."""
@@ -217,7 +217,7 @@ class Workers:
                     share.endless += 1
                     self._waiting.place(share)
                 elif job.unseen and age > SEEN_SECONDS:
-                    if not crowded or age > SEEN_LATE_SECONDS and job.blocks(age):
+                    if not crowded or (age > SEEN_LATE_SECONDS and job.blocks(age)):
                         self._see(job)
                     elif age > LONG_SECONDS:  # others wait no longer, but those of its share do
                         self._see(job)
@@ -331,7 +331,9 @@ class Workers:
                 source = self._waiting.pop() if self._may_begin() else None
                 if source is not None:
                     self._begin(source.share, threading.get_ident())
-                    return functools.partial(self._work, source, source.inbox.popleft())
+                    source.current = source.inbox[0]
+                    source.inbox.popleft()
+                    return functools.partial(self._work, source)
                 if self._stopped:
                     self._count -= 1
                     return None
@@ -356,24 +358,32 @@ class Workers:
             with self._lock:
                 self._vacant = True
             return
-        with self._lock:
-            if source is not None:  # its callback has returned
+        if source is not None:  # its callback has returned
+            self._settle(source)
+            with self._lock:
                 self._end(source)
-                return
+            return
+        with self._lock:
             self._called += len(self._followers)
             while self._followers:
                 self._followers.pop().release()
         self._loop.close()
 
-    def _work(self, source: Any, event: Event) -> None:
+    def _work(self, source: Any) -> None:
         crowded = self._crowded
         started, cpu_started = time.monotonic(), time.thread_time()
-        source.handle(event)
+        source.handle(source.current)
         lasted, computed = time.monotonic() - started, time.thread_time() - cpu_started
         crowded = crowded or self._crowded  # so that it may have waited for the interpreter
         blocked = not crowded and lasted - computed > max(QUICK_SECONDS, computed)
         quick = not blocked and computed <= LONG_SECONDS
         self._turns.charge(source, computed)
+        self._settle(source)
         with self._lock:
             self._judge(source.share, quick, computes=crowded and computed > QUICK_SECONDS)
             self._end(source)
+
+    def _settle(self, source: Any) -> None:
+        """Let go of the event that was handled."""
+        source.current = None
+        source.settle()

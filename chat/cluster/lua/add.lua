@@ -16,12 +16,14 @@ local used = redis.call('INCRBY', prefix .. 'message_bytes', size)
 while used > tonumber(max_bytes) do
     local largest, score = unpack(redis.call('ZREVRANGE', sizes, 0, 0, 'WITHSCORES'))
     if not largest then break end
-    local freed = delete_oldest(prefix .. 'room:' .. largest)
-    if freed and redis.call('EXISTS', prefix .. 'room:' .. largest) == 1 then
+    local stream = prefix .. 'room:' .. largest
+    local freed = delete_oldest(stream)
+    if freed and redis.call('XLEN', stream) > 0 then
         redis.call('ZINCRBY', sizes, -freed, largest)
     else
         freed = score
         redis.call('ZREM', sizes, largest)
+        redis.call('DEL', stream)
     end
     used = redis.call('DECRBY', prefix .. 'message_bytes', freed)
 end

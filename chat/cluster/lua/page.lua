@@ -2,11 +2,14 @@
 -- and one more than may be used, by which the caller sees that there are more.
 local room, highest, lowest, count, size = unpack(ARGV, 4)
 local rows, left = {}, tonumber(size)
-while #rows <= tonumber(count) and left >= 0 do
+local function enough()
+    return #rows > tonumber(count) or (left < 0 and #rows > 1)
+end
+while not enough() do
     local found = redis.call(
         'XREVRANGE', prefix .. 'room:' .. room, highest, lowest, 'COUNT', 8)
     for _, entry in ipairs(found) do
-        if left < 0 then break end
+        if enough() then break end
         table.insert(rows, {entry[1], entry[2][2]})
         left = left - #entry[2][2]
         highest = '(' .. entry[1]

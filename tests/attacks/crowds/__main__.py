@@ -15,7 +15,6 @@ from tests.support import ROOT
 
 SECONDS = 15.0
 """How long a crowd attacks, for the table of a release."""
-PAGE = ROOT / "docs" / "threats.md"
 TABLE = re.compile(r"(<!-- crowds: [^>]*-->\n).*?(<!-- end of crowds -->)", re.DOTALL)
 """Where the table is in the page."""
 
@@ -23,12 +22,15 @@ TABLE = re.compile(r"(<!-- crowds: [^>]*-->\n).*?(<!-- end of crowds -->)", re.D
 def main():
     """Measure; return the exit code."""
     arguments = parse()
-    if arguments.peers:
+    if arguments.peers is not None:
         from tests.attacks.crowds import peers  # whose packages nothing else needs
 
-        names = arguments.names or peers.CROWDS
-        old = arguments.redraw
-        peers.write(peers.read() if old else peers.measured(arguments.seconds, names))
+        if arguments.redraw:
+            results = peers.read()
+        else:
+            crowds, libraries = arguments.names or peers.CROWDS, arguments.peers or peers.COMPARED
+            results = peers.measured(arguments.seconds, crowds, libraries)
+        peers.write(results, arguments.docs)
         return 0
     found = []
     for crowd in (BY_NAME[name] for name in arguments.names or BY_NAME):
@@ -38,16 +40,16 @@ def main():
     if arguments.output:
         arguments.output.write_text(json.dumps([each.pack() for each in found], indent=1))
     if arguments.write_table:
-        write(figures.markdown(found))
+        write(figures.markdown(found), arguments.docs / "threats.md")
     return int(any(each.faults for each in found))
 
 
-def write(table):
-    """Put the table into docs/threats.md, in place of the last one."""
-    page = PAGE.read_text(encoding="utf-8")
+def write(table, path):
+    """Put the table into a page, in place of the last one."""
+    page = path.read_text(encoding="utf-8")
     written, count = TABLE.subn(lambda at: f"{at[1]}\n{table}\n\n{at[2]}", page)
-    assert count == 1, f"{PAGE} has no place for the table"
-    PAGE.write_text(written, encoding="utf-8")
+    assert count == 1, f"{path} has no place for the table"
+    path.write_text(written, encoding="utf-8")
 
 
 def parse():
@@ -56,13 +58,19 @@ def parse():
     parser.add_argument("names", nargs="*", choices=[[], *BY_NAME], metavar="NAME", help="a crowd")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="default: %(default)g")
     parser.add_argument(
-        "--write-table", action="store_true", help="write the table into docs/threats.md"
+        "--write-table", action="store_true", help="write the table into threats.md"
     )
     parser.add_argument(
-        "--peers", action="store_true", help="attack other libraries, too, and write docs/crowds.md"
+        "--peers",
+        nargs="*",
+        metavar="LIBRARY",
+        help="attack other libraries, too, or only these of bench/peers, and write crowds.md",
     )
     parser.add_argument(
         "--redraw", action="store_true", help="with --peers: make the page of the last results"
+    )
+    parser.add_argument(
+        "--docs", type=Path, default=ROOT / "docs", metavar="FOLDER", help="where these pages are"
     )
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the figures as JSON")
     return parser.parse_args()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import platform
-import subprocess
 import sys
 import tempfile
 import textwrap
 import time
 from pathlib import Path
 
+from bench.measure import node
 from bench.peers import PEERS
 from tests.attacks.crowds.measure import measure
 from tests.attacks.crowds.table import BY_NAME, DEFLATE, MIB
@@ -40,9 +40,9 @@ CROWDS = (
     "hellos",
 )
 RESULTS = ROOT / "docs" / "crowds" / "results.json"
-PAGE = ROOT / "docs" / "crowds.md"
 TEMPLATE = Path(__file__).with_name("page.md")
 NO_COMPRESSION = "no compression"
+FAILED = "not measured: it failed"
 
 OURS, OTHERS = ("#d9480f", "#f4b394"), ("#8a9bab", "#cdd6de")
 """Colours up to the median, and from there to the 99th percentile."""
@@ -69,51 +69,55 @@ def command(name, crowd, folder):
     return PEERS[name].command("0", *arguments)
 
 
-def compare(seconds, crowds):
+def compare(seconds, crowds, libraries):
     """Measure, and return by crowd and library the figures, or a sentence that says why not."""
     found = {}
     for crowd in (BY_NAME[name] for name in crowds):
         found[crowd.name] = {}
-        for name in COMPARED:
+        for name in libraries:
             print(f"{crowd.name}: {name} ...", file=sys.stderr, flush=True)
             with tempfile.TemporaryDirectory() as folder:
                 start = command(name, crowd, folder)
                 try:
                     figures = measure(crowd, seconds, start) if start else NO_COMPRESSION
                 except (AssertionError, OSError, StartError) as error:
-                    figures = str(error)
+                    print(error, file=sys.stderr)
+                    figures = FAILED
             found[crowd.name][name] = figures
     return found
 
 
-def measured(seconds, crowds):
+def measured(seconds, crowds, libraries):
     """Measure, and return the results: the figures, and what they hold for."""
-    node = subprocess.run(["node", "--version"], stdout=subprocess.PIPE, text=True, check=False)
+    for name in libraries:
+        if PEERS[name].missing:
+            sys.exit(f"{name}: no {PEERS[name].missing}; see bench/peers")
     return {
         "date": time.strftime("%Y-%m-%d"),
         "seconds": seconds,
         "processor": processor(),
         "python": platform.python_version(),
-        "node": node.stdout.strip().lstrip("v"),
-        "versions": {PEERS[name].label: PEERS[name].version for name in COMPARED},
-        "found": compare(seconds, crowds),
+        "node": node().lstrip("v"),
+        "versions": {PEERS[name].label: PEERS[name].version for name in libraries},
+        "found": compare(seconds, crowds, libraries),
     }
 
 
-def write(results):
-    """Write docs/crowds.md, its chart, and the results."""
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(results, indent=1, default=Figures.pack) + "\n")
-    draw(results["found"], RESULTS.with_name("waiting.svg"))
+def write(results, docs):
+    """Write crowds.md into a folder, and its chart and the results into crowds/ there."""
+    folder = docs / "crowds"
+    folder.mkdir(exist_ok=True)
+    (folder / RESULTS.name).write_text(json.dumps(results, indent=1, default=Figures.pack) + "\n")
+    draw(results["found"], folder / "waiting.svg")
     tables = "\n".join(table(name, each) for name, each in results["found"].items())
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     facts = {**results, "versions": versions, "tables": tables, "patience": PATIENCE_SECONDS}
     page = TEMPLATE.read_text(encoding="utf-8").format(**facts)
-    PAGE.write_text(page, encoding="utf-8")
+    (docs / "crowds.md").write_text(page, encoding="utf-8")
 
 
 def read():
-    """Return the results that were written."""
+    """Return the published results."""
     results = json.loads(RESULTS.read_text())
     for each in results["found"].values():
         for name, figures in each.items():
@@ -195,14 +199,14 @@ def panel(axes, crowd, found):
         axes.barh(at, p99, color=colours[1], height=0.7)
         axes.barh(at, p50, color=colours[0], height=0.7)
         axes.plot([p99, most], [at, at], color=INK, linewidth=0.8)
-        text = milliseconds(others.p99) + (" · some lost" if figures.faults else "")
+        text = milliseconds(others.p99) + (" · some lost" if figures.others.lost else "")
         axes.annotate(
             text, (most, at), (4, 0), textcoords="offset points", va="center", size=8, weight=weight
         )
     axes.set_yticks(range(len(found)), [PEERS[name].title for name in found])
     for label, name in zip(axes.get_yticklabels(), found):
         label.set_weight("bold" if name == COMPARED[0] else "normal")
-    axes.set_ylim(len(COMPARED) - 0.4, -0.6)
+    axes.set_ylim(len(found) - 0.4, -0.6)
     axes.set_xscale("log")
     axes.set_xlim(LEAST_MS, MOST_MS)
     axes.set_xticks([1, 10, 100, 1000, 10_000], ["1 ms", "10", "100", "1 s", "10 s"])
