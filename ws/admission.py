@@ -130,9 +130,6 @@ class Admission:
         if self._proxy_protocol and ip not in self._proxies:  # defence: proxy-header-peers
             self._warn("%s refused; to let it in, pass trusted_proxies=[...]", ip or "unix")
             raise TooMany
-        # Trusted proxies are exempt: their clients are counted, by the addresses that they report
-        exempt = not ip or ip in self._proxies
-        refusal = None if exempt else self._check_network(network_of(ip))
         over = len(self._connections) - self._limits.max_clients  # defence: client-count
         if over >= 0:
             self._warn("max_clients=%d reached, refusing %s", self._limits.max_clients, ip)
@@ -141,7 +138,11 @@ class Admission:
             self._warn("only the application's reserve of descriptors is left, refusing %s", ip)
         if max(over, short) >= self._spare:
             raise TooMany
-        return HandshakeError(503, "too many connections") if max(over, short) >= 0 else refusal
+        if max(over, short) >= 0:
+            return HandshakeError(503, "too many connections")
+        # Trusted proxies are exempt: their clients are counted, by the addresses that they report
+        exempt = not ip or ip in self._proxies
+        return None if exempt else self._check_network(network_of(ip))
 
     def _check_network(self, network: str) -> HandshakeError | None:
         """Decide on one more connection from a network, or from an address of IPv4.

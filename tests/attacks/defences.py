@@ -56,6 +56,7 @@ DEFENCES = {
     "unmask-bytes": "unmasking by tables of bytes",
     "unmask-numpy": "unmasking by numpy",
     # engine
+    "accept-time": "ACCEPTING_SECONDS: for how long connections are accepted in a row",
     "accept-errors": "the except clause of accepting a connection",
     "accept-pause": "the line that stops watching a listener when accepting fails",
     "broadcast-lead": "for how long a broadcast keeps the lead",
@@ -184,6 +185,7 @@ TESTS = [  # each with the defences that are taken out for it, some with a repla
     ("test_crowds.py::test_many_connections_from_one_address", ("address-count", "True")),
     ("test_crowds.py::test_many_connections_from_many_addresses", ("client-count", "-1")),
     ("test_crowds.py::test_connections_beyond_count", "refused-count"),
+    ("live/test_listen.py::test_accepting_makes_way_for_clients", "accept-time"),
     (
         "test_crowds.py::test_addresses_of_one_network",
         ("ipv6-network", "socket.inet_ntop(socket.AF_INET6, packed)"),

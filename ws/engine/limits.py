@@ -43,7 +43,8 @@ class Limits:
     the connection is closed."""
     close_timeout: float = 10.0
     """Seconds for the peer to answer a close frame, and as many again for it to end TCP. After
-    that, the connection is cut."""
+    that, the connection is cut. A page, or messages that are queued before the end, may take
+    longer, as long as the peer takes 4 KiB of them for each of these seconds."""
     max_queue_size: int = 1 << 20
     """The high-water mark of a client's queue, in bytes: while more would wait to be sent to the
     client, `send` blocks. A message of any size is accepted if nothing waits. A client with more
@@ -91,7 +92,9 @@ class Limits:
     ping_timeout: float = 20.0
     """Seconds after a ping in which some data must come from the client. If data is queued for the
     client, it is enough, and necessary, that some of it leaves. Otherwise the client is cut, with
-    close code 1006."""
+    close code 1006. Clients on libcurl with `CURLOPT_CONNECT_ONLY`
+    (8.23) keep their pong until they send something: have them send within this time, or pass a
+    longer one, or `ping_interval=None`."""
 
     def __post_init__(self) -> None:
         self._derive("max_clients_per_address", "max_clients", _per_address)
