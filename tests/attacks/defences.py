@@ -227,9 +227,9 @@ TESTS = [  # each with the defences that are taken out for it, some with a repla
         "ends-once",
     ),
     ("test_messages.py::test_close_that_is_never_finished", "close-timeout"),
-    ("live/test_lifecycle.py::test_shutdown_does_not_wait_for_the_end_of_tcp", "goodbye-finish"),
+    ("live/test_endings.py::test_shutdown_does_not_wait_for_the_end_of_tcp", "goodbye-finish"),
     (
-        "live/test_lifecycle.py::test_shutdown_does_not_wait_for_peers_that_say_nothing",
+        "live/test_endings.py::test_shutdown_does_not_wait_for_peers_that_say_nothing",
         "goodbye-finish",
     ),
     ("test_messages.py::test_deflated_nothing", ("input-is-work", "0")),

@@ -153,7 +153,7 @@ class Outbox(Writer):
             accepted = self.put(message.deflated(deflate), timeout, 1, cut)
             if not accepted:
                 deflate.forget()
-            self._charge_context(deflate.compressor_bytes)
+            self._charge_context(deflate.compressor_held)
             return accepted
         finally:
             self._context_lock.release()
