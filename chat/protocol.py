@@ -48,7 +48,15 @@ import secrets
 from dataclasses import dataclass
 from typing import Any, Dict, Mapping
 
-from chat.fields import clean, clean_id, clean_name, file_name, safe_integer, string
+from chat.fields import (
+    MAX_NAME_CHARS,
+    clean,
+    clean_id,
+    clean_name,
+    file_name,
+    safe_integer,
+    string,
+)
 
 SUBPROTOCOL = "chat.v1"
 
@@ -63,6 +71,13 @@ MAX_PIECE_BYTES = 56 << 10
 """The longest piece that pages are told to send."""
 MAX_IMAGE_PIXELS = 20_000
 """The width or height of an image."""
+LIMITS = {
+    "text": MAX_TEXT_CHARS,
+    "name": MAX_NAME_CHARS,
+    "file": MAX_FILE_BYTES,
+    "piece": MAX_PIECE_BYTES,
+}
+"""What a welcome tells."""
 
 BYTES_PER_CREDIT = 512 << 10
 """A file costs one credit for this many bytes, in addition to the request's cost."""

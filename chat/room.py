@@ -14,12 +14,10 @@ from chat.credits import (
     DELIVERIES_PER_CREDIT,
     price,
 )
-from chat.fields import MAX_NAME_CHARS, file_type
+from chat.fields import file_type
 from chat.member import TOO_FAST, Member, json_channel, lines_channel
 from chat.protocol import (
-    MAX_FILE_BYTES,
-    MAX_PIECE_BYTES,
-    MAX_TEXT_CHARS,
+    LIMITS,
     REQUESTS,
     Event,
     Fields,
@@ -61,19 +59,16 @@ MAX_MISSED_BYTES = 256 << 10
 PLAIN_HISTORY_LINES = 20
 """Lines of history that a plain client gets."""
 
+LONGEST_NAMED_CHARS = 16 << 10
+"""A longer request of an address in debt isn't even parsed, so the refusal doesn't name it. Pages
+need such a length only for a text of many control characters."""
+
 STORE_RETRY_SECONDS = 5.0
 FULL_RETRY_SECONDS = 30.0
 GIVE_UP_SECONDS = 60.0
 """A file that would have to wait for longer isn't to be sent again."""
 POLICY_VIOLATION = 1008
 
-LIMITS = {
-    "text": MAX_TEXT_CHARS,
-    "name": MAX_NAME_CHARS,
-    "file": MAX_FILE_BYTES,
-    "piece": MAX_PIECE_BYTES,
-}
-"""What pages have to know."""
 TOO_MUCH = "Too much came from your address lately."
 
 
@@ -135,11 +130,14 @@ class Chat:
         fields: Fields = {}
         try:
             debt_seconds = member.account.work(price(message))
+            slow = Refused("slow", TOO_FAST, debt_seconds)
+            if debt_seconds and isinstance(message, str) and len(message) > LONGEST_NAMED_CHARS:
+                raise slow
             fields, content = decode(message)  # also if it is refused, to name it in the answer
             kind = REQUESTS[fields["type"]]
             begun = kind is SendFile and fields.get("start")  # its first piece was let in
             if debt_seconds and not begun:  # defence: chat-debt
-                raise Refused("slow", TOO_FAST, debt_seconds)
+                raise slow
             if not member.room and kind not in (Hello, Ping):
                 raise Refused("hello", "Say hello first.")
             request = kind.read(fields, content)
