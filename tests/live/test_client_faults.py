@@ -13,9 +13,12 @@ import time
 import pytest
 
 from tests.support.frames import CLOSE, PING, PONG, TEXT
+from tests.support.processes import Program
+from tests.support.rawserver import RawServer
 from tests.support.tables import table
 from tests.support.waiting import DEADLINE, LATE, eventually
 from ws import ConnectionClosed, WSClient
+from ws.wire.frames import frame
 
 
 def connect(url, **options):
@@ -285,3 +288,54 @@ print("ended", client.close_code)
     out, err = process.communicate(timeout=DEADLINE)
     assert (out, err) == (b"ended 1001\n", b"")
     assert peer.close_code == 1001
+
+
+# Floods
+
+
+FLOODED = """
+import sys, time
+from ws import WSClient
+victims = [WSClient(url, proxy=None).start() for url in sys.argv[2:]]
+honest = WSClient(sys.argv[1], proxy=None)
+waits = []
+@honest.onmessage
+def measure(message):
+    waits.append(time.monotonic() - float(message))
+honest.start()
+print("open", flush=True)
+for line in sys.stdin:
+    for _ in range(100):
+        honest.send(str(time.monotonic()))
+        time.sleep(0.02)
+    print(len(waits), max(waits), flush=True)
+"""
+"""Some clients of one server, and one of another that measures how long its messages take."""
+
+
+def test_a_flood_of_pings():
+    """Their clients take turns with the others of the process."""
+
+    def flood(peer):
+        peer.accept()
+        peer.sock.settimeout(DEADLINE)
+        threading.Thread(target=peer.at_eof, daemon=True).start()  # reads the pongs
+        while True:
+            peer.send(frame(PING, b"") * 5000)
+
+    def echo(peer):
+        peer.accept()
+        while True:
+            opcode, payload = peer.recv_frame()
+            peer.send_frame(opcode, payload)
+
+    with RawServer(echo) as honest, RawServer(flood) as server:
+        command = [sys.executable, "-c", FLOODED, honest.url, *[server.url] * 3]
+        with Program(command, talks=True) as program:
+            assert program.read_line() == "open\n"
+            count, longest = program.ask("measure").split()
+            assert int(count) >= 95
+            assert float(longest) < LATE
+            memory, threads, _ = program.usage()
+            assert memory < 64
+            assert threads < 10

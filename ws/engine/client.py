@@ -16,7 +16,7 @@ from typing import Any, Iterator
 from ..wire.deflate import Deflate
 from ..wire.events import LAST_MESSAGE, YIELD_TURN, Event
 from ..wire.protocol import ClientProtocol
-from .connection import AWAITING_REQUEST, CLOSED, LINGERING, OPEN, Connection
+from .connection import AWAITING_REQUEST, CLOSED, OPEN, Connection
 from .loop import LONGEST_POLL_SECONDS, Source
 from .poll import READ, WRITE
 from .threads import TURN_EVENTS
@@ -48,6 +48,7 @@ class ClientConnection(Connection):
     __slots__ = ()
 
     role = ClientProtocol
+    ends_tcp_first = False
 
     def __repr__(self) -> str:
         return f"<connection to {self.client.getpeername()}>"
@@ -74,14 +75,6 @@ class ClientConnection(Connection):
         self.outbox.accepting = False
         self.stage = CLOSED
         self.client.dispose()
-
-    def linger(self) -> None:
-        """Write what is queued, and wait for the server to end TCP first (RFC 6455 §7.1.1)."""
-        with self.outbox.lock:
-            if self.stage != CLOSED:
-                self._loop.schedule(self, time.monotonic() + self._limits.close_timeout)
-                self.stage = LINGERING
-                self.outbox.end(half_close=False)
 
 
 class BlockingConnection(ClientConnection):
@@ -198,6 +191,7 @@ class BlockingConnection(ClientConnection):
     @property
     def paused(self) -> bool:
         """Whether enough messages wait for `receive`. After `close`, the rest is dropped."""
+        # defence: client-inbox
         full = len(self._messages) >= READ_AHEAD or self._size > READ_AHEAD_SIZE
         return full and self.stage == OPEN
 

@@ -152,6 +152,6 @@ def _after_fork() -> None:
         member.orphan()
 
 
-atexit.register(_say_goodbye)
+atexit.register(_say_goodbye)  # defence: client-exit
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(after_in_child=_after_fork)  # defence: client-fork
