@@ -61,7 +61,8 @@ PEERS = (
     ),
     Peer(
         "Channels, uvicorn",
-        "uvicorn --port {port} --log-level warning --ws-ping-interval 3600 bench.hosted.channels_:application",
+        "uvicorn --port {port} --log-level warning --ws-ping-interval 3600 "
+        "bench.hosted.channels_:application",
         "#1f6feb",
     ),
 )
