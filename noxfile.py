@@ -61,6 +61,11 @@ NOX = "nox"
 MYPY = "mypy==2.4.1"
 PYRIGHT = "pyright==1.1.414"
 BUILD = "build==1.6.1"
+HOSTED = (
+    f"{FLASK} {GUNICORN} flask-sock==0.7.0 channels==4.3.2 daphne==4.2.3 uvicorn==0.54.0 "
+    "websockets==17.4"
+)
+"""What else gives WebSockets to a web application, and serves it."""
 
 CI = bool(os.environ.get("CI"))
 ROOT = Path(__file__).parent
@@ -224,6 +229,13 @@ def bench(session: nox.Session) -> None:
     session.install(*BENCH_TOOLS.split())
     _install_peers(session)
     session.run("python", "-m", "bench", *session.posargs)
+
+
+@nox.session(default=False)
+def hosted(session: nox.Session) -> None:
+    """Ours in Flask beside flask-sock and Channels: `-- --picture docs/wsgi.svg`."""
+    session.install(MATPLOTLIB, *HOSTED.split(), TRUSTME)
+    session.run("python", "-m", "bench.hosted", *session.posargs)
 
 
 @nox.session(default=False)
