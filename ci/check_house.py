@@ -21,7 +21,7 @@ from graphlib import CycleError, TopologicalSorter
 ROOT = Path(__file__).parent.parent
 PACKAGE = "ws"
 
-FLOORS = {"wire": 950, "engine": 1600, "face": 1300, "client": 450, "wsgi": 200, "redis": 320}
+FLOORS = {"wire": 1200, "engine": 2400, "face": 1300, "client": 550, "wsgi": 200, "redis": 320}
 """Lines of code that each may have: without blank lines, comments and docstrings."""
 FLOOR_OF = {
     "client": "client",

@@ -115,7 +115,6 @@ class Writer:
         except ssl.SSLWantReadError:  # a renegotiation of TLS 1.2 waits for the peer
             blocked = READ
         except (OSError, ValueError):
-            self.lost = self.waiting
             self.drop()
             self._cut("connection lost")
         finally:
@@ -177,6 +176,7 @@ class Writer:
         """Forget all that waits."""
         self._batched.clear()
         self._backlog = None
+        self.lost += self.waiting
         self.waiting = 0
 
     def _half_close(self) -> None:
