@@ -55,7 +55,7 @@ SUBPROTOCOL = "chat.v1"
 MAX_TEXT_CHARS = 4000
 """A message's text; that is at most 16,000 bytes of UTF-8."""
 MAX_FILE_BYTES = 5 << 20
-MAX_MESSAGE_BYTES = 64 << 10
+MAX_MESSAGE_BYTES = 64 << 10  # defence: chat-message-size
 """The longest message from a client. 4,000 characters fit in, even if each is escaped."""
 MAX_HEADER_BYTES = 4 << 10
 """The line of JSON before a piece of a file."""
@@ -148,7 +148,8 @@ class Say(Request):
     @classmethod
     def read(cls, fields: Fields, content: bytes) -> Say:
         text = string(fields.get("text"))
-        if len(text) <= 2 * MAX_TEXT_CHARS:  # each may be a line's end, CR LF
+        # Each may be a line's end, CR LF; defence: chat-text-length
+        if len(text) <= 2 * MAX_TEXT_CHARS:
             text = clean(text)
         if len(text) > MAX_TEXT_CHARS:
             raise Refused("long", f"A message has at most {MAX_TEXT_CHARS:,} characters.")

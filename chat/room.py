@@ -8,7 +8,12 @@ import threading
 import time
 from typing import Any, Callable, Iterable
 
-from chat.credits import ANSWER_BYTES_PER_CREDIT, DELIVERIES_PER_CREDIT, price
+from chat.credits import (
+    ANSWER_BYTES_PER_CREDIT,
+    DELIVERED_BYTES_PER_CREDIT,
+    DELIVERIES_PER_CREDIT,
+    price,
+)
 from chat.fields import MAX_NAME_CHARS, file_type
 from chat.member import TOO_FAST, Member, json_channel, lines_channel
 from chat.protocol import (
@@ -48,7 +53,7 @@ MAX_TYPING_PEOPLE = 100
 """In a larger room, nobody is told that somebody is typing."""
 PAGE_MESSAGES = 50
 """Messages in the welcome of a newcomer, and in the answer to "older", unless these are long."""
-PAGE_BYTES = 64 << 10
+PAGE_BYTES = 64 << 10  # defence: chat-page
 """About the longest such messages, together."""
 MAX_MISSED_MESSAGES = 100
 MAX_MISSED_BYTES = 256 << 10
@@ -133,7 +138,7 @@ class Chat:
             fields, content = decode(message)  # also if it is refused, to name it in the answer
             kind = REQUESTS[fields["type"]]
             begun = kind is SendFile and fields.get("start")  # its first piece was let in
-            if debt_seconds and not begun:
+            if debt_seconds and not begun:  # defence: chat-debt
                 raise Refused("slow", TOO_FAST, debt_seconds)
             if not member.room and kind not in (Hello, Ping):
                 raise Refused("hello", "Say hello first.")
@@ -162,10 +167,11 @@ class Chat:
         if debt_seconds:
             raise Refused("slow", TOO_FAST, debt_seconds)
 
-    def _owe_deliveries(self, member: Member, times: int = 1) -> None:
+    def _owe_deliveries(self, member: Member, size: int = 0, times: int = 1) -> None:
         """Take credits of the address for sending something to everyone in the member's room."""
         people = len(self.members.get(member.room, ()))
-        member.account.work(times * people / DELIVERIES_PER_CREDIT)
+        each = 1 / DELIVERIES_PER_CREDIT + size / DELIVERED_BYTES_PER_CREDIT
+        member.account.work(times * people * each)  # defence: chat-deliveries
 
     # Coming and going
 
@@ -173,12 +179,7 @@ class Chat:
         self._enter(member, hello, plain=False)
 
     def _enter(self, member: Member, hello: Hello, plain: bool | None = None) -> None:
-        """Put a member into a room.
-
-        Args:
-            member: Who enters.
-            hello: The request.
-            plain: Whether it is a plain client from now on.
+        """Put a member into a room; *plain* says whether it is a plain client from now on.
 
         Raises:
             Refused: It stays where it is.
@@ -192,7 +193,10 @@ class Chat:
                 text = "There are too many rooms; try again later."
                 raise Refused("full", text, FULL_RETRY_SECONDS)
             of_address = sum(other.account is member.account for other in others)
-            if len(others) >= MAX_PEOPLE or of_address >= MAX_PEOPLE_OF_ADDRESS:
+            if (
+                len(others) >= MAX_PEOPLE
+                or of_address >= MAX_PEOPLE_OF_ADDRESS  # defence: chat-room-of-address
+            ):
                 raise Refused("full", "This room is full; try another one.", FULL_RETRY_SECONDS)
             self._leave(member)
             self._guests += 1
@@ -302,7 +306,7 @@ class Chat:
         client, account = member.client, member.account
         if not piece.start:
             seconds = account.wait_for_file(piece.size)
-            if seconds:
+            if seconds:  # defence: chat-stored-files
                 raise Refused("slow", TOO_MUCH, seconds if seconds < GIVE_UP_SECONDS else 0)
             self._uploads.begin(client, piece, account)
         upload = self._uploads.add(client, piece)
@@ -324,9 +328,9 @@ class Chat:
     def _submit(self, member: Member, message_id: str, content: Event, size: int) -> None:
         """Send a message to everyone in the room; its text has so many bytes."""
         seconds = member.account.store_text(size + ROW_BYTES)
-        if seconds:
+        if seconds:  # defence: chat-stored-text
             raise Refused("slow", TOO_MUCH, seconds)
-        self._owe_deliveries(member)
+        self._owe_deliveries(member, size)
         message = {
             "type": "message",
             "id": message_id,
@@ -357,7 +361,7 @@ class Chat:
 
     def _get_file(self, member: Member, get: GetFile) -> None:
         debt_seconds = member.account.fetch(0)
-        if debt_seconds:
+        if debt_seconds:  # defence: chat-fetched
             raise Refused("slow", TOO_MUCH, debt_seconds)
         piece = self.store.piece(get.file, get.start)
         if piece is None:

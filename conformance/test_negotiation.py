@@ -9,7 +9,8 @@ from tests.support.heads import GET, head
 from tests.support.rawclient import RawClient, connect
 
 DEFAULT = "--compress"
-"""No context is kept, unless told so."""
+"""The server keeps no context of its own, and clients may."""
+NONE = "--compress client_context_takeover=False"
 CONTEXTS = "--compress server_context_takeover=True client_context_takeover=True"
 NO_CONTEXTS = "; server_no_context_takeover; client_no_context_takeover"
 
@@ -95,13 +96,24 @@ def test_agreed(serve: Serve, row: Row) -> None:
 
 @table(
     ("7692 §7.1.1.1", "A server MAY include [it] even if the [...] offer [...] didn't", offer(""),
+     "; server_no_context_takeover"),
+    ("7692 §7.1.1.2", "a hint [...] isn't going to use context takeover",
+     offer("; client_no_context_takeover"), NO_CONTEXTS),
+)  # fmt: skip
+def test_by_default(serve: Serve, row: Row) -> None:
+    """What is agreed on by default: no context for messages to clients"""
+    assert agreed(serve(DEFAULT), row.sent) == row.back[0]
+
+
+@table(
+    ("7692 §7.1.1.1", "A server MAY include [it] even if the [...] offer [...] didn't", offer(""),
      NO_CONTEXTS),
     ("7692 §7.1.1.2", "A server MAY include [it] in an extension negotiation response",
      offer("; client_max_window_bits"), NO_CONTEXTS),
 )  # fmt: skip
 def test_without_contexts(serve: Serve, row: Row) -> None:
-    """What is agreed on, by a server that keeps none, as by default"""
-    assert agreed(serve(DEFAULT), row.sent) == row.back[0]
+    """What is agreed on, by a server that keeps none"""
+    assert agreed(serve(NONE), row.sent) == row.back[0]
 
 
 HELLO = bytes.fromhex("f2 48 cd c9 c9 07 00")

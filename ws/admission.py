@@ -10,6 +10,7 @@ from typing import Any, Callable, Sequence
 from .descriptors import provide
 from .engine.connection import Connection
 from .engine.limits import LEAST_PER_ADDRESS, Limits
+from .engine.overload import Overload
 from .engine.shares import NOBODY, Share
 from .wire.handshake import check_host, check_upgrade, parse_hosts
 from .wire.http11 import HandshakeError, Request
@@ -36,6 +37,7 @@ class Admission:
 
     Args:
         limits: `max_clients` and `max_clients_per_address`.
+        overload: Refuses connections when there is little memory left.
         origins: See `WSServer`.
         hosts: See `WSServer`.
         proxies: The trusted proxies.
@@ -47,6 +49,7 @@ class Admission:
         self,
         limits: Limits,
         *,
+        overload: Overload,
         origins: Sequence[str],
         hosts: Sequence[str] | None,
         proxies: Proxies,
@@ -54,6 +57,7 @@ class Admission:
         warn: Callable[..., None],
     ) -> None:
         self._limits, self._warn = limits, warn
+        self.overload: Overload = overload
         self._origins = origins
         self._hosts = None if hosts is None else parse_hosts(hosts)
         self._proxies, self._proxy_protocol = proxies, proxy_protocol
@@ -141,8 +145,11 @@ class Admission:
         Raises:
             TooMany: The connection is to be closed without an answer.
         """
-        over = self._shares.get(network, NOBODY).connections - self._per_address
+        share = self._shares.get(network, NOBODY)
+        over = share.connections - self._per_address
         if over < 0:  # defence: address-count
+            if self.overload.refuse(share):
+                return HandshakeError(503, "too much memory is in use by your address")
             return None
         self._warn("max_clients_per_address=%d reached by %s", self._per_address, network)
         if over >= self._spare:

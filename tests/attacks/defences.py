@@ -1,8 +1,8 @@
-"""Take each defence out of a copy of ws/, and check that its test fails.
+"""Take each defence out of a copy of ws/ and chat/, and check that its test fails.
 
 `python -m tests.attacks.defences [NAME ...]` does so for the tests whose names contain one of
-these. A test that can't run on this machine counts as skipped. Defences are marked in ws/, and
-`tests.attacks.marks` says what becomes of a statement that is marked.
+these. A test that can't run on this machine counts as skipped. Defences are marked in the sources,
+and `tests.attacks.marks` says what becomes of a statement that is marked.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.attacks import marks
+from tests.attacks import chat_defences, marks
 from tests.support import ROOT
 
 DEFENCES = {
@@ -25,7 +25,6 @@ DEFENCES = {
     "mask-bit": "the check that frames from clients are masked, and those from servers aren't",
     "redirect-downgrade": "the refusal of a redirection from TLS to none",
     "close-ends-parsing": "the return after a close frame: nothing after it is parsed",
-    "client-context": "the default of client_context_takeover: no window is kept for a client",
     "field-count": "MAX_FIELDS: how many fields a head may have",
     "field-name": "the check that a field's name is a token, and followed by a colon",
     "forwarded-last": "the loop over X-Forwarded-For: from its end, which trusted proxies wrote",
@@ -34,6 +33,8 @@ DEFENCES = {
     "header-injection": "the check of fields that the application sends",
     "inflated-left": "the limit for inflating a frame: what its message may still grow by",
     "inflated-size": "the limit passed to zlib",
+    "input-is-work": "INFLATE_FACTOR: how much work compressed input is",
+    "joined-parts": "the condition for collecting short fragments in one part",
     "length-form": "the check of a frame's length: the shortest form, and below 2**63",
     "line-ends": "the check of a head's lines for CR, LF and NUL",
     "linear-fields": "taking a list of tokens apart in linear time",
@@ -44,11 +45,12 @@ DEFENCES = {
     "password-time": "the comparison of passwords in constant time",
     "proxies": "whether a peer is a trusted proxy",
     "reserved-bits": "the check of a frame's first bytes",
+    "server-context": "the default of server_context_takeover: no compressor is kept for a client",
     "singletons": "the check for fields that may come only once",
     "subprotocol-tokens": "the check that offered subprotocols are tokens",
     "summed-size": "the size of a message so far, compared with max_message_size",
     "target": "the check of the request's target",
-    "text-parts": "the condition for checking parts of text together",
+    "text-as-bytes": "the condition for keeping text decoded",
     "token-whole": "the comparison of a field's members as a whole",
     "unknown-address": "the result for a forwarded address that is none",
     "unmask-bytes": "unmasking by tables of bytes",
@@ -103,6 +105,7 @@ DEFENCES = {
     "unix-abandoned": "the check that nobody listens on a Unix socket that is to be replaced",
     "unix-kind": "the check that what is to be replaced is a socket",
     "unix-own": "the check that a Unix socket to remove is the server's own",
+    **chat_defences.DEFENCES,
 }
 """What is marked with each name."""
 DEFENCES.update(  # of the client
@@ -200,17 +203,18 @@ TESTS = [  # each with the defences that are taken out for it, some with a repla
         "open-timeout",
         "tls-failure",
     ),
-    ("test_crowds.py::test_compression_contexts", ("client-context", "True")),
+    ("test_crowds.py::test_compression_contexts", ("server-context", "True")),
     ("test_governed.py::test_crowd[sleeping-more]", "new-leader"),
     ("test_messages.py::test_declared_but_never_sent[1099511627776]", "message-size"),
     ("test_messages.py::test_declared_but_never_sent[9223372036854775808]", "length-form"),
     ("test_messages.py::test_unfinished_messages", "message-size"),
+    ("test_messages.py::test_unfinished_messages", ("summed-size", "length")),
+    ("test_messages.py::test_unfinished_text", ("text-as-bytes", "is_long")),
     ("test_messages.py::test_fragments", "fragment-count"),
-    ("test_messages.py::test_bomb", ("inflated-size", "self._inflater.decompress(data)")),
+    ("test_messages.py::test_bomb", ("inflated-size", "inflater.decompress(data)")),
     (
         "test_messages.py::test_bomb_in_fragments",
-        ("inflated-left", "self._inflate(payload, self.max_message_size, complete)"),
-        ("summed-size", "length"),
+        ("inflated-left", "self.max_message_size"),
     ),
     ("test_messages.py::test_bombs_within_the_limit", "turns", "new-leader"),
     ("test_messages.py::test_read_ahead", "read-ahead"),
@@ -223,12 +227,13 @@ TESTS = [  # each with the defences that are taken out for it, some with a repla
         "ends-once",
     ),
     ("test_messages.py::test_close_that_is_never_finished", "close-timeout"),
-    ("live/test_lifecycle.py::test_shutdown_does_not_wait_for_the_end_of_tcp", "goodbye-finish"),
+    ("live/test_endings.py::test_shutdown_does_not_wait_for_the_end_of_tcp", "goodbye-finish"),
     (
-        "live/test_lifecycle.py::test_shutdown_does_not_wait_for_peers_that_say_nothing",
+        "live/test_endings.py::test_shutdown_does_not_wait_for_peers_that_say_nothing",
         "goodbye-finish",
     ),
-    ("test_messages.py::test_text_in_crumbs", ("text-parts", "True")),
+    ("test_messages.py::test_deflated_nothing", ("input-is-work", "0")),
+    ("test_messages.py::test_crumbs_within_raised_limits", "joined-parts"),
     (
         "test_messages.py::test_masking",
         "unmask-numpy",
@@ -306,6 +311,7 @@ TESTS = [  # each with the defences that are taken out for it, some with a repla
     ("test_servers.py::test_messages_that_nobody_takes", ("client-inbox", "False")),
     ("test_servers.py::test_pongs_that_are_not_read", "unread-pongs"),
     ("test_servers.py::test_a_message_that_is_too_large", "message-size"),
+    *chat_defences.TESTS,
 ]
 
 
@@ -315,9 +321,9 @@ def weakenings(taken):
 
 
 def marked(folder=ROOT):
-    """Return all that is marked in the ws/ in a folder: (path, what it is) by name."""
+    """Return all that is marked in ws/ and chat/ in a folder: (path, what it is) by name."""
     found = {}
-    for path in sorted((folder / "ws").rglob("*.py")):
+    for path in sorted([*(folder / "ws").rglob("*.py"), *(folder / "chat").rglob("*.py")]):
         for name, what in marks.find(path.read_text(encoding="utf-8")).items():
             assert name not in found, f"{name} is marked in {found[name][0]} and in {path}"
             found[name] = path, what
@@ -325,7 +331,7 @@ def marked(folder=ROOT):
 
 
 def weaken(folder, taken):
-    """Take defences out of the ws/ in a folder."""
+    """Take defences out of the sources in a folder."""
     for name, replacement in weakenings(taken):
         path, what = marked(folder)[name]
         path.write_text(what.without(replacement), encoding="utf-8")

@@ -5,22 +5,16 @@ from __future__ import annotations
 import socket
 import struct
 import time
-import zlib
 
 import pytest
 
 from tests.attacks.victim import gone, push
+from tests.support.deflated import EIGHT_EMPTY_BLOCKS, squeeze
 from tests.support.frames import BINARY, CLOSE, CONT, PING, PONG, TEXT, close_frame, frame
 from tests.support.waiting import LATE, eventually
 
 MIB = 1 << 20
 DEFLATE = "Sec-WebSocket-Extensions: permessage-deflate"
-
-
-def squeeze(data):
-    """Deflate a message's payload."""
-    compressor = zlib.compressobj(9, wbits=-15)
-    return (compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
 
 
 FAIR = 0.2
@@ -58,6 +52,20 @@ def test_unfinished_messages(victim):
             for _ in range(10):
                 peer.send_frames(frame(CONT if peer.buffer else BINARY, bytes(MIB // 8), fin=False))
                 peer.buffer = b"begun"
+
+
+def test_unfinished_text(victim):
+    """A kilobyte that inflates to a mebibyte of text takes a mebibyte, not four.
+
+    One wide character makes all the others of a str take four bytes.
+    """
+    server = victim(compression=True)
+    text = squeeze("\N{GRINNING FACE}".encode() + b"x" * (MIB - 4))
+    with server.attacked(memory=40):
+        for _ in range(20):
+            peer = server.connect(DEFLATE)
+            peer.send_frames(frame(TEXT, text, fin=False, rsv=4), frame(PING))
+            assert peer.recv_frame()[0] == PONG
 
 
 @pytest.mark.parametrize("size", [0, 1], ids=["empty", "tiny"])
@@ -177,16 +185,29 @@ def test_close_that_is_never_finished(victim):
         eventually(lambda: server.report()["connections"] == 3, 0.5 + LATE)
 
 
-def test_text_in_crumbs(victim):
-    """Text in many small fragments is checked in linear time."""
-    server = victim()
-    crumbs = "ж".encode() * 4
+@pytest.mark.parametrize("text", ["x", "ж"])
+def test_crumbs_within_raised_limits(victim, text):
+    """Fragments of one byte take linear time and little memory, however many may come."""
+    server = victim(max_message_size=64 * MIB, max_fragments=10**9)
+    octets = [bytes([octet]) for octet in text.encode() * (100_000 // len(text.encode()))]
+    crumbs = b"".join(frame(CONT, octet, fin=False, key=b"mask") for octet in octets)
     with server.attacked():
-        for _ in range(2):
+        for _ in range(5):
             peer = server.connect()
-            crumb = frame(CONT, crumbs, fin=False)
-            peer.send_frames(frame(TEXT, b"length:", fin=False), *[crumb] * 100_000, frame(CONT))
-            assert peer.recv() == str(400_000 + len("length:"))
+            cpu = server.cpu()
+            peer.send_frames(frame(TEXT, b"length:", fin=False), crumbs, frame(PING))
+            assert peer.recv_frame()[0] == PONG
+            assert server.cpu() - cpu < 1, "seconds of CPU time for 700 kB"
+            peer.send_frames(frame(CONT))
+            assert peer.recv() == str(100_000 // len(text.encode()) + len("length:"))
+
+
+def test_deflated_nothing(victim):
+    """Deflate that comes to nothing is work: 260 kB that take zlib 20 ms don't hold up others."""
+    server = victim(compression=True)
+    data = frame(BINARY, EIGHT_EMPTY_BLOCKS * 2800 + b"\0", rsv=4) * 4
+    with server.attacked(memory=24, work=2 * FAIR):
+        flood(server, [server.connect(DEFLATE) for _ in range(30)], data, 2)
 
 
 def test_masking(victim):

@@ -172,21 +172,25 @@ def answers(params, offer):
 
 
 def inflate(data):
-    """A message inflates to what zlib makes of it, or to one byte over the room at most."""
+    """A message inflates to what zlib makes of it, in steps of any size, and never more in one."""
     settings, whole, parts = cut(data)
     outcomes = []
     for chunks in ([whole], parts):
         deflate = Deflate(Compression(client_context_takeover=settings & 1 == 1))
-        inflated, room = b"", ROOM
+        most = 1 + (settings >> 1) * 8
+        inflated = b""
         try:
             for number, chunk in enumerate(chunks):
-                new = deflate.inflate(chunk, room, number == len(chunks) - 1)
-                assert len(new) <= room + 1
-                inflated += new
-                if len(new) > room:
+                final = number == len(chunks) - 1
+                piece = deflate.inflate(chunk, most, final)
+                while len(piece) == most and len(inflated) <= ROOM:
+                    inflated += piece
+                    piece = deflate.inflate(None, most, final)
+                assert len(piece) <= most
+                inflated += piece
+                if len(inflated) > ROOM:
                     inflated = None
                     break
-                room -= len(new)
         except ProtocolError as error:
             assert error.code == 1007
             inflated = None

@@ -30,15 +30,28 @@ def test_only_if_offered(serve):
         assert peer.status == 101 and "Extensions" not in peer.response
 
 
-@pytest.mark.parametrize("settings", [True, BOTH], ids=["without context", "with context"])
-def test_compressed_both_ways(serve, settings):
+@pytest.mark.parametrize(
+    "settings, offer, kept",
+    [
+        (True, OFFER, "client"),
+        (True, OFFER + "; client_no_context_takeover", ""),
+        (Compression(client_context_takeover=False), OFFER, ""),
+        (BOTH, OFFER, "client server"),
+    ],
+)
+def test_compressed_both_ways(serve, settings, offer, kept):
+    """With the contexts that are kept. A client isn't asked to drop its own unless it offers to."""
     serving = serve(compression=settings)
-    peer, _ = serving.connect(OFFER)
-    takeover = "no_context_takeover" not in peer.response
+    peer, _ = serving.connect(offer)
+    for side in ("client", "server"):
+        assert (f"{side}_no_context_takeover" not in peer.response) is (side in kept)
     text = b"the same again and again, " * 100
+    compressor, inflater = zlib.compressobj(wbits=-15), zlib.decompressobj(-15)
     for _ in range(3):
-        if not takeover or not _:
-            compressor, inflater = zlib.compressobj(wbits=-15), zlib.decompressobj(-15)
+        if "client" not in kept:
+            compressor = zlib.compressobj(wbits=-15)
+        if "server" not in kept:
+            inflater = zlib.decompressobj(-15)
         peer.send_frames(frame(TEXT, squeeze(text, compressor), rsv=4))
         first, length = peer.read(2)
         assert first == 0xC1 and length < 126

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.deflated import EIGHT_EMPTY_BLOCKS, TAIL, squeeze
 from ws.wire import deflate
 from ws.wire.deflate import Compression, Deflate, negotiate
 from ws.wire.frames import ProtocolError
@@ -17,7 +18,6 @@ from ws.wire.http11 import HandshakeError
 PMD = "permessage-deflate"
 S_OFF, C_OFF = "server_no_context_takeover", "client_no_context_takeover"
 TAKEOVER = Compression(server_context_takeover=True, client_context_takeover=True)
-TAIL = b"\x00\x00\xff\xff"
 
 
 def agree(header, settings=TAKEOVER):
@@ -67,20 +67,22 @@ def test_negotiation(offer, answer):
 @pytest.mark.parametrize(
     "settings, offer, answer",
     [
-        ({}, PMD, f"{PMD}; {S_OFF}; {C_OFF}"),
-        ({"server_context_takeover": True}, PMD, f"{PMD}; {C_OFF}"),
-        ({"client_context_takeover": True}, PMD, f"{PMD}; {S_OFF}"),
+        ({}, PMD, f"{PMD}; {S_OFF}"),
+        ({"server_context_takeover": True}, PMD, PMD),
+        # §7.1.1.2: a client may be asked for what it hasn't offered, but not each complies
+        ({}, f"{PMD}; {C_OFF}", f"{PMD}; {S_OFF}; {C_OFF}"),
+        ({"client_context_takeover": False}, PMD, f"{PMD}; {S_OFF}; {C_OFF}"),
         (
             {"server_max_window_bits": 11, "client_max_window_bits": 10},
             f"{PMD}; client_max_window_bits",
-            f"{PMD}; {S_OFF}; {C_OFF}; server_max_window_bits=11; client_max_window_bits=10",
+            f"{PMD}; {S_OFF}; server_max_window_bits=11; client_max_window_bits=10",
         ),
         # §7.1.2.2: a client that hasn't said that it can be told, isn't
-        ({"client_max_window_bits": 10}, PMD, f"{PMD}; {S_OFF}; {C_OFF}"),
+        ({"client_max_window_bits": 10}, PMD, f"{PMD}; {S_OFF}"),
         (
             {"server_max_window_bits": 11},
             f"{PMD}; server_max_window_bits=10",
-            f"{PMD}; {S_OFF}; {C_OFF}; server_max_window_bits=10",
+            f"{PMD}; {S_OFF}; server_max_window_bits=10",
         ),
     ],
 )
@@ -118,12 +120,6 @@ def agreed(params="", settings=TAKEOVER):
     return deflate
 
 
-def squeeze(data, flush=zlib.Z_SYNC_FLUSH, bits=15):
-    compressor = zlib.compressobj(wbits=-bits)
-    squeezed = compressor.compress(data) + compressor.flush(flush)
-    return squeezed[:-4] if squeezed.endswith(TAIL) else squeezed
-
-
 # RFC 7692 §7.2.3: the examples all inflate to "Hello"
 HELLO = [
     ("one block", ["f248cdc9c90700"]),
@@ -138,21 +134,32 @@ HELLO = [
 def test_the_examples_of_the_rfc(name, messages):
     deflate = agreed()
     for message in messages:
-        assert deflate.inflate(bytes.fromhex(message), 5, True) == b"Hello"
+        assert deflate.inflate(bytes.fromhex(message), 6, True) == b"Hello"
 
 
-def test_room_is_kept_while_inflating():
+def inflated(deflate, data, most, final=True):
+    """All that a part of a message inflates to, at most so many bytes in one step."""
+    piece = deflate.inflate(data, most, final)
+    pieces = [piece]
+    while len(piece) == most:
+        piece = deflate.inflate(None, most, final)
+        pieces.append(piece)
+    assert all(len(piece) <= most for piece in pieces)
+    return b"".join(pieces)
+
+
+def test_no_step_gives_more_than_it_may():
     bomb = squeeze(bytes(100 << 20))
     assert len(bomb) < 200_000
-    assert len(agreed().inflate(bomb, 1000, True)) == 1001
-    assert len(agreed().inflate(squeeze(bytes(1000)), 1000, True)) == 1000
+    assert len(agreed().inflate(bomb, 1000, True)) == 1000
+    assert len(agreed().inflate(squeeze(bytes(1000)), 1001, True)) == 1000
     deflate = agreed()
-    inflated = sum(len(deflate.inflate(bomb[n : n + 1], 1000, False)) for n in range(30))
-    assert inflated <= 30 * 1001
+    assert sum(len(deflate.inflate(bomb[n : n + 1], 1000, False)) for n in range(30)) <= 30_000
 
 
 @pytest.mark.parametrize(
-    "data", [b"\xff\xff\xff", squeeze(b"x")[:-1] + b"\xff\xff", squeeze(b"x", zlib.Z_FINISH) * 2]
+    "data",
+    [b"\xff\xff\xff", squeeze(b"x")[:-1] + b"\xff\xff", squeeze(b"x", flush=zlib.Z_FINISH) * 2],
 )
 def test_what_cannot_be_inflated(data):
     with pytest.raises(ProtocolError) as error:
@@ -163,9 +170,9 @@ def test_what_cannot_be_inflated(data):
 def test_the_window_is_forgotten_without_client_takeover():
     sharing = ["f248cdc9c90700", "f200110000"]
     deflate = agreed(f"; {C_OFF}")
-    assert deflate.inflate(bytes.fromhex(sharing[0]), 5, True) == b"Hello"
+    assert deflate.inflate(bytes.fromhex(sharing[0]), 6, True) == b"Hello"
     with pytest.raises(ProtocolError):
-        deflate.inflate(bytes.fromhex(sharing[1]), 5, True)
+        deflate.inflate(bytes.fromhex(sharing[1]), 6, True)
 
 
 def test_what_was_not_sent_is_forgotten():
@@ -193,26 +200,57 @@ def test_round_trip_through_a_stock_inflater(payloads, bits, takeover, repeat):
         assert inflater.decompress(data + TAIL) == payload
 
 
-@given(st.binary(max_size=5000), st.integers(9, 15), st.lists(st.integers(1, 500), min_size=1))
-def test_inflating_in_any_pieces(payload, bits, sizes):
-    squeezed = squeeze(payload, bits=bits)
+@given(
+    st.binary(max_size=5000) | st.integers(1, 5000).map(bytes),
+    st.integers(0, 9),
+    st.integers(9, 15),
+    st.lists(st.integers(0, 500), min_size=1),
+    st.integers(1, 6000),
+)
+def test_inflating_in_any_slices_and_steps(payload, level, bits, sizes, most):
+    squeezed = squeeze(payload, level, bits)
     deflate = agreed(f"; client_max_window_bits={bits}")
     for _ in range(2):  # the second message with the window of the first
-        inflated, position = b"", 0
+        parts, position = [], 0
         for size in sizes:
-            inflated += deflate.inflate(squeezed[position : position + size], 5000, False)
+            parts.append(inflated(deflate, squeezed[position : position + size], most, False))
             position += size
-        inflated += deflate.inflate(squeezed[position:], 5000 - len(inflated), True)
-        assert inflated == payload
+        parts.append(inflated(deflate, squeezed[position:], most))
+        assert b"".join(parts) == payload
 
 
-@given(st.binary(max_size=300))
-def test_random_bytes_inflate_or_fail(data):
-    deflate = Deflate(TAKEOVER)
+@given(st.binary(max_size=300), st.integers(1, 2000))
+def test_random_bytes_inflate_as_zlib_says_or_fail(data, most):
     try:
-        assert len(deflate.inflate(data, 1000, True)) <= 1001
+        got = inflated(Deflate(TAKEOVER), data, most)
     except ProtocolError as error:
         assert error.code == 1007
+    else:
+        assert got == zlib.decompressobj(-15).decompress(data + TAIL)
+
+
+def test_what_it_holds():
+    """The window of the peer's messages, and a compressor if there is a context."""
+    deflate = agreed("; client_max_window_bits=10; server_max_window_bits=10")
+    assert (deflate.inflater_held, deflate.compressor_held) == (0, 0)
+    deflate.inflate(squeeze(b"x", bits=10), 2, True)
+    deflate.deflate(b"x")
+    assert deflate.inflater_held == (1 << 10) + (10 << 10)
+    assert deflate.compressor_held == (1 << 12) + (1 << 17)
+    deflate.forget()
+    assert deflate.compressor_held == 0
+    deflate.end()
+    assert deflate.inflater_held == 0
+
+
+def test_without_contexts_nothing_is_held_between_messages():
+    deflate = agreed(f"; {C_OFF}; {S_OFF}")
+    data = squeeze(bytes(1000)) + TAIL + EIGHT_EMPTY_BLOCKS + b"\0"
+    assert deflate.inflate(data, 1000, True) == bytes(1000)
+    assert deflate.inflater_held > 0, "there may be more"
+    assert deflate.inflate(None, 1000, True) == b""
+    deflate.deflate(bytes(5000))
+    assert (deflate.inflater_held, deflate.compressor_held) == (0, 0)
 
 
 # The client's side
@@ -221,12 +259,12 @@ def test_random_bytes_inflate_or_fail(data):
 @pytest.mark.parametrize(
     "settings, header",
     [
-        ({}, f"{PMD}; {S_OFF}; {C_OFF}; client_max_window_bits"),
-        ({"server_context_takeover": True}, f"{PMD}; {C_OFF}; client_max_window_bits"),
-        ({"client_context_takeover": True}, f"{PMD}; {S_OFF}; client_max_window_bits"),
+        ({}, f"{PMD}; {S_OFF}; client_max_window_bits"),
+        ({"server_context_takeover": True}, f"{PMD}; client_max_window_bits"),
+        ({"client_context_takeover": False}, f"{PMD}; {S_OFF}; {C_OFF}; client_max_window_bits"),
         (
             {"server_max_window_bits": 10, "client_max_window_bits": 9},
-            f"{PMD}; {S_OFF}; {C_OFF}; server_max_window_bits=10; client_max_window_bits=9",
+            f"{PMD}; {S_OFF}; server_max_window_bits=10; client_max_window_bits=9",
         ),
     ],
 )
@@ -239,22 +277,21 @@ def test_offer(settings, header):
     "settings, answer, agreed",
     [
         # in and out: bits, and whether there is context takeover
-        ({}, S_OFF, (15, False, 15, False)),
+        ({}, S_OFF, (15, False, 15, True)),
         ({}, f"{S_OFF}; {C_OFF}", (15, False, 15, False)),
-        ({}, f"{S_OFF}; server_max_window_bits=8", (8, False, 15, False)),
-        ({}, f"{S_OFF}; client_max_window_bits=8", (15, False, 8, False)),
-        ({"server_context_takeover": True}, "", (15, True, 15, False)),
-        ({"client_context_takeover": True}, S_OFF, (15, False, 15, True)),
-        ({"client_context_takeover": True}, f"{S_OFF}; {C_OFF}", (15, False, 15, False)),
+        ({}, f"{S_OFF}; server_max_window_bits=8", (8, False, 15, True)),
+        ({}, f"{S_OFF}; client_max_window_bits=8", (15, False, 8, True)),
+        ({"server_context_takeover": True}, "", (15, True, 15, True)),
+        ({"client_context_takeover": False}, S_OFF, (15, False, 15, False)),
         (
             {"server_max_window_bits": 10},
             f"{S_OFF}; server_max_window_bits=9",
-            (9, False, 15, False),
+            (9, False, 15, True),
         ),
         (
             {"client_max_window_bits": 10},
             f"{S_OFF}; client_max_window_bits=12",
-            (15, False, 10, False),
+            (15, False, 10, True),
         ),
         # §7.1: answers upon which a client must fail
         ({}, "", None),  # no context takeover was asked for

@@ -5,8 +5,6 @@ What holds for any stream is in test_protocol_properties.py.
 
 from __future__ import annotations
 
-import random
-import zlib
 from struct import pack
 
 import pytest
@@ -15,7 +13,6 @@ from tests.support.frames import masked
 from tests.support.streams import feed, octets
 from tests.support.tables import table
 from ws.wire import events as kinds
-from ws.wire.deflate import Compression, Deflate
 from ws.wire.events import PROTOCOL_ERROR, YIELD_TURN
 from ws.wire.frames import BINARY, CLOSE, CONT, FIN, PING, PONG, RSV1, RSV2, RSV3, TEXT
 from ws.wire.protocol import FRAGMENT_BYTES, TURN_BYTES, Protocol
@@ -29,6 +26,7 @@ ping, pong = masked(F_PING, b"p"), masked(F_PONG, b"q")
 close = masked(F_CLOSE, b"\x03\xe8")
 half_e, E = masked(TEXT, b"\xc3"), (TEXT, "é")
 BOUNDS = "\0\x7f\x80\u07ff\u0800\ud7ff\ue000\uffff\U00010000\U0010ffff"
+TURN = YIELD_TURN, ""
 HELLO, CLOSED = (TEXT, "Hello"), (kinds.CLOSE, (1000, ""))
 PINGED, PONGED = (kinds.PING, b"p"), (kinds.PONG, b"q")
 
@@ -254,84 +252,13 @@ def test_at_the_end_everything_is_let_go():
     assert feed(protocol, lo, text_hello) == []
 
 
-# Compressed messages, RFC 7692 §6
-
-SQUEEZED = bytes.fromhex("f248cdc9c90700")  # "Hello", §7.2.3.1
-C_TEXT = RSV1 | TEXT
-NOISE = bytes(map(random.Random(1).randrange, [256] * 1200))
-
-
-def squeeze(data: bytes) -> bytes:
-    compressor = zlib.compressobj(wbits=-15)
-    return (compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
-
-
-def compressed(**limits: int) -> Protocol:
-    protocol = Protocol(**limits)
-    protocol.use(Deflate(Compression(client_context_takeover=True)))
-    return protocol
-
-
-HALVES = masked(C_TEXT, SQUEEZED[:3]), masked(F_CONT, SQUEEZED[3:])
-
-
-@table(
-    "stream, events",
-    ("7.2.3.1 a compressed message", masked(FIN | C_TEXT, SQUEEZED), [HELLO]),
-    (
-        "7.2.3.2 sharing the window",
-        masked(FIN | C_TEXT, SQUEEZED) + masked(FIN | C_TEXT, bytes.fromhex("f200110000")),
-        [HELLO] * 2,
-    ),
-    ("6.1 fragments: RSV1 on the first alone", b"".join(HALVES), [HELLO]),
-    ("6.1 an empty last fragment", masked(C_TEXT, SQUEEZED) + masked(F_CONT), [HELLO]),
-    ("6 control frames between are plain", ping.join(HALVES), [PINGED, HELLO]),
-    ("6 a message may go uncompressed", text_hello + hel + lo, [HELLO] * 2),
-    ("7.2.3.6 an empty message", masked(FIN | C_TEXT, b"\0"), [(TEXT, "")]),
-    ("binary", masked(FIN | RSV1 | BINARY, SQUEEZED), [(BINARY, b"Hello")]),
-)
-def test_compressed_messages(stream, events):
-    for chunks in ([stream], octets(stream)):
-        assert feed(compressed(), *chunks) == events
-
-
-@table(
-    "stream, code",
-    ("6.1 RSV1 on a continuation", masked(C_TEXT, SQUEEZED[:3]) + b"\xc0\x80", 1002),
-    ("6.1 RSV1 on a control frame", bytes([FIN | RSV1 | PING, 0x80]), 1002),
-    ("RSV2 still means nothing", bytes([FIN | RSV2 | RSV1 | TEXT, 0x80]), 1002),
-    ("what can't be inflated", masked(FIN | C_TEXT, b"\xff\xff"), 1007),
-    ("8.1 not UTF-8", masked(FIN | C_TEXT, squeeze(b"\xff")), 1007),
-    ("8.1 not UTF-8, and the message isn't over", masked(C_TEXT, squeeze(b"\xff" * 9)), 1007),
-    ("a bomb", masked(FIN | C_TEXT, squeeze(bytes(10_000_000))), 1009),
-    ("a bomb in fragments", masked(C_TEXT, squeeze(bytes(1001))), 1009),
-    (
-        "two halves of one",
-        masked(RSV1 | BINARY, squeeze(NOISE)[:600]) + masked(F_CONT, squeeze(NOISE)[600:]),
-        1009,
-    ),
-    ("a declared length that can't inflate to so little", b"\xc2\xfe" + pack("!H", 1100), 1009),
-)
-def test_compressed_faults(stream, code):
-    for chunks in ([stream], octets(stream)):
-        assert feed(compressed(max_message_size=1000), *chunks) == [(PROTOCOL_ERROR, code)]
-
-
-def test_what_is_just_small_enough_passes_although_deflating_made_it_longer():
-    payload = NOISE[:1000]
-    assert len(squeeze(payload)) > 1000
-    stream = masked(FIN | RSV1 | BINARY, squeeze(payload))
-    assert feed(compressed(max_message_size=1000), stream) == [(BINARY, payload)]
-
-
 def test_much_work_leaves_the_others_a_turn():
     """Fragments give no events, so without a YIELD_TURN a flood of them would hold the thread."""
     flood = masked(CONT) * (3 * TURN_BYTES // FRAGMENT_BYTES)
     events = feed(Protocol(), masked(TEXT) + flood + masked(F_CONT, b"."))
-    assert events == [(YIELD_TURN, "")] * 3 + [(TEXT, ".")]
+    assert events == [TURN] * 3 + [(TEXT, ".")]
 
 
-def test_small_frames_that_grow_are_much_work():
-    bomb = masked(FIN | RSV1 | BINARY, squeeze(bytes(TURN_BYTES)))
-    events = feed(compressed(max_message_size=TURN_BYTES), bomb * 3)
-    assert events == [(BINARY, bytes(TURN_BYTES)), (YIELD_TURN, "")] * 3
+def test_after_much_work_the_end_of_a_read_is_a_turn_of_its_own():
+    flood = masked(CONT) * (TURN_BYTES // FRAGMENT_BYTES - 1)
+    assert feed(Protocol(), masked(TEXT) + flood, masked(CONT), masked(F_CONT)) == [(TEXT, "")]

@@ -9,16 +9,18 @@ from __future__ import annotations
 from operator import itemgetter
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.deflated import squeeze
 from tests.support.frames import masked
 from tests.support.model import is_utf8, may_become_utf8
 from tests.support.streams import Events, feed, octets
 from ws.wire import events as kinds
+from ws.wire.deflate import Compression, Deflate
 from ws.wire.events import PROTOCOL_ERROR
-from ws.wire.frames import BINARY, CLOSE, CONT, FIN, PING, PONG, TEXT
-from ws.wire.protocol import Protocol
+from ws.wire.frames import BINARY, CLOSE, CONT, FIN, PING, PONG, RSV1, TEXT
+from ws.wire.protocol import PART_BYTES, PIECE_BYTES, SLICE_BYTES, SMALL_BYTES, Protocol
 
 
 def split(stream: bytes, cuts: list[int]) -> list[bytes]:
@@ -104,3 +106,80 @@ def test_invalid_utf8_fails_as_early_as_can_be(text):
         assert [feed(protocol, chunk) for chunk in chunks][:first] == failures[:first]
     event = (TEXT, text.decode()) if is_utf8(text) else (PROTOCOL_ERROR, 1007)
     assert feed(Protocol(), masked(FIN | TEXT, text)) == [event], "at once"
+
+
+edges = [
+    edge + offset
+    for edge in (0, SMALL_BYTES, SLICE_BYTES, PART_BYTES)
+    for offset in (-2, -1, 0, 1, 2)
+    if edge + offset > 0
+]
+sizes = st.lists(st.sampled_from(edges) | st.integers(1, 2 * PART_BYTES), min_size=1, max_size=12)
+alphabets = st.sampled_from(
+    ["a", "aé", "é", "ж", "жa", "中", "中 a", "a" * 500 + "😀", "😀", "é😀ж"]
+)
+
+
+def cut(data: bytes, sizes: list[int], rounds: int) -> list[bytes]:
+    """Cut *data* into pieces of these sizes, over and over; the last one gets the rest."""
+    pieces, position = [], 0
+    for size in sizes * rounds:
+        pieces.append(data[position : position + size])
+        position += size
+    return [*pieces, data[position:]]
+
+
+def messages(alphabet: str, size: int) -> Any:
+    """A text of *size* characters, and bytes of that size."""
+    return (alphabet * (size // len(alphabet) + 1))[:size], bytes(range(256)) * (size // 256 + 1)
+
+
+@given(alphabets, sizes, st.integers(1, 9))
+@settings(max_examples=60)
+def test_any_pieces_of_a_long_message_are_joined(alphabet, sizes, rounds):
+    for message in messages(alphabet, 200_000):
+        opcode = TEXT if isinstance(message, str) else BINARY
+        payload = message.encode() if isinstance(message, str) else message
+        whole = masked(FIN | opcode, payload)
+        pieces = cut(payload, sizes, rounds)
+        fragments = b"".join([masked(opcode), *(masked(CONT, p) for p in pieces), masked(FIN)])
+        for stream in (whole, fragments):
+            events = feed(Protocol(), *cut(stream, sizes, rounds))
+            assert [event for event in events if event[0] <= BINARY] == [(opcode, message)]
+
+
+@given(alphabets, sizes, st.integers(1, 3), st.sampled_from([0, 1, 9]), st.booleans())
+@settings(max_examples=60)
+def test_any_pieces_of_a_long_compressed_message(alphabet, sizes, rounds, level, takeover):
+    for message in messages(alphabet, 200_000):
+        opcode = TEXT if isinstance(message, str) else BINARY
+        payload = message.encode() if isinstance(message, str) else message
+        squeezed = squeeze(payload, level)
+        whole = masked(FIN | RSV1 | opcode, squeezed)
+        fragments = masked(RSV1 | opcode)
+        fragments += b"".join(masked(CONT, piece) for piece in cut(squeezed, sizes, rounds))
+        protocol = Protocol(len(payload), 1000)
+        protocol.use(Deflate(Compression(client_context_takeover=takeover)))
+        events = feed(
+            protocol,
+            *cut(whole, sizes, rounds),
+            whole,
+            *cut(fragments + masked(FIN | CONT), sizes, rounds),
+        )
+        assert [event for event in events if event[0] <= BINARY] == [(opcode, message)] * 3
+
+
+@given(st.integers(0, 3), st.integers(-3, 3), st.booleans())
+@settings(max_examples=30)
+def test_bombs_about_as_large_as_a_piece(pieces, more, text):
+    """Whatever is left in the inflater when its input is used up comes out."""
+    size = max(0, pieces * PIECE_BYTES + more)
+    message: Any = "x" * size if text else bytes(size)
+    squeezed = squeeze(message.encode() if text else message)
+    stream = masked(FIN | RSV1 | (TEXT if text else BINARY), squeezed)
+    for limit in (size, size + 1, max(0, size - 1)):
+        protocol = Protocol(max(1, limit))
+        protocol.use(Deflate(Compression()))
+        events = [event for event in feed(protocol, stream) if event[0] != kinds.YIELD_TURN]
+        fits = size <= max(1, limit)
+        assert events == [((TEXT if text else BINARY), message) if fits else (PROTOCOL_ERROR, 1009)]

@@ -29,6 +29,7 @@ import time
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from itertools import chain
+from sys import getsizeof
 from typing import Any, Callable, Iterable, Iterator
 
 from ..wire import events
@@ -38,16 +39,22 @@ from ..wire.frames import PING, PONG, CloseCode
 from ..wire.http11 import HandshakeError, Request, RequestReader, Response
 from ..wire.protocol import Protocol
 from .backlog import CHUNK_BYTES, TLS_RECORD_BYTES
+from .budget import Holder
 from .cork import WriteBatch
 from .limits import Limits
 from .log import logger
-from .loop import Loop, Source
+from .loop import Loop
 from .outbox import Outbox
+from .overload import Overload
 from .poll import READ, WRITE
 from .sockets import Client, TLSClient
 
 READ_BYTES = 1 << 14  # defence: read-size
 """Bytes that one read asks for. With TLS, a read returns at most one record, of this size."""
+USUAL_HEAD_BYTES = 2 << 10
+"""What a longer request head has beyond this counts as memory that the client holds."""
+HEAD_FACTOR = 2
+"""A request takes about so many times its head."""
 READ_ON_BYTES = 1 << 18
 """If the first read was full, reading goes on up to this many bytes before they are parsed."""
 
@@ -66,6 +73,8 @@ CLOSED = 5  # the descriptor is closed
 class Owner(ABC):
     """The owner of connections. It decides on their requests, and calls the callbacks."""
 
+    overload: Overload
+    """Bounds the memory of all connections together."""
     message: Callable[[Client, Any], Any]
     """Called with each message. May block. An attribute, so that a callback is called directly."""
 
@@ -98,7 +107,7 @@ class Owner(ABC):
         """Called when the descriptor is closed. Must not block."""
 
 
-class Connection(Source):
+class Connection(Holder):
     """A socket with its protocol and its outbox: a client's, as a server has it.
 
     Only the leader reads. Any thread may write.
@@ -112,8 +121,8 @@ class Connection(Source):
     """
 
     __slots__ = (
-        "_checkpoint _finishing _limits _loop _ping _reader _left _tls bytes_in client messages_in "
-        "opened outbox owner protocol reason refusal stage"
+        "_charged _checkpoint _finishing _head _left _limits _loop _moved _ping _read _reader _tls "
+        "bytes_in client messages_in opened outbox owner protocol reason refusal stage"
     ).split()
 
     role: type[Protocol] = Protocol
@@ -132,7 +141,8 @@ class Connection(Source):
         self.stage: int = TLS_HANDSHAKE if self._tls else AWAITING_REQUEST
         self.protocol: Protocol = self.role(limits.max_message_size, limits.max_fragments)
         self.outbox: Outbox = Outbox(
-            client, self, loop, batch, limits.max_queue_size, limits.send_timeout, self.cut
+            *(client, self, loop, batch, owner.overload),
+            *(limits.max_queue_size, limits.send_timeout, self.cut),
         )
         self.bytes_in: int = 0
         self.messages_in: int = 0
@@ -145,6 +155,10 @@ class Connection(Source):
         self._left = False  # whether the owner was told that the WebSocket has ended
         self._reader: RequestReader | None = RequestReader(limits.max_head_size)
         self._ping: Any = None  # payload and time of the last ping, until its pong
+        self._read = 0  # bytes of the last read
+        self._head = 0  # what its request takes
+        self._charged = 0  # what it holds of what it has read, as the budget knows
+        self._moved = 0.0  # when that was charged
         # Bytes in and out at the last ping, and whether it was sent. Later, how many bytes of a
         # queue that is to be written out the peer has taken
         self._checkpoint: Any = None
@@ -202,6 +216,7 @@ class Connection(Source):
         except (OSError, ValueError):
             data = b""
         if data:
+            self._read = len(data)
             self.bytes_in += len(data)
             if OPEN <= self.stage <= CLOSING:
                 return self._read_on(data) if len(data) == READ_BYTES else self.protocol.feed(data)
@@ -234,7 +249,8 @@ class Connection(Source):
             pass
         except (OSError, ValueError):
             pieces.append(b"")
-        self.bytes_in += sum(map(len, pieces[1:]))
+        self._read = sum(map(len, pieces))
+        self.bytes_in += self._read - len(data)
         parsed: Iterator[Event] = self.protocol.feed(b"".join(pieces))
         if pieces[-1]:
             return parsed
@@ -278,10 +294,12 @@ class Connection(Source):
             self.answer(error.response)
             return
         if complete is None:
+            self.protocol.holding = True  # in its place
             return
         self._reader = None
         self.client.request, rest = complete
         self.client.request.secure = self._tls
+        self._head = HEAD_FACTOR * max(0, self.bytes_in - len(rest) - USUAL_HEAD_BYTES)
         self._loop.schedule(self, None)
         yield events.REQUEST, self.client.request
         if self.stage == AWAITING_REQUEST:
@@ -403,6 +421,7 @@ class Connection(Source):
             if self.stage == AWAITING_REQUEST:  # else it has been answered already
                 self.outbox.write(response.encode(method))
                 self.linger()  # defence: linger
+        self.owner.overload.relieve()
 
     def linger(self) -> None:
         """Write what is queued, end the sending direction, and wait for the peer to end TCP."""
@@ -452,12 +471,64 @@ class Connection(Source):
             self.outbox.dispose()
             self.protocol.end()
             self.events = self._reader = None
+            self._head = 0
+            self.settle()
             self._loop.forget(self)
             if not ended:  # close() doesn't end TCP while a forked child has a copy
                 with suppress(OSError):
                     socket.socket.shutdown(self.client, socket.SHUT_RDWR)  # defence: fork-shutdown
             self.client.dispose()
         self.owner.disposed(self)
+
+    # Memory
+
+    def end_turn(self) -> bool:
+        self.settle()
+        self.owner.overload.review(self)
+        return self._charged > self._head
+
+    def settle(self) -> None:
+        with self.outbox.lock:
+            held = self._head + self.protocol.held
+            if self._reader is not None:
+                held += self._reader.held
+            if self.events is not None:  # the generator holds what it hasn't parsed
+                held += self._read
+            waiting = [self.current] if self.current else []
+            if self.inbox:
+                waiting += self.inbox.copy()
+            held += sum([getsizeof(payload) for _, payload in waiting])
+            if held != self._charged:
+                self.owner.overload.budget.charge(self, held - self._charged)
+                self._charged = held
+            self._moved = time.monotonic()
+
+    def moved(self) -> float:
+        return self._moved if self._charged >= self.held // 2 else self.outbox.moved()
+
+    def pause(self, paused: bool) -> None:
+        if paused:
+            self._loop.watch(self, remove=READ)
+        elif self.events is None:  # else it is read again when they are parsed
+            self._loop.watch(self, add=READ)
+
+    def shed(self, reason: str) -> None:
+        self.cut(reason)
+        if self.outbox.lock.acquire(blocking=False):  # else its holder finds out
+            try:
+                self.outbox.dispose()
+            finally:
+                self.outbox.lock.release()
+
+    def free(self) -> None:
+        self.protocol.end()
+        self._reader = None
+        if not OPEN <= self.stage <= CLOSING:
+            self.pause(False)
+        elif self.events is not None or not self.interest & READ:
+            self.events = iter(((events.CONNECTION_LOST, None),))
+            self._loop.resume(self)
+        self.settle()
 
     def on_fault(self) -> None:
         if OPEN <= self.stage <= CLOSING:

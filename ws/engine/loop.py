@@ -36,16 +36,17 @@ class Source:
         both      the inbox is full, or ends in a barrier: no parsing until the worker resumes it
     """
 
-    __slots__ = ("events", "inbox", "interest", "share", "tick")
+    __slots__ = ("current", "events", "inbox", "interest", "share", "tick")
 
     protocol: Any
     """The parser of a source that has events. Its `more` says whether bytes that came with the
-    last event are still to be parsed."""
+    last event are still to be parsed; its `holding`, whether `end_turn` is to be called."""
 
     def __init__(self) -> None:
         self.interest: int = 0  # what it is watched for: READ and WRITE, or FORGOTTEN
         self.tick: int | None = None  # when its deadline passes, see `Timers`
         self.inbox: deque[Event] | None = None  # events for its worker, if it has one
+        self.current: Event | None = None  # the event that its worker handles now
         self.events: Iterator[Event] | None = None  # events that are still to be parsed
         self.share: Share = NOBODY  # for whom it is served
 
@@ -73,6 +74,16 @@ class Source:
 
     def handle(self, event: Event) -> None:
         """Act on one event, in any thread. It may block, but never raises."""
+
+    def end_turn(self) -> bool:
+        """Do what is due after events were parsed. Return whether reading holds any memory.
+
+        Then it is called again after the next turn, whatever comes.
+        """
+        return False
+
+    def settle(self) -> None:
+        """Take account of the memory that reading holds, because that has changed. Any thread."""
 
 
 class Loop:

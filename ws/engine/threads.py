@@ -196,12 +196,15 @@ class LeaderFollowers:
                     take_up()
                 except IndexError:
                     return True
-            elif not self._enqueue(source, event, events):
-                self._loop.watch(source, remove=READ)
-                break
+            else:
+                protocol.holding = True
+                if not self._enqueue(source, event, events):
+                    self._loop.watch(source, remove=READ)
+                    break
             turn -= 1
             if not turn or self._turn_is_long:  # defence: turns
                 self._turn_is_long = False
+                protocol.holding = True
                 source.events = events
                 self._loop.resumed[source] = None
                 break
@@ -211,6 +214,8 @@ class LeaderFollowers:
         batch.open = False
         if batch.waiting:
             batch.close()
+        if protocol.holding:
+            protocol.holding = source.end_turn()
         return False
 
     def _enqueue(self, source: Any, event: Event, events: Iterator[Event]) -> bool:
@@ -276,7 +281,7 @@ class LeaderFollowers:
             except IndexError:  # the leader isn't in a callback
                 return False
             source, events = self._serving
-            source.events = events
+            source.current, source.events = event, events
             source.inbox = deque()
             if event[0] & BARRIER:  # `_work` resumes it when that is handled
                 self._loop.watch(source, remove=READ)
@@ -286,7 +291,8 @@ class LeaderFollowers:
             self.leave_to_workers(INLINE_AFTER)
             self._vacant = True
             self._get_thread()
-            return True
+        source.settle()
+        return True
 
     def leave_to_workers(self, turns: int) -> None:
         """Have workers run all callbacks, until *turns* of them were quick.
@@ -369,6 +375,8 @@ class LeaderFollowers:
         """Handle the events in a source's inbox, as one of `_workers`."""
         was_quick: bool | None = None  # whether the last callback was; None before the first
         while True:
+            source.current = None
+            source.settle()
             with self._lock:
                 if was_quick is not None:
                     turns = max(0, self._turns_for_workers - 1) if was_quick else INLINE_AFTER
@@ -383,7 +391,8 @@ class LeaderFollowers:
                     self._workers -= 1
                     self.leave_to_workers(self._turns_for_workers)
                     return
-                event = source.inbox.popleft()
+                source.current = event = source.inbox[0]
+                source.inbox.popleft()
             started, cpu_started = time.monotonic(), time.thread_time()
             source.handle(event)
             lasted, computed = time.monotonic() - started, time.thread_time() - cpu_started

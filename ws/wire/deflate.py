@@ -20,6 +20,8 @@ _TAIL = b"\x00\x00\xff\xff"
 """The end of a flushed block, which messages leave out (RFC 7692 §7.2.1)."""
 _AFTER_FINAL_BLOCK = (b"", _TAIL, b"\x00", b"\x00" + _TAIL)
 """What may follow a block with the BFINAL bit (RFC 7692 §7.2.3.4)."""
+_INFLATER_BYTES = 10 << 10
+"""The memory that zlib takes for inflating, without the window."""
 _BITS = {str(bits): bits for bits in range(8, 16)}
 
 
@@ -27,11 +29,14 @@ _BITS = {str(bits): bits for bits in range(8, 16)}
 class Compression:
     """Settings of permessage-deflate, for a server or a client (RFC 7692).
 
-    Without context takeover (the default), the server keeps no memory for a client between
-    messages, and compresses a broadcast once for all clients. With context takeover, similar
-    messages become smaller, but each client costs memory: for messages to the client, up to
-    `(1 << window_bits + 2) + (1 << memory_level + 9)` bytes, and for messages from it,
-    `1 << window_bits` bytes. One object may serve any number of servers and threads.
+    Without `server_context_takeover` (the default), a broadcast is compressed once for all clients.
+    With it, similar messages become smaller, but each client costs memory: up to
+    `(1 << server_max_window_bits + 2) + (1 << memory_level + 9)` bytes, 256 KiB with the defaults.
+
+    Most clients let their messages refer to earlier ones. So for each client that has sent a
+    compressed message, the server keeps the end of what came: at most `1 << client_max_window_bits`
+    bytes, and 10 KiB beside it, 42 KiB with the defaults. Nothing is kept for clients that offer
+    `client_no_context_takeover`. One object may serve any number of servers and threads.
 
     Raises:
         ValueError: A setting is out of its range.
@@ -48,10 +53,13 @@ class Compression:
     """From 9 to 15, for messages to clients (RFC 7692 §7.1.2.1)."""
     client_max_window_bits: int = 15
     """From 8 to 15, for messages from clients that accept the parameter (RFC 7692 §7.1.2.2)."""
-    server_context_takeover: bool = False
+    server_context_takeover: bool = False  # defence: server-context
     """Whether a message to a client may refer to earlier ones (RFC 7692 §7.1.1.1)."""
-    client_context_takeover: bool = False  # defence: client-context
-    """Whether a message from a client may refer to earlier ones (RFC 7692 §7.1.1.2)."""
+    client_context_takeover: bool = True
+    """Whether a message from a client may refer to earlier ones (RFC 7692 §7.1.1.2). With False,
+    every client is told that it may not, and none costs memory between messages. Browsers comply.
+    Tornado and Mojolicious, unless they have offered it, don't: their second compressed message
+    fails with 1007."""
     # Compressors that no thread is using, by window bits
     _idle: dict[int, list[Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -103,6 +111,20 @@ class Deflate:
         self._compressor: Any = None
         self._inflater: Any = None
 
+    @property
+    def compressor_held(self) -> int:
+        """Bytes of memory that compressing for this client holds between messages, at most."""
+        if self._compressor is None:
+            return 0
+        return (1 << self.out_bits + 2) + (1 << self.settings.memory_level + 9)
+
+    @property
+    def inflater_held(self) -> int:
+        """Bytes of memory that inflating this client's messages holds, between them or in one."""
+        if self._inflater is None:
+            return 0
+        return _INFLATER_BYTES + (1 << self.in_bits)
+
     def header(self, offer: Params) -> str:
         """Return the value of Sec-WebSocket-Extensions that accepts this offer."""
         tell_bits = self.out_bits < 15 or "server_max_window_bits" in dict(offer)
@@ -115,29 +137,33 @@ class Deflate:
         ]
         return "; ".join(filter(None, parts))
 
-    def inflate(self, data: Buffer, room: int, final: bool) -> bytes:
+    def inflate(self, data: Buffer | None, most: int, final: bool) -> bytes:
         """Inflate the next part of a message.
 
         Args:
-            data: The part, as it came.
-            room: Bytes that the message may still grow by. At most one more is inflated, by which
-                the caller sees that the message is too large.
+            data: The part, as it came. Or None to continue with the last one, because that gave
+                *most* bytes, and so may have more.
+            most: Bytes to inflate at most, over 0.
             final: Whether this is the message's last part.
 
         Raises:
             ProtocolError: The data can't be inflated (1007).
         """
-        if self._inflater is None:
-            self._inflater = zlib.decompressobj(-self.in_bits)
+        inflater = self._inflater
+        if inflater is None:
+            inflater = self._inflater = zlib.decompressobj(-self.in_bits)
+        if data is None:
+            data = inflater.unconsumed_tail
+        elif final:
+            data = bytes(data) + _TAIL
         try:
-            data = bytes(data) + _TAIL if final else data
-            inflated: bytes = self._inflater.decompress(data, room + 1)  # defence: inflated-size
+            inflated: bytes = inflater.decompress(data, most)  # defence: inflated-size
         except zlib.error:  # type: ignore[misc,unused-ignore]
             raise ProtocolError(CloseCode.INVALID_PAYLOAD, "message can't be inflated")
-        if self._inflater.eof and self._inflater.unused_data not in _AFTER_FINAL_BLOCK:
+        if inflater.eof and inflater.unused_data not in _AFTER_FINAL_BLOCK:
             reason = "data after the end of the deflate stream"
             raise ProtocolError(CloseCode.INVALID_PAYLOAD, reason)
-        if final and (self._inflater.eof or not self.in_takeover):
+        if final and len(inflated) < most and (inflater.eof or not self.in_takeover):
             self._inflater = None
         return inflated
 
@@ -152,6 +178,10 @@ class Deflate:
     def forget(self) -> None:
         """Start with an empty context, because the last message was compressed but not sent."""
         self._compressor = None
+
+    def end(self) -> None:
+        """Let go of zlib's memory, because the connection has ended. From any thread."""
+        self._compressor = self._inflater = None
 
 
 def _deflate(compressor: Any, payload: bytes, flush: int) -> bytes:

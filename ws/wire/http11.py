@@ -188,6 +188,11 @@ class RequestReader:
         self._buffer = bytearray()
         self._limit = limit
 
+    @property
+    def held(self) -> int:
+        """Bytes of memory that it holds."""
+        return len(self._buffer)
+
     def feed(self, data: bytes) -> tuple[Request, bytes] | None:
         """Add bytes. Return None until the request is complete, then it and the bytes after it.
 

@@ -1,9 +1,14 @@
-"""The state machine of one connection: bytes in, events out."""
+"""The state machine of one connection: bytes in, events out.
+
+Over 400 lines, because what a frame may do is read together with what becomes of its payload.
+"""
 
 from __future__ import annotations
 
 from codecs import utf_8_decode
-from typing import Any, Callable, Iterator
+from itertools import groupby
+from sys import getsizeof
+from typing import Any, Callable, Iterator, NoReturn
 
 from . import events
 from .deflate import Deflate
@@ -12,12 +17,28 @@ from .frames import BINARY, CLOSE, CONT, FIN, MASK_BIT, MAX_CONTROL_PAYLOAD, PIN
 from .frames import TEXT, Buffer, CloseCode, ProtocolError, close_payload, frame, masked_frame
 from .frames import parse_close, unmask
 
-TURN_BYTES = 1 << 20
-"""Bytes that are unmasked and inflated between two YIELD_TURN events; a millisecond or two."""
+TURN_BYTES = 1 << 18
+"""Work after which others have a turn, in bytes that are unmasked or inflated: half a millisecond
+to one. Smaller frames and compressed bytes count for more, as the next two say."""
 FRAGMENT_BYTES = 1 << 10
-"""Bytes that each fragment adds to the work, besides its payload: empty ones take time, too."""
-MAX_PARTS = 256
-"""An unfinished message of this many parts is joined: each part takes about 60 bytes by itself."""
+"""What each fragment and each call of the inflater add to the work: empty ones take time, too."""
+INFLATE_FACTOR = 48  # defence: input-is-work
+"""What each compressed byte adds to the work. It takes up to 70 ns, even if nothing comes out of
+it: deflate has blocks that are nothing but the tables of a code."""
+LONG_TURN_BYTES = 6 * TURN_BYTES
+"""Work after which others have a turn in the middle of a frame. It is more than a message of the
+default size takes, because those that are interrupted hold memory, all at the same time."""
+SLICE_BYTES = 1 << 14
+"""Compressed bytes that are inflated in one step, of a millisecond at most."""
+PIECE_BYTES = (1 << 20) + 1
+"""Bytes that one step may inflate to: one more than the default of `max_message_size`."""
+SMALL_BYTES = 1 << 12
+"""Shorter pieces of an unfinished message are collected. Longer ones of text are kept decoded, if
+that takes little more memory."""
+PART_BYTES = 1 << 16
+"""This many bytes of short pieces are collected in one part."""
+PART_OVERHEAD_BYTES = 80
+"""Memory that each part takes besides its bytes."""
 
 _NOT_UTF8 = CloseCode.INVALID_PAYLOAD, "text is not UTF-8"
 _TEXT_MESSAGE, _BINARY_MESSAGE = FIN | TEXT, FIN | BINARY  # first bytes of whole messages
@@ -41,9 +62,9 @@ class Protocol:
     """
 
     __slots__ = (
-        "_character _compressed _deflate _fin _first_bytes _fragments _key _key_size "
-        "_longest_whole _mask_bit _message _opcode _pending _remaining _size _whole _work "
-        "close_sent done max_fragments max_message_size more"
+        "_character _compressed _declared _deflate _fin _first_bytes _fragments _input _key "
+        "_key_size _longest_whole _mask_bit _opcode _parts _pending _remaining _size _surplus "
+        "_unfinished _whole _work close_sent done holding max_fragments max_message_size more"
     ).split()
 
     # The role (RFC 6455 §5.1): a server gets masked frames, and sends unmasked ones.
@@ -62,20 +83,40 @@ class Protocol:
         self._deflate: Deflate | None = None
         self.more: bool = False
         """Whether bytes that came with the last event are still to be parsed."""
+        self.holding: bool = False
+        """Whether `held` may be over 0. Who has found that it isn't sets this to False."""
         self.close_sent: bool = False
         self.done: bool = False
         """Whether the last event was yielded. Bytes after it are ignored (RFC 6455 §1.4)."""
         self._pending = b""  # an incomplete header, or an incomplete control frame
-        self._message: list[Any] | None = None  # the parts of an unfinished message
-        self._size = 0  # its bytes so far
-        self._work = 0  # bytes since the last YIELD_TURN
+        self._input = 0  # bytes given to `feed` that are being parsed
+        self._work = 0  # see TURN_BYTES
+        self._parts: list[Any] | None = None  # of an unfinished message: str, bytes or bytearray
+        self._size = 0  # the message's bytes so far, inflated
+        self._surplus = 0  # the bytes of memory that its parts take beyond these; may be negative
+        self._declared = 0  # its bytes so far, and those to come of the current frame
         self._character = b""  # the bytes of its last character, if that is incomplete
         self._opcode = 0  # the message's opcode
         self._compressed = False  # whether its payload is to be inflated
+        self._unfinished = False  # whether the inflater may have more of what it was given
         self._fragments = 0  # its frames so far
         self._remaining = 0  # payload bytes of the current frame that have not come
         self._key = b""  # the frame's masking key, rotated to the next payload byte
         self._fin = True
+
+    @property
+    def held(self) -> int:
+        """Bytes of memory that wait here for more input, or for their turn.
+
+        They are those of the unfinished message, of the input that isn't parsed yet, and of the
+        inflater's window. Only the thread that feeds may ask.
+        """
+        held = self._input + len(self._pending)
+        if self._parts:
+            held += self._size + self._surplus + PART_OVERHEAD_BYTES * len(self._parts)
+        if self._deflate:
+            held += self._deflate.inflater_held
+        return held
 
     def use(self, deflate: Deflate) -> None:
         """Accept compressed messages, because that was agreed on (RFC 7692 §6)."""
@@ -96,14 +137,21 @@ class Protocol:
             data = self._pending + data
             self._pending = b""
         position, end = 0, len(data)
+        self._input, self._work = end, 0
+        # At a yield, no variable here may hold a payload or a message: it may be long until others
+        # have had their turn, and there may be hundreds of them.
         mask_bit, key_size = self._mask_bit, self._key_size
         try:
             if self._remaining:
                 position = min(self._remaining, end)
                 self.more = position < end
-                event = self._append(memoryview(data)[:position])
-                if event and not self.close_sent:
-                    yield event
+                masked = memoryview(data)[:position]
+                if self._compressed:
+                    yield from self._append_inflated(masked)
+                else:
+                    self._append(masked)
+                if self._fin and not self._remaining and self._end_message():
+                    yield self._opcode, self._join()
             while end - position >= 2:
                 first = data[position]
                 length = data[position + 1] ^ mask_bit  # over 127 if the mask bit is wrong
@@ -128,19 +176,29 @@ class Protocol:
                 stop = start + length
                 # The fast path, for a whole message in one frame. The other branch takes any frame.
                 if first in self._whole and stop <= end and length <= self._longest_whole:
-                    payload: Any = data[start:stop]
-                    if key_size:
-                        payload = unmask(payload, data[start - 4 : start])
                     position = stop
                     self.more = stop < end
+                    key = data[start - key_size : start]
                     if first == _TEXT_MESSAGE:
-                        yield TEXT, payload.decode()
+                        yield TEXT, _plain(data[start:stop], key).decode()
                         continue
                     if first == _BINARY_MESSAGE:
-                        yield BINARY, bytes(payload)
+                        yield BINARY, bytes(_plain(data[start:stop], key))
                         continue
-                    payload = self._inflate(payload, self.max_message_size, True)
-                    yield (TEXT, payload.decode()) if first & TEXT else (BINARY, payload)
+                    if length <= SLICE_BYTES:
+                        payload = _plain(data[start:stop], key)
+                        inflated = [self._inflate(payload, self.max_message_size, True)]
+                        del payload
+                        if self._unfinished:
+                            self._begin(first, 0, key)
+                            self._keep(inflated.pop())
+                            start = stop
+                        elif first & TEXT:
+                            yield TEXT, inflated.pop().decode()
+                        else:
+                            yield BINARY, inflated.pop()
+                    else:
+                        self._begin(first, length, key)
                 else:
                     self._check_first(first, length)
                     control = first & 0x08
@@ -151,9 +209,7 @@ class Protocol:
                     position = stop
                     self.more = stop < end
                     if control:
-                        payload = data[start:stop]
-                        if key_size:
-                            payload = bytes(unmask(payload, data[start - 4 : start]))
+                        payload = bytes(_plain(data[start:stop], data[start - key_size : start]))
                         self.done = first == FIN | CLOSE
                         if self.done:
                             yield events.CLOSE, parse_close(payload)
@@ -161,24 +217,36 @@ class Protocol:
                         yield URGENT | first & 0x0F, payload
                         continue
                     self._begin(first, length, data[start - key_size : start])
-                    event = self._append(memoryview(data)[start:stop])
-                    if event and not self.close_sent:
-                        yield event
-                if self._work >= TURN_BYTES:
+                if self._parts is not None:
+                    masked = memoryview(data)[start:stop]
+                    if self._compressed:
+                        yield from self._append_inflated(masked)
+                    else:
+                        self._append(masked)
+                    if self._fin and not self._remaining and self._end_message():
+                        yield self._opcode, self._join()
+                if self._work >= TURN_BYTES and position < end:
                     self._work = 0
                     yield YIELD_TURN, ""
             if position < end:
                 self._pending = data[position:]
+                self.holding = True
             self.more = False
         except (ProtocolError, UnicodeDecodeError) as error:
             self.done, self.more = True, False
             fault = error.args if isinstance(error, ProtocolError) else _NOT_UTF8
             yield events.PROTOCOL_ERROR, fault
+        finally:
+            self._input = 0
+            if self.done:
+                self.end()
 
     def end(self) -> None:
         """Release the memory of an unfinished message. `feed` does nothing from now on."""
         self.done, self.more = True, False
-        self._message = self._deflate = None
+        if self._deflate:
+            self._deflate.end()
+        self._parts = self._deflate = None
         self._pending = b""
 
     def close(self, code: int, reason: str = "") -> bytes:
@@ -209,80 +277,144 @@ class Protocol:
 
     def _check_frame(self, first: int, length: int) -> None:
         """Refuse a data frame that comes out of turn, or whose declared length is too large."""
-        first_frame = self._message is None
+        first_frame = self._parts is None
         if first_frame is (first & 0x0F == CONT):
             what = "continuation of no" if first_frame else "another message inside a fragmented"
             raise ProtocolError(CloseCode.PROTOCOL_ERROR, f"{what} message")
         if not first_frame and self._fragments >= self.max_fragments:  # defence: fragment-count
             reason = f"message of over {self.max_fragments} fragments"
             raise ProtocolError(CloseCode.TOO_BIG, reason)
-        size = length if first_frame else length + self._size  # defence: summed-size
-        if first & RSV1 if first_frame else self._compressed:  # deflate makes random data longer
-            size -= (size >> 8) + 64
+        size = length if first_frame else length + self._declared  # defence: summed-size
+        if first & RSV1 if first_frame else self._compressed:
+            # What comes out is held to the limit. Deflate makes some data longer, but no encoder
+            # doubles it.
+            size = (size >> 1) - 512
         if size > self.max_message_size:  # defence: message-size
-            raise ProtocolError(CloseCode.TOO_BIG, f"message of over {self.max_message_size} bytes")
+            self._fail_too_big()
 
     def _begin(self, first: int, length: int, key: bytes) -> None:
         """Start a frame of a fragmented message, or one that has come only in part."""
-        if self._message is None:
-            self._message = []
+        if self._parts is None:
+            self._parts = []
+            self.holding = True
             self._opcode = first & 0x0F
             self._compressed = bool(first & RSV1)
-            self._fragments = self._size = 0
+            self._fragments = self._size = self._declared = self._surplus = 0
             self._character = b""
             self._longest_whole = -1
         self._fragments += 1
         self._fin = first >= FIN
+        self._declared += length
         self._remaining = length
         self._key = key
 
-    def _append(self, masked: memoryview) -> Event | None:
-        """Add the next part of the frame's payload. Return the message if it is complete."""
-        parts = self._message
-        assert parts is not None
-        self._remaining -= len(masked)
-        complete = self._fin and not self._remaining
-        payload: Any = unmask(masked, self._key) if self._key else bytes(masked)
-        if self._compressed:
-            # defence: inflated-left
-            payload = self._inflate(payload, self.max_message_size - self._size, complete)
-        else:
-            self._work += len(payload) + FRAGMENT_BYTES
-        self._size += len(payload)
-        if self._opcode == TEXT:
-            payload = self._decode(payload, complete)
-        if payload:
-            parts.append(payload)
-        if complete or len(parts) >= MAX_PARTS:  # defence: text-parts
-            parts[:] = [("" if self._opcode == TEXT else b"").join(parts)]
-        if complete:
-            self._message = None
-            if not self.close_sent:
-                self._longest_whole = self.max_message_size
-            return self._opcode, parts[0]
-        turn = len(masked) & 3
-        self._key = self._key[turn:] + self._key[:turn]  # defence: masking-key
-        return None
+    def _append(self, masked: memoryview) -> None:
+        """Add the next part of the frame's payload."""
+        self._work += len(masked) + FRAGMENT_BYTES
+        self._keep(_plain(masked, self._key))
+        self._advance(len(masked))
 
-    def _inflate(self, payload: Buffer, room: int, complete: bool) -> bytes:
-        """Inflate the next part of a message, which may have up to *room* more bytes."""
+    def _append_inflated(self, masked: memoryview) -> Iterator[Event]:
+        """Inflate the next part of the frame's payload, or the rest of one that was begun."""
+        starts = range(0, 0 if self._unfinished else len(masked) or 1, SLICE_BYTES)
+        slices = [masked[start : start + SLICE_BYTES] for start in starts]
+        last = self._fin and len(masked) == self._remaining
+        while slices or self._unfinished:
+            if self._work >= LONG_TURN_BYTES:
+                self._work = 0
+                yield YIELD_TURN, ""
+            # defence: inflated-left
+            room = self.max_message_size - self._size
+            payload = None if self._unfinished else _plain(slices.pop(0), self._key)
+            self._keep(self._inflate(payload, room, last and not slices))
+            del payload
+        self._advance(len(masked))
+
+    def _advance(self, size: int) -> None:
+        """Note that this many bytes of the frame's payload were taken."""
+        self._remaining -= size
+        turn = size & 3
+        self._key = self._key[turn:] + self._key[:turn]  # defence: masking-key
+
+    def _end_message(self) -> bool:
+        """End a message whose payload is complete. Return whether it is to be reported."""
+        if self._character:
+            raise ProtocolError(*_NOT_UTF8)
+        if self.close_sent:
+            self._parts = None
+            return False
+        self._longest_whole = self.max_message_size
+        return True
+
+    def _join(self) -> str | bytes:
+        """Return the message that has ended, and let go of its parts."""
+        parts, self._parts = self._parts or [], None
+        if self._opcode == BINARY:
+            return b"".join(parts)
+        texts: list[str] = []
+        for kind, run in groupby(parts, type):
+            if kind is str:
+                texts.extend(run)
+            else:
+                texts.append(b"".join(run).decode())
+        return "".join(texts)
+
+    def _inflate(self, payload: Buffer | None, room: int, last: bool) -> bytes:
+        """Inflate the next slice of a message, or with None, more of the one before.
+
+        The message may have up to *room* more bytes.
+        """
         assert self._deflate
-        inflated = self._deflate.inflate(payload, room, complete)
-        if len(inflated) > room:
-            raise ProtocolError(CloseCode.TOO_BIG, f"message of over {self.max_message_size} bytes")
-        self._work += len(inflated) + FRAGMENT_BYTES
+        most = room + 1 if room < PIECE_BYTES else PIECE_BYTES
+        inflated = self._deflate.inflate(payload, most, last)
+        size = len(inflated)
+        if size > room:
+            self._fail_too_big()
+        self._unfinished = size == most
+        self._work += size + FRAGMENT_BYTES
+        if payload:
+            self._work += len(payload) * INFLATE_FACTOR
+        if self._deflate.in_takeover:
+            self.holding = True
         return inflated
 
-    def _decode(self, payload: Buffer, final: bool) -> str:
-        """Decode the next part of a text, up to its last complete character (RFC 6455 §8.1)."""
+    def _keep(self, payload: Buffer) -> None:
+        """Keep the next piece of an unfinished message, so that it takes little memory."""
+        size = len(payload)
+        self._size += size
+        piece: Any = self._check_text(payload) if self._opcode == TEXT else payload
+        parts = self._parts
+        assert parts is not None
+        if size < SMALL_BYTES:
+            last = parts[-1] if parts else None
+            if isinstance(last, bytearray) and len(last) < PART_BYTES:  # defence: joined-parts
+                last += piece  # it grows by an eighth at a time, so no byte is moved often
+                return
+            piece = bytearray(piece)
+        elif isinstance(piece, str):
+            self._surplus += getsizeof(piece) - size
+        parts.append(piece)
+
+    def _check_text(self, payload: Buffer) -> str | Buffer:
+        """Check the next piece of a text, up to its last complete character (RFC 6455 §8.1).
+
+        Return a long one decoded, unless that takes more memory: a single character may make all
+        the others of its piece take four bytes.
+        """
+        is_long = len(payload) >= SMALL_BYTES
         if self._character:
             payload = self._character + payload
-        text, used = utf_8_decode(payload, "strict", final)
+        text, used = utf_8_decode(payload, "strict", False)
         self._character = character = bytes(payload[used:])
         # The decoder waits for the third byte of a surrogate, which can't become valid.
         if character[:1] == b"\xed" and character[1:] >= b"\xa0":
             raise UnicodeDecodeError("utf-8", character, 0, len(character), "a surrogate")
-        return text
+        if is_long and getsizeof(text, 5 * used) * 4 <= used * 5:  # defence: text-as-bytes
+            return text
+        return payload[:used] if character else payload
+
+    def _fail_too_big(self) -> NoReturn:
+        raise ProtocolError(CloseCode.TOO_BIG, f"message of over {self.max_message_size} bytes")
 
 
 class ClientProtocol(Protocol):
@@ -292,3 +424,8 @@ class ClientProtocol(Protocol):
 
     frame = staticmethod(masked_frame)
     _masked = False
+
+
+def _plain(payload: Buffer, key: bytes) -> bytes | bytearray:
+    """Return a payload unmasked, if it is masked: if there is a key."""
+    return unmask(payload, key) if key else bytes(payload)
