@@ -126,7 +126,6 @@ class Writer:
         except ssl.SSLWantReadError:  # a renegotiation of TLS 1.2 waits for the peer
             blocked = READ
         except (OSError, ValueError):
-            self.lost = self.waiting
             self.drop()
             self._cut("connection lost")
         finally:
