@@ -15,6 +15,8 @@ MAX_CLIENTS = 1000
 ADDRESS_SHARE = 4
 """One address may have a quarter of the clients, but at least the next."""
 LEAST_PER_ADDRESS = 10
+MAX_MEMORY_MIB = 128
+"""Memory that all connections together may hold, by default."""
 PATIENCE_SECONDS = 1.0
 """An address that is deeper in debt gets no more connections."""
 MAX_QUEUE_BYTES = 2 << 20
@@ -52,6 +54,7 @@ def make_server(
     files: bool | None = None,
     max_clients: int = MAX_CLIENTS,
     max_clients_per_address: int | None = None,
+    max_memory: int = MAX_MEMORY_MIB << 20,
     **options: Any,
 ) -> WSServer:
     """Return a server for a `chat.room.Chat`, not started yet. The options are those of `WSServer`.
@@ -68,6 +71,7 @@ def make_server(
             runs on this machine, and knows it as localhost.
         max_clients: See `WSServer`.
         max_clients_per_address: By default, a quarter of that, but at least 10.
+        max_memory: See `WSServer`.
         **options: See `WSServer`.
     """
     if max_clients_per_address is None:
@@ -84,6 +88,7 @@ def make_server(
         max_queue_size=MAX_QUEUE_BYTES,
         max_clients=max_clients,
         max_clients_per_address=max_clients_per_address,
+        max_memory=max_memory,
         ping_interval=PING_SECONDS,
         ping_timeout=PING_SECONDS,
         **options,

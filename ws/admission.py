@@ -82,6 +82,10 @@ class Admission:
         with self.lock:
             return list(self._connections)
 
+    def is_one_network(self) -> bool:
+        """Say whether all connections are from one network."""
+        return len(self._shares) < 2
+
     def prepare(self) -> None:
         """Have the system provide a descriptor for each connection, or have fewer connections.
 

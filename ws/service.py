@@ -98,7 +98,9 @@ class Service(Owner, Draining):
         self.admission.prepare()
         self.loop = Loop()
         self.overload.run(self.loop)
-        self.threads = LeaderFollowers(self.loop, self._limits.threads)
+        self.threads = LeaderFollowers(
+            self.loop, self._limits.threads, self.admission.is_one_network
+        )
         self._listeners = []
         try:
             for sock in sockets:

@@ -85,6 +85,7 @@ class Line(Holder):
         super().__init__()
         self.wire = wire
         self.watched = 0
+        self.drains = 0
         self.cuts: list[str] = []
         self.deadlines: list[float | None] = []
         self.batch = batch or WriteBatch(lambda source: self.flush())
@@ -105,6 +106,11 @@ class Line(Holder):
         assert source is self
         assert add & READ == remove & READ == 0, "the connection decides on reading"
         self.watched = self.watched & ~remove | add
+
+    def drained(self, source: object) -> None:
+        """Stand in for the loop's method."""
+        assert source is self and not self.congested
+        self.drains += 1
 
     def schedule(self, source: object, deadline: float | None) -> None:
         """Stand in for the loop's method."""

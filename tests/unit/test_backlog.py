@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ws.engine.backlog import CHUNK_BYTES, SMALL_BYTES, TLS_RECORD_BYTES, Backlog
+from ws.engine.backlog import CHUNK_BYTES, TLS_RECORD_BYTES, Backlog
 from ws.engine.budget import Budget, Holder
+from ws.wire.message import SMALL_BYTES
 
 SIZES = st.sampled_from(
     [0, 1, 2, SMALL_BYTES, SMALL_BYTES + 1, 1000, CHUNK_BYTES, CHUNK_BYTES + TLS_RECORD_BYTES + 1]

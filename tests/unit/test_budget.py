@@ -235,6 +235,14 @@ def test_an_address_that_holds_less_than_the_average_is_not_limited(budget):
     assert (large.held, small.held) == (600, 500)
 
 
+def test_budgets_that_have_a_share_in_common_do_not_disturb_each_other(budget):
+    share, other = Share(), Budget(LIMIT)
+    peers(other, 1000, share=share)
+    peers(budget, 100, share=share)
+    assert other.allowance(share) == 1000
+    assert budget.allowance(share) == 100
+
+
 def test_an_only_address_is_limited(budget):
     share = Share()
     peers(budget, 100, 300, share=share)

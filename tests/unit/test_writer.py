@@ -252,6 +252,14 @@ def test_whoever_waits_for_room_learns_of_each_write(line):
     assert attempt.get() is True
 
 
+def test_what_is_dropped_is_lost(line):
+    line.batch.open = True
+    line.outbox.put(b"x" * 10)
+    line.dispose()
+    line.batch.close()
+    assert (line.wire.sent, line.outbox.waiting, line.outbox.lost) == (b"", 0, 10)
+
+
 # Calls inside calls
 
 

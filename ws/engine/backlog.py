@@ -7,15 +7,13 @@ from collections import deque
 from typing import Iterator
 
 from ..wire.frames import Buffer
+from ..wire.message import SMALL_BYTES
 from .budget import Budget, Holder
 
 CHUNK_BYTES = 1 << 16
 """Pieces are joined up to this size for one system call."""
 TLS_RECORD_BYTES = 1 << 14
 """The most that a TLS record carries (RFC 8446 §5.1)."""
-SMALL_BYTES = 128
-"""Pieces up to this size are copied together as they come. A larger one is kept as it is: others
-may wait for many clients, as one object."""
 PIECE_BYTES = 56
 """What a piece takes, besides its bytes."""
 
@@ -23,8 +21,9 @@ PIECE_BYTES = 56
 class Backlog:
     """Bytes that wait for a socket, in order. The caller holds a lock.
 
-    A memoryview stands for a buffer that others may hold, too. Anything else is held by this
-    backlog alone. A signal handler may call `append` while a `front` is being written.
+    Small pieces are copied together as they come, large ones are kept as they are. A memoryview
+    stands for a buffer that others may hold, too, see `message.sharable`. A signal handler may call
+    `append` while a `front` is being written.
 
     Args:
         budget: Counts what is held here.

@@ -72,7 +72,8 @@ class Budget:
         self._falling = 0  # what the condemned hold by themselves
         self._buffers: dict[int, int] = {}  # how many hold each shared buffer, by its id
         self._holders: dict[Holder, None] = {}  # all that hold anything
-        self._shares: dict[Share, int] = {}  # how many of them each share has, at the last survey
+        # What each share holds, and by how many holders, at the last survey
+        self._shares: dict[Share, tuple[int, int]] = {}
         self._surveyed = -inf
         self._average = 0  # of the shares
 
@@ -143,8 +144,8 @@ class Budget:
         with self.lock:
             if time.monotonic() >= self._surveyed + SURVEY_SECONDS:
                 self._survey()
-            holders = self._shares.get(share, 0)
-            return share.held // holders if holders and share.held >= self._average else inf
+            held, holders = self._shares.get(share, (0, 0))
+            return held // holders if holders and held >= self._average else inf
 
     def _survey(self) -> None:
         """Find out what each share holds."""
@@ -153,10 +154,12 @@ class Budget:
         self._shares.clear()
         for holder in self._holders:
             if not holder.condemned:
-                self._shares[holder.share] = self._shares.get(holder.share, 0) + 1
-                holder.share.held += self.weight(holder)
-        held = sum([share.held for share in self._shares])
-        self._average = held // max(1, len(self._shares))
+                held, holders = self._shares.get(holder.share, (0, 0))
+                self._shares[holder.share] = held + self.weight(holder), holders + 1
+        for share, (held, _) in self._shares.items():
+            share.held = held
+        total = sum([held for held, _ in self._shares.values()])
+        self._average = total // max(1, len(self._shares))
         self._surveyed = time.monotonic()
 
     def largest(self, spare: int) -> list[Holder]:

@@ -27,12 +27,13 @@ class Writer:
         loop: The loop that watches it.
         batch: Collects the leader's writes.
         budget: Counts what waits for the socket.
+        limit: The high-water mark: while this many bytes wait, the source is congested.
         cut: Called with a reason when the client is gone. Takes no lock.
     """
 
     __slots__ = (
         "_backlog _batch _batched _budget _client _cut _loop _source _space _tls _writing blocked "
-        "bytes_out ending lock lost waiting"
+        "bytes_out ending limit lock lost waiting"
     ).split()
 
     def __init__(
@@ -42,6 +43,7 @@ class Writer:
         loop: Loop,
         batch: WriteBatch,
         budget: Budget,
+        limit: int,
         cut: Callable[[str], None],
     ) -> None:
         self._client, self._source, self._loop, self._batch = client, source, loop, batch
@@ -50,6 +52,8 @@ class Writer:
         self.lock: Any = threading.RLock()
         """Held only around calls that don't block, so nobody waits long for it. Reentrant:
         `Lifecycle.wait` has to know whether the calling thread holds it."""
+        self.limit: int = limit
+        """The high-water mark: bytes that may wait."""
         self.ending: bool = False
         """Whether the sending direction ends when nothing waits any more."""
         self.waiting: int = 0
@@ -69,6 +73,7 @@ class Writer:
         if self.blocked:
             self.waiting += len(data)
             self._keep(data)
+            self._note_congestion()
             return
         batched, batch = self._batched, self._batch
         if not (batched or batch.open or self._writing or len(data) > CHUNK_BYTES):
@@ -131,10 +136,19 @@ class Writer:
         if blocked != self.blocked:
             was, self.blocked = self.blocked, blocked
             self._loop.watch(self._source, add=blocked & WRITE, remove=was & WRITE)
+        self._note_congestion()
         if self._space:
             self._space.notify_all()
         if self.ending and not self.waiting:
             self._half_close()
+
+    def _note_congestion(self) -> None:
+        """Have the source read on when less than `limit` waits; until then, it isn't read."""
+        source, congested = self._source, self.blocked == WRITE and self.waiting >= self.limit
+        if source.congested is not congested:
+            source.congested = congested  # defence: own-queue
+            if not congested:
+                self._loop.drained(source)
 
     def taken(self) -> int:
         """Return how many bytes the peer has taken, as far as the system tells.
