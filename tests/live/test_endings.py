@@ -42,6 +42,32 @@ def test_the_end_of_tls_is_the_end(serve, certificate, closes):
     below.close()
 
 
+def read_slowly(peer, size):
+    """Read so many bytes, 4 MiB in each second."""
+    while size:
+        read = len(peer.buffer) or len(peer.sock.recv(min(size, 1 << 16)))
+        peer.buffer = b""
+        assert read
+        size -= read
+        time.sleep(read / (4 << 20))
+
+
+def test_a_slow_reader_gets_all_that_was_sent_before_the_close_frame(serve):
+    serving = serve(max_queue_size=64 << 20, close_timeout=1.5)
+    peer, client = serving.connect()
+    peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+    for _ in range(16):
+        assert serving.server.send(client, "x" * (1 << 20))
+    started = time.monotonic()
+    serving.server.close(client)
+    read_slowly(peer, 16 * (10 + (1 << 20)))
+    assert peer.recv() == (1000, "")
+    peer.send_frames(close_frame(1000))
+    assert serving.next("close") is client
+    assert client.close_code == 1000
+    assert time.monotonic() - started > 2 * 1.5
+
+
 # Shutdown
 
 
@@ -82,13 +108,15 @@ def test_shutdown_does_not_wait_for_peers_that_say_nothing(serve):
 def test_shutdown_waits_for_what_is_queued_for_a_client_that_has_closed(serve):
     serving = serve(max_queue_size=64 << 20, close_timeout=60)
     peer, client = serving.connect()
-    serving.server.send(client, "x" * (32 << 20))
+    peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+    for _ in range(8):
+        assert serving.server.send(client, "x" * (1 << 20))
     peer.send_frames(close_frame(1000))
     assert serving.next("close") is client
     result = queue.Queue()
     threading.Thread(target=lambda: result.put(serving.server.shutdown(2 * DEADLINE))).start()
     eventually(lambda: not listens(serving.port))
-    assert peer.recv() == "x" * (32 << 20)
+    read_slowly(peer, 8 * (10 + (1 << 20)))
     assert peer.recv() == (1000, "")
     assert peer.at_eof()
     assert result.get(timeout=DEADLINE) is True
@@ -140,11 +168,6 @@ def test_a_slow_reader_gets_the_whole_page(serve):
     with RawClient(serving.port) as peer:
         peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
         peer.handshake(GET)
-        while size:
-            read = len(peer.buffer) or len(peer.sock.recv(size))
-            peer.buffer = b""
-            assert read
-            size -= read
-            time.sleep(read / (4 << 20))
+        read_slowly(peer, size)
         assert peer.at_eof()
     assert time.monotonic() - started > 2 * 1.5

@@ -13,7 +13,7 @@ Ways to end a connection, and what the peer sees:
     dispose  the descriptor is closed        nothing new                             leader, worker
 
 `close` and `linger` have a deadline. When it passes, `close` is followed by `cut`, and `linger` by
-`dispose`; but `linger` goes on while the peer takes what is queued fast enough. After `cut`, the
+`dispose`; but there is more time while the peer takes what is queued fast enough. After `cut`, the
 leader reads the end of TCP, which is the event CONNECTION_LOST. Every connection ends with
 `dispose`.
 """
@@ -121,8 +121,8 @@ class Connection(Holder):
     """
 
     __slots__ = (
-        "_charged _checkpoint _finishing _head _left _limits _loop _moved _ping _read _reader _tls "
-        "bytes_in client messages_in opened outbox owner protocol reason refusal stage"
+        "_charged _checkpoint _finishing _head _left _limits _loop _moved _ping _read _reader "
+        "_taken _tls bytes_in client messages_in opened outbox owner protocol reason refusal stage"
     ).split()
 
     role: type[Protocol] = Protocol
@@ -159,9 +159,8 @@ class Connection(Holder):
         self._head = 0  # what its request takes
         self._charged = 0  # what it holds of what it has read, as the budget knows
         self._moved = 0.0  # when that was charged
-        # Bytes in and out at the last ping, and whether it was sent. Later, how many bytes of a
-        # queue that is to be written out the peer has taken
-        self._checkpoint: Any = None
+        self._checkpoint: Any = None  # bytes in and out at the last ping; whether it was sent
+        self._taken: int | None = None  # how much the peer had taken, if more is to be written
         self._finishing = False  # whether to end TCP when all is written
 
     def __repr__(self) -> str:
@@ -408,6 +407,7 @@ class Connection(Holder):
             # First, or the deadline of a ping could be taken for this one; defence: close-timeout
             self._loop.schedule(self, time.monotonic() + self._limits.close_timeout)
             self.outbox.close(self.protocol.close(code, reason))
+            self._taken = self.outbox.taken() if self.outbox.waiting else None
             self.client.close_sent = code
             self.stage = CLOSING
         return True
@@ -432,7 +432,7 @@ class Connection(Holder):
             self._loop.schedule(self, time.monotonic() + self._limits.close_timeout)
             self.stage = LINGERING
             self.outbox.end(half_close=self.ends_tcp_first)
-            self._checkpoint = self.outbox.taken() if self.outbox.waiting else None
+            self._taken = self.outbox.taken() if self.outbox.waiting else None
 
     def finish(self, ended: bool = False) -> None:
         """End TCP as soon as all is written, without waiting for the peer. Only when lingering.
@@ -548,8 +548,8 @@ class Connection(Holder):
     # Deadlines: the leader
 
     def on_deadline(self, now: float) -> None:
-        if self.stage == LINGERING:
-            self._end_lingering(now)
+        if self.stage >= CLOSING and self._is_taking(now):
+            pass
         elif not OPEN <= self.stage <= CLOSING:
             self.dispose()
         elif self.stage == CLOSING:
@@ -561,18 +561,18 @@ class Connection(Holder):
         else:
             self._end_keepalive(now)
 
-    def _end_lingering(self, now: float) -> None:
-        """Dispose, unless the peer has taken enough of what is queued since the last time."""
-        before, taken = self._checkpoint, self.outbox.taken()
+    def _is_taking(self, now: float) -> bool:
+        """Say whether the peer takes what is to be written fast enough; then give it more time."""
+        before, taken = self._taken, self.outbox.taken()
         timeout = self._limits.close_timeout
         if before is None or (
             self.outbox.waiting
             and taken - before < LEAST_BYTES_PER_SECOND * timeout  # defence: linger-rate
         ):
-            self.dispose()
-        else:
-            self._checkpoint = taken if self.outbox.waiting else None
-            self._loop.schedule(self, now + timeout)
+            return False
+        self._taken = taken if self.outbox.waiting else None
+        self._loop.schedule(self, now + timeout)
+        return True
 
     def _begin_keepalive(self, now: float) -> None:
         """Send a ping. Data must arrive, or queued data leave, within `ping_timeout` (§5.5.2)."""
