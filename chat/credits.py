@@ -18,7 +18,7 @@ from collections import OrderedDict
 from typing import Any
 from weakref import WeakValueDictionary
 
-WORK_CREDITS = 2000.0
+WORK_CREDITS = 1000.0
 """The size of an address's bucket of work, full at first. A credit is about 0.1 ms of CPU time."""
 WORK_CREDITS_PER_SECOND = 200.0
 """Two hundredths of a core. A message to a room of a hundred costs six credits."""

@@ -165,11 +165,11 @@ class Chat:
         if debt_seconds:
             raise Refused("slow", TOO_FAST, debt_seconds)
 
-    def _owe_deliveries(self, member: Member, size: int = 0, times: int = 1) -> None:
+    def _owe_deliveries(self, member: Member, size: int = 0) -> None:
         """Take credits of the address for sending something to everyone in the member's room."""
         people = len(self.members.get(member.room, ()))
         each = 1 / DELIVERIES_PER_CREDIT + size / DELIVERED_BYTES_PER_CREDIT
-        member.account.work(times * people * each)  # defence: chat-deliveries
+        member.account.work(people * each)  # defence: chat-deliveries
 
     # Coming and going
 
@@ -210,7 +210,7 @@ class Chat:
                 raise
             self.members.setdefault(member.room, {})[member.client] = member
             self.server.join(member.client, member.channel)
-            self._owe_deliveries(member, times=2)  # of its leaving, too
+            self._owe_deliveries(member)
 
     def arrive(self, member: Member, hello: Hello) -> None:
         """Welcome a member who enters, and tell the others; with the lock held."""
@@ -257,6 +257,7 @@ class Chat:
         members = self.members.get(member.room, {})
         if members.pop(member.client, None) is None:
             return
+        self._owe_deliveries(member)
         if not members:
             del self.members[member.room]
         self.server.leave(member.client, member.channel)
