@@ -12,7 +12,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from typing import Callable
+from typing import Callable, Optional, cast
 
 from .cork import WriteBatch
 from .daemon import DaemonThread
@@ -117,7 +117,7 @@ class Engine(Source):
 
 
 _lock = threading.Lock()
-_engine: Engine | None = None
+_engine = cast(Optional[Engine], None)  # before Python 3.8, a global has no annotation
 
 
 def join(member: Member) -> Engine:
