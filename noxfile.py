@@ -20,8 +20,9 @@ COVERAGE_PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
 """The version that nox itself runs on, so that coverage is always measured."""
 COVERED = (
     *"wire/deflate wire/events wire/frames wire/handshake wire/http11 wire/message".split(),
-    *"wire/protocol wire/proxy engine/cork engine/limits engine/log engine/outbox".split(),
-    *"engine/timers admission auth backplane lifecycle metrics rooms".split(),
+    *"wire/opening wire/protocol wire/proxy engine/backlog engine/cork engine/limits".split(),
+    *"engine/log engine/outbox engine/timers engine/writer".split(),
+    *"admission auth backplane descriptors lifecycle metrics rooms".split(),
 )
 """The modules that need no sockets: all branches of each are covered by its own test files."""
 
@@ -41,6 +42,7 @@ OLD_TEST_TOOLS = {  # the last for these Pythons
 }
 FRAMEWORKS = "flask==3.1.3 django==5.2.19"
 """The frameworks that two examples serve next to."""
+WSGI_SERVERS = "gunicorn==27.0.1 waitress==3.0.2 cheroot==11.1.2 werkzeug==3.1.9 gevent==26.9.0"
 COVERAGE = "coverage==7.17.3"
 FAST = "zlib-ng==1.1.0 numpy"
 RUFF = "ruff==0.17.6"
@@ -100,7 +102,7 @@ def unit(session: nox.Session) -> None:
     session.install(*OLD_TEST_TOOLS.get(str(session.python), TEST_TOOLS).split())
     if session.python == COVERAGE_PYTHON:
         session.install(*FRAMEWORKS.split())
-    others = ("attacks", "cluster", "tools")  # have sessions of their own
+    others = ("attacks", "cluster", "tools", "wsgi")  # have sessions of their own
     chosen = session.posargs or ["-n2", *(f"--ignore=tests/{name}" for name in others)]
     session.run("python", "-m", "pytest", *chosen)
     if session.python == COVERAGE_PYTHON and not session.posargs:
@@ -122,8 +124,14 @@ def _cover(session: nox.Session) -> None:
 
 @nox.session
 def attacks(session: nox.Session) -> None:
-    """The threats of docs/threats.md, faults and races: `-- -k bomb`; Linux has all of them."""
+    """The threats of docs/threats.md, faults and races: `-- -k bomb`, `-- --write-table`."""
     session.install(*TEST_TOOLS.split(), *OTHER_PROTOCOLS.split())
+    if {"--write-table", "--peers"} & set(session.posargs):
+        if "--peers" in session.posargs:
+            session.install(MATPLOTLIB)
+            _install_peers(session)
+        session.run("python", "-m", "tests.attacks.crowds", *session.posargs)
+        return
     pytest = ("python", "-m", "pytest", *(session.posargs or ["tests/attacks"]))
     session.run(*_networks(), *pytest, external=True)
 
@@ -267,6 +275,16 @@ def cluster(session: nox.Session) -> None:
         return
     pytest = ("python", "-m", "pytest", "tests/cluster", *session.posargs)
     session.run(*_browsers(), "ci/cluster", *pytest, external=True, **PATIENCE)
+
+
+@nox.session
+def wsgi(session: nox.Session) -> None:
+    """Flask, Django and plain WSGI on each server that has threads: `-- -k gthread`."""
+    servers = (*FRAMEWORKS.split(), *WSGI_SERVERS.split())
+    session.install(*TEST_TOOLS.split(), *servers, REDIS)
+    chosen = session.posargs or ["-n2", "--dist=loadgroup"]
+    pytest = ("python", "-m", "pytest", "tests/wsgi", "--timeout=300", *chosen)
+    session.run("ci/cluster", *pytest, external=True)
 
 
 @nox.session(default=False)

@@ -197,7 +197,7 @@ CELLS = [
         "blocking-rate",
         "blocking",
         "Fifty clients whose callbacks block for 0.2 s",
-        mode="sleep",
+        mode="verbs",
         clients=50,
         metric=replace(RATE, unit="callbacks/s, at best 250"),
         also=(BYSTANDER_P50, BYSTANDER_P99),

@@ -99,15 +99,15 @@ def check(results: Results, again: Callable[[Cell], Results], others: Callable[[
         others: Returns the part of the machine's CPU time that other programs have used.
     """
     bad = [cell for cell in collapsed(results) if cell in collapsed(again(BY_NAME[cell]))]
-    busy = others()
-    if bad and busy > TOO_BUSY:
-        print(f"bench: not judged: other programs used {busy:.0%} of the machine's CPU time")
-        bad = []
-    for cell in bad:
-        print(f"bench: {cell} has collapsed: less than half of what {BASELINE.name} has")
     failed = [cell for cell in results["cells"] if OURS in results["cells"][cell]["errors"]]
     for cell in failed:
         print(f"bench: {cell} failed: {results['cells'][cell]['errors'][OURS]}")
-    if not bad and not failed and busy <= TOO_BUSY:
+    busy = others()
+    if bad and not failed and busy > TOO_BUSY:
+        print(f"bench: not judged: other programs used {busy:.0%} of the machine's CPU time")
+        return 0
+    for cell in bad:
+        print(f"bench: {cell} has collapsed: less than half of what {BASELINE.name} has")
+    if not bad and not failed:
         print("bench: no collapse")
     return bool(bad or failed)

@@ -20,6 +20,8 @@ from tests.support.frames import TEXT, frame
 
 PATIENCE_SECONDS = 45.0
 """Allowed in addition to the measured time, mainly for connecting."""
+BLOCKING = b"sleep:0.2"
+"""A message that blocks for as many seconds."""
 BYSTANDER_SIZE = 32
 """Bytes of a message of the one client that doesn't block."""
 
@@ -94,8 +96,8 @@ class Load:
         ]
         sizes = (str(len(each)) for each in batches)
         groups = [",".join((str(cell.clients), str(cell.in_flight), *sizes))]
-        if cell.mode == "sleep":
-            messages = (b"sleep", letters(BYSTANDER_SIZE))
+        if cell.mode == "verbs":
+            messages = (BLOCKING, letters(BYSTANDER_SIZE))
             batches = [frame(TEXT, message, key=bytes(4)) for message in messages]
             groups = [f"{cell.clients},1,{len(batches[0])}", f"1,1,{len(batches[1])}"]
         if cell.deaf and cell.load == "broadcast":

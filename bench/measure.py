@@ -64,7 +64,7 @@ class Run:
             servers = self._start(cell, rounds, errors, stack)
             floor = stack.enter_context(self.load.floor())
             for _ in range(cell.rounds):
-                if cell.load in ("echo", "broadcast") and cell.mode != "sleep":
+                if cell.load in ("echo", "broadcast") and cell.mode != "verbs":
                     with suppress(LoadError):  # a busy machine may not even take the connections
                         result = self.load.run(replace(cell, load="raw", tls=False), floor)
                         rounds.setdefault(FLOOR, []).append(figures(cell, result))
@@ -151,7 +151,7 @@ def figures(cell: Cell, result: dict[str, Any]) -> Round:
     }
     for key in ("p50", "p99", "p999"):
         found[key] = groups[0][key]
-        if cell.mode == "sleep":
+        if cell.mode == "verbs":
             found[f"bystander_{key}"] = groups[1][key]
     return found
 

@@ -13,10 +13,11 @@ from typing import Any, Callable
 
 from chat.cluster import workers
 from chat.room import Chat
-from chat.server import MAX_CLIENTS, make_server
+from chat.server import ADDRESS_SHARE, MAX_CLIENTS, make_server
 from chat.store import SQLiteStore
 from ws import WSServer
 
+LOCAL_NAMES = ["localhost", "127.0.0.1", "::1"]
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 
@@ -83,15 +84,22 @@ def make_shared_chat(arguments: argparse.Namespace) -> Chat:
 
 def server_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the arguments of `make_server`."""
+    origins = set(arguments.origin or ())
+    names = arguments.host_name
+    if arguments.host in LOCAL_NAMES and not arguments.proxy:
+        names = names or LOCAL_NAMES  # nobody else's pages, whatever name leads them here
     return {
         "host": arguments.host,
         "port": arguments.port,
         "cert": arguments.cert,
         "key": arguments.key,
-        "origins": arguments.origin,
+        "origins": sorted(origins - {"self", "null"}),
+        "files": True if arguments.file or origins & {"null", "*"} else False if origins else None,
+        "hosts": names,
         "trusted_proxies": arguments.proxy or (),
         "reuse_port": arguments.workers > 1,
         "max_clients": arguments.max_clients,
+        "max_clients_per_address": arguments.max_clients_per_address,
     }
 
 
@@ -114,9 +122,9 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="chat",
         description="A chat: open the printed URL, or the file chat/page/index.html, in two tabs.",
-        epilog="Anyone who reaches the port can chat: pages of this host, programs, and, unless "
-        "--origin is given, pages opened from a file (origin 'null', which sandboxed frames of "
-        "any site have too).",
+        epilog="Anyone who reaches the port can chat: pages of this host, programs, and, on this "
+        "machine, pages opened from a file (origin 'null', which sandboxed frames of any site have "
+        "too).",
     )
     parser.add_argument(
         "port", nargs="?", type=port_number, default=8000, help="default: 8000; 0: a free one"
@@ -148,17 +156,37 @@ def parse_arguments() -> argparse.Namespace:
         help="clients at a time, in each process; default: %(default)s",
     )
     parser.add_argument(
+        "--max-clients-per-address",
+        type=positive,
+        metavar="N",
+        help="clients with the same IP address, or in the same IPv6 network of 64 bits; "
+        f"default: 1/{ADDRESS_SHARE} of --max-clients",
+    )
+    parser.add_argument(
         "--proxy",
         action="append",
         metavar="ADDRESS",
         help="a trusted reverse proxy that reports clients' addresses; may be repeated",
     )
     parser.add_argument(
+        "--host-name",
+        action="append",
+        metavar="NAME",
+        help="a name by which browsers may call this server, as chat.example.org; may be repeated; "
+        "default: any, or with a --host of this machine only, localhost",
+    )
+    parser.add_argument(
         "--origin",
         action="append",
         metavar="ORIGIN",
-        help="pages that may connect besides those of this host, as https://example.org; 'null': "
-        "pages opened from a file, '*': any, 'self': no others; may be repeated; default: null",
+        help="pages that may connect besides those of this host, as https://example.org; "
+        "'*': any, 'self': no others, not even those opened from a file; may be repeated",
+    )
+    parser.add_argument(
+        "--file",
+        action="store_true",
+        help="let pages opened from a file connect from anywhere, and not on this machine only; "
+        "the same as --origin null",
     )
     parser.add_argument("--name", default="Chat", help="what the page calls the chat")
     parser.add_argument("--open", action="store_true", help="open it in a browser")

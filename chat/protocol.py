@@ -16,19 +16,25 @@ Any other text is sent to the room as it stands. The server sends events:
     message  seq, id, from, name, time, and text or file
     join, leave, rename, typing                    person: id, name
     older    messages, more
+    more     id, start                             the piece of a file that the server waits for
     pong
     error    code, text, id or file, retry         why a request was refused; when to try again
 
-A file is a binary message: a line of JSON, then the content. To send one, a client gives the line
-"type": "file", "id", "name" and, for an image, "width" and "height". To receive one, it asks for
-one piece after the other; the server gives the line "type": "file", "file", "start", and "size",
-which is that of the whole file.
+A file goes in pieces, each a binary message: a line of JSON, then a part of the content. To send
+one, a client gives the line "type": "file", "id", "start", "size", "name" and, for an image,
+"width" and "height". "size" is that of the whole file; the first piece tells it, the name and the
+sides. A piece has at most "piece" bytes, of the limits in the welcome. The server answers the last
+piece with the message, and each other one with "more". A client may send several pieces ahead, once
+the first has been answered. To receive a file, it asks for one piece after the other; the server
+gives the line "type": "file", "file", "start", and "size". No message to the server may have over
+64 KiB.
 
 The "key" is the client's secret; the person's public id is a hash of it. A client that was
 connected before sends the "history" and the last "seq" ("seen") that it got. If "resumed" is
 true, the welcome has exactly the messages that it missed. A message comes back to its author too,
 as its acknowledgement. A message that is sent twice with the same "id" is stored once, and
-acknowledged again. "time" is in milliseconds since 1970, "retry" in seconds; 0 means never.
+acknowledged again. "time" is in milliseconds since 1970, "retry" in seconds; 0 means never. A
+client that doesn't wait as it is told, or keeps on sending what is refused, is closed with 1008.
 
 A client that doesn't ask for the subprotocol `SUBPROTOCOL` is a plain client. It enters a room by
 its URL (``/?room=kitchen&name=Ann``) and gets lines of text ("Ann: hello"), until it says hello.
@@ -39,38 +45,27 @@ from __future__ import annotations
 import json
 import math
 import secrets
-import unicodedata
 from dataclasses import dataclass
 from typing import Any, Dict, Mapping
+
+from chat.fields import clean, clean_id, clean_name, file_name, safe_integer, string
 
 SUBPROTOCOL = "chat.v1"
 
 MAX_TEXT_CHARS = 4000
 """A message's text; that is at most 16,000 bytes of UTF-8."""
-MAX_NAME_CHARS = 40
-"""The name of a person or of a room."""
-MAX_ID_CHARS = 64
-"""The id of a message, and a key."""
 MAX_FILE_BYTES = 5 << 20
-MAX_FILE_NAME_CHARS = 100
-MAX_EXTENSION_CHARS = 19
-MAX_REQUEST_CHARS = 64 << 10
-"""The longest text message: JSON may escape each character. Also the longest header of a file, in
-bytes."""
+MAX_MESSAGE_BYTES = 64 << 10
+"""The longest message from a client. 4,000 characters fit in, even if each is escaped."""
+MAX_HEADER_BYTES = 4 << 10
+"""The line of JSON before a piece of a file."""
+MAX_PIECE_BYTES = 56 << 10
+"""The longest piece that pages are told to send."""
 MAX_IMAGE_PIXELS = 20_000
 """The width or height of an image."""
 
 BYTES_PER_CREDIT = 512 << 10
-"""A file costs one credit for this many bytes of content, in addition to the request's cost."""
-
-IMAGE_TYPES = (
-    ("image/png", 0, b"\x89PNG\r\n\x1a\n"),
-    ("image/jpeg", 0, b"\xff\xd8\xff"),
-    ("image/gif", 0, b"GIF8"),
-    ("image/webp", 8, b"WEBP"),
-    ("image/avif", 4, b"ftypavif"),
-)
-"""The files that pages show: type, offset and bytes found there. Others can be downloaded."""
+"""A file costs one credit for this many bytes, in addition to the request's cost."""
 
 Fields = Mapping[str, Any]
 """A request as it came; nothing in it has been checked."""
@@ -95,9 +90,20 @@ class Refused(Exception):
 
 
 class Request:
-    """A client's request. `COST` is its price in credits, which a client earns by waiting."""
+    """A client's request.
+
+    Attributes:
+        COST: Its price in credits of the client, which measure how much a person asks for.
+        WORK: Its price in credits of the client's address, for what it takes the server: see
+            `chat.credits`. Reading the message, deliveries and answers have prices of their own.
+    """
 
     COST = 0.0
+    WORK = 0.0
+
+    def cost(self) -> float:
+        """Return its price in credits of the client."""
+        return self.COST
 
     @classmethod
     def read(cls, fields: Fields, content: bytes) -> Request:
@@ -110,6 +116,7 @@ class Hello(Request):
     """Enter a room."""
 
     COST = 1.0
+    WORK = 4.0
     id: str
     room: str
     name: str
@@ -134,12 +141,15 @@ class Say(Request):
     """Send a text to everyone in the room."""
 
     COST = 1.0
+    WORK = 0.5
     id: str
     text: str
 
     @classmethod
     def read(cls, fields: Fields, content: bytes) -> Say:
-        text = clean(fields.get("text"))
+        text = string(fields.get("text"))
+        if len(text) <= 2 * MAX_TEXT_CHARS:  # each may be a line's end, CR LF
+            text = clean(text)
         if len(text) > MAX_TEXT_CHARS:
             raise Refused("long", f"A message has at most {MAX_TEXT_CHARS:,} characters.")
         if not text.strip():
@@ -149,31 +159,53 @@ class Say(Request):
 
 @dataclass(frozen=True)
 class SendFile(Request):
-    """Send a file to everyone in the room; width and height are 0 if they aren't known."""
+    """Send a piece of a file to the server, and the complete file to everyone in the room.
+
+    Attributes:
+        id: The message's.
+        name: The file's; this and all but `start` and `content` count in the first piece.
+        width: The width of an image; 0 if it isn't known.
+        height: Its height.
+        size: Bytes of the whole file.
+        start: Bytes before this piece.
+        content: The piece.
+    """
 
     COST = 1.0
+    WORK = 0.5
     id: str
     name: str
     width: int
     height: int
+    size: int
+    start: int
     content: bytes
 
     @classmethod
     def read(cls, fields: Fields, content: bytes) -> SendFile:
-        if not 0 < len(content) <= MAX_FILE_BYTES:
+        start = safe_integer(fields.get("start")) or 0
+        size = safe_integer(fields.get("size", len(content))) or 0
+        if not 0 < size <= MAX_FILE_BYTES:
             most = MAX_FILE_BYTES >> 20
             raise Refused("size", f"A file has at most {most} MB, and isn't empty.")
+        if not content or start + len(content) > size:
+            raise Refused("piece", "This is no piece of the file.")
         width, height = (
             min(safe_integer(fields.get(side)) or 0, MAX_IMAGE_PIXELS)
             for side in ("width", "height")
         )
-        return cls(message_id(fields), file_name(fields.get("name")), width, height, content)
+        name = file_name(fields.get("name"))
+        return cls(message_id(fields), name, width, height, size, start, content)
+
+    def cost(self) -> float:
+        return 0.0 if self.start else self.COST + self.size / BYTES_PER_CREDIT
 
 
 class Typing(Request):
     """Show the others that somebody is typing."""
 
     COST = 0.25
+    WORK = 0.1
 
 
 @dataclass(frozen=True)
@@ -181,6 +213,7 @@ class Rename(Request):
     """Change the person's name."""
 
     COST = 1.0
+    WORK = 0.5
     name: str
 
     @classmethod
@@ -196,6 +229,7 @@ class Older(Request):
     """Get the messages before one."""
 
     COST = 0.25
+    WORK = 4.0
     before: int
 
     @classmethod
@@ -211,12 +245,13 @@ class GetFile(Request):
     """Get a piece of a file."""
 
     COST = 0.05
+    WORK = 1.0
     file: str
     start: int
 
     @classmethod
     def read(cls, fields: Fields, content: bytes) -> GetFile:
-        return cls(clean(fields.get("file")), safe_integer(fields.get("start")) or 0)
+        return cls(clean_id(fields.get("file")), safe_integer(fields.get("start")) or 0)
 
 
 class Ping(Request):
@@ -239,15 +274,13 @@ REQUESTS: dict[str, type[Request]] = {
 
 
 def decode(message: str | bytes) -> tuple[dict[str, Any], bytes]:
-    """Return a request's fields, with a "type" that is in REQUESTS, and a file's content."""
+    """Return a request's fields, with a "type" that is in REQUESTS, and a piece of a file."""
     if isinstance(message, bytes):
-        header, _, content = message.partition(b"\n")
-        fields = _decode_json(header)
+        end = message.find(b"\n", 0, MAX_HEADER_BYTES + 1)
+        fields = _decode_json(message[:end]) if end > 0 else None
         if fields is None or fields["type"] != "file":
-            raise Refused("file", "A binary message is a line of JSON and a file.")
-        return fields, content
-    if len(message) > MAX_REQUEST_CHARS:
-        raise Refused("long", f"A message has at most {MAX_TEXT_CHARS:,} characters.")
+            raise Refused("file", "A binary message is a line of JSON and a piece of a file.")
+        return fields, message[end + 1 :]
     fields = _decode_json(message) if message.startswith("{") else None
     if fields is None or fields["type"] == "file":
         fields = {"type": "say", "text": message}
@@ -256,14 +289,17 @@ def decode(message: str | bytes) -> tuple[dict[str, Any], bytes]:
 
 def _decode_json(text: str | bytes) -> dict[str, Any] | None:
     """Return a JSON object that is one of our requests, or None."""
-    if len(text) > MAX_REQUEST_CHARS:
-        return None
     try:
         fields = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    known = isinstance(fields, dict) and str(fields.get("type")) in REQUESTS
-    return fields if known else None
+    kind = fields.get("type") if isinstance(fields, dict) else None
+    return fields if isinstance(kind, str) and kind in REQUESTS else None
+
+
+def message_id(fields: Fields) -> str:
+    """Return the id that the client has chosen for a message, or else one of ours."""
+    return clean_id(fields.get("id")) or secrets.token_hex(8)
 
 
 # Events
@@ -299,57 +335,6 @@ def error_event(refusal: Refused, fields: Fields) -> Event:
     """Return the answer to a refused request, which the client recognizes by "id" or "file"."""
     retry_seconds = math.ceil(refusal.retry_seconds * 10) / 10
     event = {"type": "error", "code": refusal.code, "text": refusal.text, "retry": retry_seconds}
-    event.update((name, fields[name]) for name in ("id", "file") if clean(fields.get(name)))
+    named = {name: clean_id(fields.get(name)) for name in ("id", "file")}
+    event.update((name, value) for name, value in named.items() if value)
     return event
-
-
-# Checks
-
-
-def clean(text: Any) -> str:
-    """Return text without control characters and lone surrogates; '' for anything but text."""
-    if not isinstance(text, str):
-        return ""
-    text = text.replace("\r\n", "\n")
-    return "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs"))
-
-
-def clean_id(text: Any) -> str:
-    """Return an id or a key, cut to its maximum length."""
-    return clean(text)[:MAX_ID_CHARS]
-
-
-def message_id(fields: Fields) -> str:
-    """Return the id that the client has chosen for a message, or else one of ours."""
-    return clean_id(fields.get("id")) or secrets.token_hex(8)
-
-
-def clean_name(name: Any) -> str:
-    """Return a name in one line, without invisible characters such as those that turn text."""
-    joiners = "\u200c\u200d"  # scripts and emoji need them
-    visible = (c for c in clean(name) if c in joiners or unicodedata.category(c) != "Cf")
-    return " ".join("".join(visible).split())[:MAX_NAME_CHARS].strip(" " + joiners)
-
-
-def safe_integer(number: Any) -> int | None:
-    """Return an integer that JavaScript and SQLite can represent, from 0 up, or None."""
-    return number if isinstance(number, int) and 0 <= number < 1 << 53 else None
-
-
-def file_name(name: Any) -> str:
-    """Return a name that is safe to save under, in any folder of any system."""
-    name = clean(name).replace("\\", "/").rpartition("/")[2]
-    name = "".join("_" if c in '<>:"|?*' else c for c in name if unicodedata.category(c) != "Cf")
-    stem, dot, extension = " ".join(name.split()).strip(". ").rpartition(".")
-    if dot:
-        stem = stem[: MAX_FILE_NAME_CHARS - MAX_EXTENSION_CHARS - 1]
-        extension = extension[:MAX_EXTENSION_CHARS]
-    return (stem + dot + extension)[:MAX_FILE_NAME_CHARS] or "file"
-
-
-def file_type(content: bytes) -> str:
-    """Return the type of an image that is safe to show, or that of a download."""
-    for kind, offset, magic in IMAGE_TYPES:
-        if content.startswith(magic, offset):
-            return kind
-    return "application/octet-stream"

@@ -8,10 +8,12 @@ import threading
 import time
 from typing import Any, Callable, Iterable
 
+from chat.credits import ANSWER_BYTES_PER_CREDIT, DELIVERIES_PER_CREDIT, price
+from chat.fields import MAX_NAME_CHARS, file_type
+from chat.member import TOO_FAST, Member, json_channel, lines_channel
 from chat.protocol import (
-    BYTES_PER_CREDIT,
     MAX_FILE_BYTES,
-    MAX_NAME_CHARS,
+    MAX_PIECE_BYTES,
     MAX_TEXT_CHARS,
     REQUESTS,
     Event,
@@ -31,70 +33,43 @@ from chat.protocol import (
     encode_line,
     encode_piece,
     error_event,
-    file_type,
 )
-from chat.store import Message, Store, StoreError, StoreUnavailable
+from chat.store import ROW_BYTES, Message, Store, StoreError, StoreUnavailable
+from chat.uploads import Uploads
 from ws import Client, WSServer
 
 MAX_ROOMS = 1000
 """Rooms with somebody in them."""
 MAX_PEOPLE = 500
 """Clients in one room."""
+MAX_PEOPLE_OF_ADDRESS = MAX_PEOPLE // 4
+"""Clients of one address in one room."""
+MAX_TYPING_PEOPLE = 100
+"""In a larger room, nobody is told that somebody is typing."""
 PAGE_MESSAGES = 50
-"""Messages in the welcome of a newcomer, and in the answer to "older"."""
+"""Messages in the welcome of a newcomer, and in the answer to "older", unless these are long."""
+PAGE_BYTES = 64 << 10
+"""About the longest such messages, together."""
 MAX_MISSED_MESSAGES = 100
-"""A client that missed more than these is welcomed like a newcomer."""
+MAX_MISSED_BYTES = 256 << 10
+"""A client that missed more than this is welcomed like a newcomer."""
 PLAIN_HISTORY_LINES = 20
 """Lines of history that a plain client gets."""
-PIECE_BYTES = 128 << 10
-"""The size of a piece of a file. Messages to the client wait for it, so it must be small."""
-
-MAX_CREDITS = 20.0
-"""The size of a client's token bucket, full at first. Each request takes its `COST` out of it."""
-CREDITS_PER_SECOND = 4.0
 
 STORE_RETRY_SECONDS = 5.0
 FULL_RETRY_SECONDS = 30.0
+GIVE_UP_SECONDS = 60.0
+"""A file that would have to wait for longer isn't to be sent again."""
+POLICY_VIOLATION = 1008
 
-
-class Member:
-    """A client, with its person, its room and its credits for requests."""
-
-    def __init__(self, client: Client) -> None:
-        self.client = client
-        self.person = self.name = ""
-        self.room = ""  # '' until it has entered one
-        self.plain = client.subprotocol is None
-        # The numbers of the last message and of the last event that its welcome includes.
-        self.last_message = self.last_event = 0
-        self._credits, self._counted_at = MAX_CREDITS, time.monotonic()
-
-    @property
-    def channel(self) -> str:
-        """The server's room in which this client gets events: as JSON, or as lines."""
-        return lines_channel(self.room) if self.plain else json_channel(self.room)
-
-    def public(self) -> dict[str, str]:
-        """Return what others may know."""
-        return {"id": self.person, "name": self.name}
-
-    def spend(self, cost: float) -> None:
-        """Take credits for a request (a token bucket). Raises Refused if there are too few."""
-        now = time.monotonic()
-        earned = (now - self._counted_at) * CREDITS_PER_SECOND
-        self._credits, self._counted_at = min(self._credits + earned, MAX_CREDITS), now
-        if cost > self._credits:
-            wait_seconds = (cost - self._credits) / CREDITS_PER_SECOND
-            raise Refused("slow", "You are writing too fast: wait a moment.", wait_seconds)
-        self._credits -= cost
-
-
-def json_channel(room: str) -> str:
-    return f"json:{room}"
-
-
-def lines_channel(room: str) -> str:
-    return f"lines:{room}"
+LIMITS = {
+    "text": MAX_TEXT_CHARS,
+    "name": MAX_NAME_CHARS,
+    "file": MAX_FILE_BYTES,
+    "piece": MAX_PIECE_BYTES,
+}
+"""What pages have to know."""
+TOO_MUCH = "Too much came from your address lately."
 
 
 class Chat:
@@ -115,6 +90,7 @@ class Chat:
         # messages in the same order. `sendall` doesn't block, so no client can keep it held.
         self.lock = threading.Lock()
         self.members: dict[str, dict[Client, Member]] = {}  # by room
+        self._uploads = Uploads()
         self._guests = 0
         self._handlers: dict[type[Request], Callable[[Member, Any], None]] = {
             Hello: self._hello,
@@ -137,6 +113,7 @@ class Chat:
         if not member.plain:
             return
         try:
+            self._work(member, Hello.WORK)
             self._enter(member, Hello.read(client.request.query))
         except Refused as refusal:
             self.server.close(client, 1013, refusal.text)
@@ -144,6 +121,7 @@ class Chat:
             self.server.close(client, 1013, "try again later")
 
     def _close(self, client: Client) -> None:
+        self._uploads.forget(client)
         with self.lock:
             self._leave(client.data["member"])
 
@@ -151,50 +129,86 @@ class Chat:
         member: Member = client.data["member"]
         fields: Fields = {}
         try:
-            fields, content = decode(message)
+            debt_seconds = member.account.work(price(message))
+            fields, content = decode(message)  # also if it is refused, to name it in the answer
             kind = REQUESTS[fields["type"]]
-            member.spend(kind.COST + len(content) / BYTES_PER_CREDIT)
+            begun = kind is SendFile and fields.get("start")  # its first piece was let in
+            if debt_seconds and not begun:
+                raise Refused("slow", TOO_FAST, debt_seconds)
             if not member.room and kind not in (Hello, Ping):
                 raise Refused("hello", "Say hello first.")
-            self._handlers[kind](member, kind.read(fields, content))
+            request = kind.read(fields, content)
+            member.spend(request.cost())
+            member.account.work(kind.WORK)
+            self._handlers[kind](member, request)
         except Refused as refusal:
-            self._send(member, error_event(refusal, fields))
+            self._refuse(member, refusal, fields)
         except StoreError as error:
             if not isinstance(error, StoreUnavailable):
                 logging.exception("the history can't be used")
-            text = "The message could not be stored."
-            self._send(member, error_event(Refused("store", text, STORE_RETRY_SECONDS), fields))
+            writing = fields["type"] in ("say", "file")
+            text = "The message could not be stored." if writing else "The history can't be read."
+            self._refuse(member, Refused("store", text, STORE_RETRY_SECONDS), fields)
+
+    def _refuse(self, member: Member, refusal: Refused, fields: Fields) -> None:
+        if member.blame(refusal):
+            self.server.close(member.client, POLICY_VIOLATION, "too many refused requests")
+        else:
+            self._send(member, error_event(refusal, fields))
+
+    def _work(self, member: Member, credits: float) -> None:
+        """Take credits of the address. Raises Refused if it is in debt."""
+        debt_seconds = member.account.work(credits)
+        if debt_seconds:
+            raise Refused("slow", TOO_FAST, debt_seconds)
+
+    def _owe_deliveries(self, member: Member, times: int = 1) -> None:
+        """Take credits of the address for sending something to everyone in the member's room."""
+        people = len(self.members.get(member.room, ()))
+        member.account.work(times * people / DELIVERIES_PER_CREDIT)
 
     # Coming and going
 
     def _hello(self, member: Member, hello: Hello) -> None:
-        if member.plain:
-            with self.lock:
-                self.server.leave(member.client, member.channel)
-                member.plain = False
-                self.server.join(member.client, member.channel)
-        self._enter(member, hello)
+        self._enter(member, hello, plain=False)
 
-    def _enter(self, member: Member, hello: Hello) -> None:
+    def _enter(self, member: Member, hello: Hello, plain: bool | None = None) -> None:
+        """Put a member into a room.
+
+        Args:
+            member: Who enters.
+            hello: The request.
+            plain: Whether it is a plain client from now on.
+
+        Raises:
+            Refused: It stays where it is.
+            StoreError: It is in no room.
+        """
+        self._uploads.forget(member.client)
         with self.lock:
             members = self.members.get(hello.room, {})
+            others = [other for other in members.values() if other is not member]
             if not members and len(self.members) >= MAX_ROOMS:
                 text = "There are too many rooms; try again later."
                 raise Refused("full", text, FULL_RETRY_SECONDS)
-            if len(members) >= MAX_PEOPLE:
+            of_address = sum(other.account is member.account for other in others)
+            if len(others) >= MAX_PEOPLE or of_address >= MAX_PEOPLE_OF_ADDRESS:
                 raise Refused("full", "This room is full; try another one.", FULL_RETRY_SECONDS)
             self._leave(member)
             self._guests += 1
             member.person = hashlib.sha256(hello.key.encode()).hexdigest()[:16]
             member.name = hello.name or f"Guest {self._guests}"
             member.room = hello.room
+            was_plain = member.plain
+            member.plain = was_plain if plain is None else plain
             try:
                 self.arrive(member, hello)
             except StoreError:
-                member.room = ""
+                member.room, member.plain = "", was_plain
                 raise
             self.members.setdefault(member.room, {})[member.client] = member
             self.server.join(member.client, member.channel)
+            self._owe_deliveries(member, times=2)  # of its leaving, too
 
     def arrive(self, member: Member, hello: Hello) -> None:
         """Welcome a member who enters, and tell the others; with the lock held."""
@@ -208,17 +222,17 @@ class Chat:
         """Send the room's people and messages to a member who enters."""
         room, store = member.room, self.store
         if member.plain:
-            for message in store.after(room, 0, PLAIN_HISTORY_LINES):
-                self._send(member, message)
+            for message in store.after(room, 0, PLAIN_HISTORY_LINES, PAGE_BYTES).messages:
+                self._answer(member, message)
                 member.last_message = message["seq"]
             return
-        messages: list[Message] = []
         resumed = False
         if hello.seen is not None and hello.history == store.history:
-            messages = store.after(room, hello.seen, MAX_MISSED_MESSAGES + 1)
-            resumed = len(messages) <= MAX_MISSED_MESSAGES
+            page = store.after(room, hello.seen, MAX_MISSED_MESSAGES, MAX_MISSED_BYTES)
+            resumed = not page.more
         if not resumed:
-            messages = store.after(room, 0, PAGE_MESSAGES + 1)
+            page = store.after(room, 0, PAGE_MESSAGES, PAGE_BYTES)
+        messages = page.messages
         member.last_message = messages[-1]["seq"] if messages else 0
         people = {person["id"]: person for person in [*others, member.public()]}
         event = {
@@ -230,12 +244,12 @@ class Chat:
             "name": member.name,
             "people": list(people.values()),
             "history": store.history,
-            "messages": messages if resumed else messages[-PAGE_MESSAGES:],
+            "messages": messages,
             "resumed": resumed,
-            "more": not resumed and len(messages) > PAGE_MESSAGES,
-            "limits": {"text": MAX_TEXT_CHARS, "name": MAX_NAME_CHARS, "file": MAX_FILE_BYTES},
+            "more": page.more,
+            "limits": LIMITS,
         }
-        self._send(member, event)
+        self._answer(member, event)
 
     def _leave(self, member: Member) -> None:
         members = self.members.get(member.room, {})
@@ -257,6 +271,7 @@ class Chat:
         return any(other.person == member.person for other in members)
 
     def _rename(self, member: Member, rename: Rename) -> None:
+        self._owe_deliveries(member)
         self.set_name(member.room, {"id": member.person, "name": rename.name})
 
     def set_name(self, room: str, person: dict[str, str]) -> None:
@@ -272,26 +287,46 @@ class Chat:
                 member.name = person["name"]
 
     def _typing(self, member: Member, typing: Typing) -> None:
+        if len(self.members[member.room]) > MAX_TYPING_PEOPLE:
+            return
+        self._owe_deliveries(member)
         event = encode({"type": "typing", "person": member.public()})
         self.server.sendall(event, to=json_channel(member.room), exclude=member.client)
 
     # Messages and files
 
     def _say(self, member: Member, say: Say) -> None:
-        self._submit(member, say.id, {"text": say.text})
+        self._submit(member, say.id, {"text": say.text}, len(say.text.encode()))
 
-    def _send_file(self, member: Member, file: SendFile) -> None:
+    def _send_file(self, member: Member, piece: SendFile) -> None:
+        client, account = member.client, member.account
+        if not piece.start:
+            seconds = account.wait_for_file(piece.size)
+            if seconds:
+                raise Refused("slow", TOO_MUCH, seconds if seconds < GIVE_UP_SECONDS else 0)
+            self._uploads.begin(client, piece, account)
+        upload = self._uploads.add(client, piece)
+        if isinstance(upload, int):
+            self._send(member, {"type": "more", "id": piece.id, "start": upload})
+            return
+        first, content = upload.first, upload.content
+        account.store_file(len(content))
         description = {
-            "id": self.store.add_file(file.content),
-            "name": file.name,
-            "size": len(file.content),
-            "type": file_type(file.content),
-            "width": file.width,  # for the page to leave room for the image
-            "height": file.height,
+            "id": self.store.add_file(content),
+            "name": first.name,
+            "size": len(content),
+            "type": file_type(content),
+            "width": first.width,  # for the page to leave room for the image
+            "height": first.height,
         }
-        self._submit(member, file.id, {"file": description})
+        self._submit(member, first.id, {"file": description}, 0)
 
-    def _submit(self, member: Member, message_id: str, content: dict[str, Any]) -> None:
+    def _submit(self, member: Member, message_id: str, content: Event, size: int) -> None:
+        """Send a message to everyone in the room; its text has so many bytes."""
+        seconds = member.account.store_text(size + ROW_BYTES)
+        if seconds:
+            raise Refused("slow", TOO_MUCH, seconds)
+        self._owe_deliveries(member)
         message = {
             "type": "message",
             "id": message_id,
@@ -317,16 +352,20 @@ class Chat:
         return message, new
 
     def _older(self, member: Member, older: Older) -> None:
-        messages = self.store.before(member.room, older.before, PAGE_MESSAGES + 1)
-        more = len(messages) > PAGE_MESSAGES
-        self._send(member, {"type": "older", "messages": messages[-PAGE_MESSAGES:], "more": more})
+        page = self.store.before(member.room, older.before, PAGE_MESSAGES, PAGE_BYTES)
+        self._answer(member, {"type": "older", "messages": page.messages, "more": page.more})
 
     def _get_file(self, member: Member, get: GetFile) -> None:
-        content = self.store.file(get.file)
-        if content is None:
+        debt_seconds = member.account.fetch(0)
+        if debt_seconds:
+            raise Refused("slow", TOO_MUCH, debt_seconds)
+        piece = self.store.piece(get.file, get.start)
+        if piece is None:
             raise Refused("gone", "This file is no longer kept.")
-        piece = content[get.start : get.start + PIECE_BYTES]
-        message = encode_piece(get.file, get.start, piece, len(content))
+        if not piece.content:
+            raise Refused("piece", "The file ends before that.")
+        member.account.fetch(len(piece.content))
+        message = encode_piece(get.file, get.start, piece.content, piece.size)
         self.server.sendall(message, to=member.client, compress=False)
 
     def _ping(self, member: Member, ping: Ping) -> None:
@@ -341,7 +380,13 @@ class Chat:
         if line:
             self.server.sendall(line, to=lines_channel(room))
 
-    def _send(self, member: Member, event: Event) -> None:
+    def _answer(self, member: Member, event: Event) -> None:
+        """Send an event that may be long, at the address's expense."""
+        member.account.work(self._send(member, event) / ANSWER_BYTES_PER_CREDIT)
+
+    def _send(self, member: Member, event: Event) -> int:
+        """Send an event; return its length."""
         message = encode_line(event) if member.plain else encode(event)
         if message:
             self.server.sendall(message, to=member.client)
+        return len(message)

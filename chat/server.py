@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import ipaddress
+import math
 from pathlib import Path
 from typing import Any, Sequence
 
-from chat.protocol import MAX_FILE_BYTES, MAX_REQUEST_CHARS, SUBPROTOCOL
+from chat.credits import HANDSHAKE_CREDITS, Accounts
+from chat.protocol import MAX_MESSAGE_BYTES, SUBPROTOCOL
 from ws import Request, Response, WSServer
 
 MAX_CLIENTS = 1000
-MAX_QUEUE_BYTES = 4 << 20
+ADDRESS_SHARE = 4
+"""One address may have a quarter of the clients."""
+MAX_QUEUE_BYTES = 2 << 20
 """May wait for one client. Enough for the longest welcome, and for messages that come meanwhile."""
 PING_SECONDS = 10.0
 """Clients are pinged at this interval, and have as long to answer, so that the others soon see
@@ -40,15 +45,27 @@ def make_server(
     cert: str | None = None,
     key: str | None = None,
     *,
-    origins: Sequence[str] | None = None,
+    origins: Sequence[str] = (),
+    files: bool | None = None,
     max_clients: int = MAX_CLIENTS,
+    max_clients_per_address: int | None = None,
     **options: Any,
 ) -> WSServer:
     """Return a server for a `chat.room.Chat`, not started yet. The options are those of `WSServer`.
 
+    It doesn't compress: a hundred bytes that inflate to 64 KiB would cost as much as 64 KiB.
+
     Args:
-        origins: By default "null", for pages opened from a file. This is safe here: the chat uses
-            neither cookies nor passwords, so such a page has nothing to misuse.
+        host: See `WSServer`.
+        port: See `WSServer`.
+        cert: See `WSServer`.
+        key: See `WSServer`.
+        origins: Pages that may connect, besides those of this host.
+        files: Whether pages opened from a file may connect. By default, they may where the browser
+            runs on this machine, and knows it as localhost.
+        max_clients: See `WSServer`.
+        max_clients_per_address: By default, a quarter of that.
+        **options: See `WSServer`.
     """
     server = WSServer(
         host,
@@ -56,24 +73,47 @@ def make_server(
         cert,
         key,
         subprotocols=SUBPROTOCOL,
-        origins=["null"] if origins is None else origins,
-        compression=True,
-        max_message_size=MAX_FILE_BYTES + MAX_REQUEST_CHARS,
+        origins=[*origins, *([] if files is False else ["null"])],
+        max_message_size=MAX_MESSAGE_BYTES,
         max_queue_size=MAX_QUEUE_BYTES,
         max_clients=max_clients,
+        max_clients_per_address=max_clients_per_address or max(1, max_clients // ADDRESS_SHARE),
         ping_interval=PING_SECONDS,
         ping_timeout=PING_SECONDS,
         **options,
     )
-    pages = read_pages()
+    pages, accounts = read_pages(), Accounts()
 
     @server.onrequest
     def respond(request: Request) -> Response | None:
-        if request.is_upgrade or request.method not in ("GET", "HEAD"):
+        if request.is_upgrade:
+            if files is None and request.headers.get("origin") == "null" and not is_local(request):
+                return Response(403, "pages opened from a file may connect with --file only\n")
+            account = request.data["account"] = accounts.of(request.address)
+            seconds = account.work(HANDSHAKE_CREDITS)
+            if seconds:
+                retry = {"Retry-After": str(math.ceil(seconds))}
+                return Response(429, "too much came from your address\n", retry)
+            return None
+        if request.method not in ("GET", "HEAD"):
             return None
         return pages.get(request.path) or Response(404, "not found\n", HEADERS)
 
     return server
+
+
+def is_local(request: Request) -> bool:
+    """Say whether a request comes from this machine, and calls it by a name of its own only.
+
+    Other sites' frames can have the origin "null", as pages from a file do. They reach such a name
+    only where the browser's user has started the chat.
+    """
+    name = request.headers.get("host", "").lower()
+    name = name.rpartition(":")[0] if name.rpartition(":")[2].isdigit() else name
+    address = request.address[0] if isinstance(request.address, tuple) else "::1"
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    ip = getattr(ip, "ipv4_mapped", None) or ip
+    return ip.is_loopback and name in ("localhost", "127.0.0.1", "[::1]")
 
 
 def read_pages() -> dict[str, Response]:

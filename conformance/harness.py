@@ -23,6 +23,7 @@ from docker.errors import DockerException
 from requests.exceptions import RequestException
 
 from conformance.cases import section
+from conformance.client import Client
 from conformance.engine import Say
 from conformance.results import Outcome, Result, read_result
 from conformance.server import HarnessError, Server
@@ -134,8 +135,9 @@ class Run:
             say(f"Autobahn: {suite.title}, {self.workers} side by side")
             for outcome in self.outcomes:
                 (self.folder / outcome.testee.name).mkdir(parents=True)
-                self._start_server(outcome)
-                stack.callback(self._stop_server, outcome)
+                if not outcome.testee.scheme:
+                    self._start_server(outcome)
+                    stack.callback(self._stop_server, outcome)
             pool = stack.enter_context(ThreadPoolExecutor(self.workers))
             stack.callback(self._cancel)
             shards = make_shards(self.outcomes)
@@ -218,24 +220,27 @@ class Run:
         """Run these cases of a shard; return the fault and the case that hangs, or ""."""
         outcome = shard.outcome
         name = outcome.testee.name
-        server = self._healthy_server(outcome)
         folder = self.folder / name / f"shard-{shard.name}"
         folder.mkdir(exist_ok=True)
-        spec = {
-            "outdir": ".",
-            "servers": [{"agent": name, "url": server.url(suite.host)}],
-            "cases": cases,
-            "exclude-cases": [],
-            "exclude-agent-cases": {},
-        }
+        server: Server | Client
+        if outcome.testee.scheme:
+            server = Client(outcome.testee, cases, folder)
+            spec: dict[str, Any] = server.spec
+        else:
+            server = self._healthy_server(outcome)
+            spec = {"servers": [{"agent": name, "url": server.url(suite.host)}]}
+        spec.update({"outdir": ".", "cases": cases, "exclude-cases": [], "exclude-agent-cases": {}})
         (folder / "spec.json").write_text(json.dumps(spec))
-        attempt = Attempt(suite.start(folder, len(cases) * self.limit), self.limit)
+        mode = "fuzzingserver" if outcome.testee.scheme else "fuzzingclient"
+        attempt = Attempt(suite.start(folder, len(cases) * self.limit, mode), self.limit)
         with self._lock:
             self._attempts.add(attempt)
             cancelled = self._cancelled
         if cancelled:
             attempt.job.kill()
         done, last = 0, ""
+        if isinstance(server, Client):
+            server.start(attempt.job)
         try:
             with (folder / "wstest.log").open("a") as log:
                 for line in attempt.job.lines():
@@ -247,6 +252,8 @@ class Run:
                         outcome.done += 1
         finally:
             attempt.job.kill()
+            if isinstance(server, Client):
+                server.stop()
             with self._lock:
                 self._attempts.discard(attempt)
         if attempt.expired:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
@@ -38,8 +39,8 @@ class Suite(Protocol):
     host: str
     """The name of this machine inside."""
 
-    def start(self, folder: Path, limit: float) -> Job:
-        """Run the spec.json in this folder."""
+    def start(self, folder: Path, limit: float, mode: str) -> Job:
+        """Run the spec.json in this folder, as a fuzzingclient or a fuzzingserver."""
 
 
 class ContainerJob:
@@ -84,15 +85,16 @@ class DockerSuite:
         self.cgroup = "/" if info["CgroupDriver"] == "cgroupfs" and not rootless else None
         self.user = "0" if rootless or os.name == "nt" else f"{os.getuid()}:{os.getgid()}"
 
-    def start(self, folder: Path, limit: float) -> Job:
+    def start(self, folder: Path, limit: float, mode: str) -> Job:
         container = self.client.containers.create(
             self.image,
             entrypoint=["timeout", "-k", "5", f"{limit + ORPHAN_SECONDS:.0f}", "wstest"],
-            command=["--mode", "fuzzingclient", "--spec", "spec.json"],
+            command=["--mode", mode, "--spec", "spec.json", "--webport", "0"],
             working_dir="/shard",
             volumes=[f"{folder}:/shard"],
             environment={"PYTHONUNBUFFERED": "1", "HOME": "/tmp"},
             network_mode=self.network,
+            ports=_published(folder) if self.network == "bridge" else {},
             user=self.user,
             cgroup_parent=self.cgroup,
             auto_remove=True,
@@ -104,6 +106,13 @@ class DockerSuite:
         except BaseException:
             container.remove(force=True)
             raise
+
+
+def _published(folder: Path) -> dict[str, int]:
+    """Return the port of a fuzzing server, for Docker Desktop."""
+    url = json.loads((folder / "spec.json").read_text()).get("url", "")
+    port = url.rpartition(":")[2]
+    return {f"{port}/tcp": int(port)} if port else {}
 
 
 class NativeJob:
@@ -145,8 +154,9 @@ class NativeSuite:
         if not shutil.which(self.command[0]):
             raise HarnessError(f"WSTEST names {self.command[0]!r}, which is no command here.")
 
-    def start(self, folder: Path, limit: float) -> Job:
-        return NativeJob([*self.command, "--mode", "fuzzingclient", "--spec", "spec.json"], folder)
+    def start(self, folder: Path, limit: float, mode: str) -> Job:
+        options = ("--mode", mode, "--spec", "spec.json", "--webport", "0")
+        return NativeJob([*self.command, *options], folder)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The servers under test, as commands, and the cases to run against each."""
+"""The servers and clients under test, as commands, and the cases to run against each."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ from conformance.cases import select
 
 @dataclass(frozen=True)
 class Testee:
-    """An echo server, and the cases to run against it."""
+    """An echo server or client, and the cases to run against it."""
 
     name: str
     about: str
     cases: list[str]
     command: str
-    """The arguments of ``python -m``; `conformance.server.Server` says what it must do."""
+    """The arguments of ``python -m``. `conformance.server.Server` says what a server must do, and
+    `conformance.client.Client` what a client must do."""
     default: bool = True
     """Whether it is tested when none is named."""
+    scheme: str = ""
+    """For a client: "ws" or "wss"."""
 
 
 PLAIN = select("1", "2", "3", "4", "5", "6", "7", "9", "10")
@@ -26,6 +29,10 @@ ALL = [*PLAIN, *select("12", "13")]
 
 def _ours(name: str, about: str, cases: list[str], options: str, default: bool = True) -> Testee:
     return Testee(name, about, cases, f"conformance.echo {options}", default)
+
+
+def _client(name: str, about: str, cases: list[str], options: str, scheme: str = "ws") -> Testee:
+    return Testee(name, about, cases, f"conformance.echo_client {options}", True, scheme)
 
 
 OURS = {
@@ -53,6 +60,21 @@ OURS = {
             "callbacks that block for 10 ms",
             select("1", "2", "3", "4", "5", "6", "7", "9.1", "9.2", "10"),
             "--reply slowly",
+        ),
+        _client("client", "client, permessage-deflate", ALL, "--compress"),
+        _client("client-plain", "client, no extension", PLAIN, ""),
+        _client("client-tls", "client, wss://", PLAIN, "", "wss"),
+        _client(
+            "client-calls",
+            "client with callbacks, permessage-deflate",
+            ALL,
+            "--way callbacks --compress",
+        ),
+        _client(
+            "client-thread",
+            "client that replies from another thread",
+            select("1", "2", "6.1", "6.2", "9", "10"),
+            "--way thread",
         ),
     )
 }

@@ -111,6 +111,7 @@ def test_links(server: Server, visit: Visit) -> None:
         "(http://example.org/x)": "http://example.org/x",
         "HTTPS://EXAMPLE.ORG/Y, or not": "https://example.org/Y",
         "https://example.org/wiki/A_(b)": "https://example.org/wiki/A_(b)",
+        "[https://example.org/z)].": "https://example.org/z",
         "javascript:alert(1)": None,
         "data:text/html,<script>alert(1)</script>": None,
         "file:///etc/passwd": None,
@@ -125,6 +126,21 @@ def test_links(server: Server, visit: Visit) -> None:
         expect(links).to_have_js_property("href", href)
         expect(links).to_have_attribute("target", "_blank")
         assert "noopener" in str(links.get_attribute("rel"))
+
+
+MILLISECONDS = """text => {
+    const start = performance.now();
+    linked(text);
+    return performance.now() - start;
+}"""
+
+
+def test_links_take_no_time_to_find(server: Server, visit: Visit) -> None:
+    """Texts that took a time in proportion to the square of their length."""
+    ann = visit(server)
+    for tail in (")" * 300_000, "." * 300_000 + "a", "https://" * 40_000):
+        took = ann.page.evaluate(MILLISECONDS, "https://example.org/" + tail)
+        assert took < 5000, f"milliseconds for {tail[:3]}..."
 
 
 INTRUDER = b"""<!doctype html><title>Another site</title><p role=status>trying</p><script>

@@ -1,4 +1,6 @@
-"""A strict, compact, threaded WebSocket server without dependencies, whose callbacks may block.
+"""A strict, compact, threaded WebSocket server and client without dependencies.
+
+Callbacks may block.
 
 from ws import WSServer
 
@@ -12,19 +14,25 @@ server.run()
 """
 
 from .auth import basic_auth
+from .client import ConnectionClosed, WSClient
 from .engine.limits import Limits
 from .engine.sockets import Client
 from .server import WSServer
 from .wire.deflate import Compression
 from .wire.http11 import Headers, Request, Response
+from .wire.opening import HandshakeRefused, ServerResponse
 
 __all__ = [
     "Client",
     "Compression",
+    "ConnectionClosed",
+    "HandshakeRefused",
     "Headers",
     "Limits",
     "Request",
     "Response",
+    "ServerResponse",
+    "WSClient",
     "WSServer",
     "basic_auth",
 ]

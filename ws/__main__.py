@@ -1,34 +1,84 @@
-"""An echo server: ``python3 -m ws [port]``."""
+"""WebSockets from a terminal: ``python3 -m ws serve [port]``, ``python3 -m ws connect URL``."""
 
 import argparse
 import logging
 import sys
+import threading
 
-from ws import WSServer
+from ws import HandshakeRefused, WSClient, WSServer
+
+MAX_SIZE = 64 << 20
+"""Bytes that a message may have, and that may wait to be sent."""
+
+
+def serve(arguments: argparse.Namespace) -> None:
+    """Echo until Ctrl-C."""
+    server = WSServer(
+        *(arguments.host, arguments.port, arguments.cert, arguments.key),
+        origins=arguments.origin,
+        compression=arguments.compress,
+        max_message_size=MAX_SIZE,
+        max_queue_size=MAX_SIZE,
+    )
+    server.onmessage(server.send)
+    server.run()
+
+
+def connect(arguments: argparse.Namespace) -> None:
+    """Send the lines of the standard input, and print what comes, until Ctrl-C or the end."""
+    headers = dict(header.split(": ", 1) for header in arguments.header)
+    client = WSClient(
+        arguments.url,
+        headers=headers,
+        origin=arguments.origin,
+        subprotocols=arguments.subprotocol,
+        compression=arguments.compress,
+        max_message_size=MAX_SIZE,
+    )
+
+    @client.onmessage
+    def show(message: object) -> None:
+        print(message, flush=True)
+
+    def send_lines() -> None:
+        for line in sys.stdin:
+            if not client.send(line.rstrip("\r\n")):
+                return
+        client.close()
+
+    client.start()
+    threading.Thread(target=send_lines, daemon=True).start()
+    client.run()
+    print(f"closed: {client.close_code} {client.close_reason}".rstrip(), file=sys.stderr)
 
 
 def main() -> int:
-    """Serve until Ctrl-C; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python3 -m ws", description="A WebSocket echo server.")
-    parser.add_argument("port", nargs="?", type=int, default=8000, help="default: 8000")
-    parser.add_argument("--host", default="", help="address to listen on; default: all")
-    parser.add_argument("--cert", help="certificate chain in PEM, for wss://")
-    parser.add_argument("--key", help="its private key in PEM")
-    parser.add_argument("--origin", action="append", default=[], help="pages that may connect")
-    parser.add_argument("--compress", action="store_true", help="offer permessage-deflate")
-    arguments = parser.parse_args()
+    """Do what the command line says; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python3 -m ws", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    serving = commands.add_parser("serve", help="be an echo server", description=serve.__doc__)
+    serving.set_defaults(run=serve)
+    serving.add_argument("port", nargs="?", type=int, default=8000, help="default: 8000")
+    serving.add_argument("--host", default="", help="address to listen on; default: all")
+    serving.add_argument("--cert", help="certificate chain in PEM, for wss://")
+    serving.add_argument("--key", help="its private key in PEM")
+    serving.add_argument("--origin", action="append", default=[], help="pages that may connect")
+    connecting = commands.add_parser("connect", help="be a client", description=connect.__doc__)
+    connecting.set_defaults(run=connect)
+    connecting.add_argument("url", help="ws://host:port/path, or wss://")
+    connecting.add_argument("--header", action="append", default=[], metavar="'NAME: VALUE'")
+    connecting.add_argument("--origin", help="page to pretend to be")
+    connecting.add_argument("--subprotocol", action="append", default=[], help="name to offer")
+    for command in (serving, connecting):
+        command.add_argument("--compress", action="store_true", help="offer permessage-deflate")
+    words = sys.argv[1:]
+    if not words or words[0] not in ("serve", "connect", "-h", "--help"):
+        words = ["serve", *words]  # python3 -m ws [port]
+    arguments = parser.parse_args(words)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     try:
-        server = WSServer(
-            *(arguments.host, arguments.port, arguments.cert, arguments.key),
-            origins=arguments.origin,
-            compression=arguments.compress,
-            max_message_size=64 << 20,
-            max_queue_size=64 << 20,
-        )
-        server.onmessage(server.send)
-        server.run()
-    except OSError as error:
+        arguments.run(arguments)
+    except (OSError, ValueError, HandshakeRefused) as error:
         print(f"ws: {error}", file=sys.stderr)
         return 2
     return 0

@@ -5,10 +5,20 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from typing import Any
+import stat
+import time
+from contextlib import contextmanager, suppress
+from typing import Any, Iterator
+
+try:
+    import fcntl
+except ImportError:  # Windows, where Python has no Unix sockets
+    pass
 
 BACKLOG = 1024
 """Connections that the system may hold until they are accepted."""
+LOCK_SECONDS = 1.0
+"""The longest wait for other servers that begin to listen in the same folder."""
 
 
 def bind(
@@ -39,7 +49,8 @@ def bind(
     failure = OSError(f"{host!r} has no address")
     for family, _, _, _, address in infos:
         try:
-            sockets.append(_listen(family, (address[0], chosen, *address[2:]), reuse_port))
+            where = (address[0], chosen, *address[2:])
+            sockets.append(_listen_on_port(family, where, reuse_port))
             chosen = sockets[-1].getsockname()[1]
         except OSError as error:
             failure = error
@@ -56,34 +67,111 @@ def bind(
 
 
 def bind_unix(path: str) -> socket.socket:
-    """Listen on a Unix socket. Replace a socket file that no server listens on any more.
+    """Listen on a Unix socket. Replace a socket that a server has left behind, but nothing else.
+
+    When the socket is closed, it is removed from its folder.
 
     Raises:
         OSError: The system can't listen there. The message says where, and why.
     """
+    with _one_at_a_time(os.path.dirname(os.path.abspath(path))):
+        # Listening says what is wrong; ValueError: the name is abstract, not a path
+        with suppress(FileNotFoundError, PermissionError, ValueError):
+            if not stat.S_ISSOCK(os.lstat(path).st_mode):  # defence: unix-kind
+                raise OSError(errno.EEXIST, f"can't listen on {path}: it isn't a socket")
+            if _is_abandoned(path):  # defence: unix-abandoned
+                os.unlink(path)
+        return _UnixListener(path)
+
+
+@contextmanager
+def _one_at_a_time(folder: str) -> Iterator[None]:
+    """Lock a folder, so that no two servers find the same socket abandoned, and both replace it.
+
+    Do without the lock if it can't be had: anybody who may read the folder can hold it.
+    """
     try:
-        with socket.socket(socket.AF_UNIX) as probe:
-            probe.connect(path)
-    except ConnectionRefusedError:
-        os.unlink(path)
+        descriptor = os.open(folder, os.O_RDONLY)
     except OSError:
-        pass
-    return _listen(socket.AF_UNIX, path)
-
-
-def _listen(family: int, address: Any, reuse_port: bool = False) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_STREAM)
+        yield
+        return
     try:
-        if os.name == "posix":  # on Windows this would let others take the port over
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if reuse_port:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        deadline = time.monotonic() + LOCK_SECONDS
+        while not _locked(descriptor) and time.monotonic() < deadline:
+            time.sleep(LOCK_SECONDS / 100)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # this file system has no locks
+        pass
+    return True
+
+
+def _is_abandoned(path: str) -> bool:
+    """Say whether nobody listens on a Unix socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)  # a server that lives may have a full backlog
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            pass
+    return False
+
+
+class _UnixListener(socket.socket):
+    """A listening Unix socket, which `close` removes from its folder if it is still there."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._path, self._pid = os.path.abspath(path), os.getpid()
+        self._entry: Any = None
+        _listen(self, path, path)
+        with suppress(OSError, ValueError):
+            self._entry = _entry(path)
+
+    def close(self) -> None:
+        with suppress(OSError):  # somebody else has removed it
+            # defence: unix-own
+            if self._entry and _entry(self._path) == self._entry and self._pid == os.getpid():
+                os.unlink(self._path)
+        self._entry = None
+        super().close()
+
+
+def _entry(path: str) -> tuple[int, int, int]:
+    """Return what tells a file from another one that has its path later.
+
+    The number of an inode is soon used again, so its time belongs to that.
+    """
+    status = os.lstat(path)
+    return status.st_dev, status.st_ino, status.st_mtime_ns
+
+
+def _listen_on_port(family: int, address: Any, reuse_port: bool) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    if os.name == "posix":  # on Windows this would let others take the port over
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if reuse_port:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    if family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    _listen(sock, address, f"{address[0]} port {address[1]}")
+    return sock
+
+
+def _listen(sock: socket.socket, address: Any, name: str) -> None:
+    try:
         sock.bind(address)
         sock.listen(BACKLOG)
     except OSError as error:
         sock.close()
-        where = address if isinstance(address, str) else f"{address[0]} port {address[1]}"
-        raise OSError(error.errno, f"can't listen on {where}: {error.strerror}")
-    return sock
+        raise OSError(error.errno, f"can't listen on {name}: {error.strerror}")

@@ -98,8 +98,7 @@ class RedisBackplane(Backplane):
         self._may_connect = False  # whether the writer is beginning
         options = self._redis.connection_pool.connection_kwargs
         self._address = str(options.get("path") or f"{options.get('host')}:{options.get('port')}")
-        self._node = os.urandom(8)  # our id; each message begins with it
-        self._own_channel = f"{prefix}:node:{self._node.hex()}".encode()
+        self._name_node()
         self._deliver: Callable[[Messages], Any]
         self._threads: list[threading.Thread] = []
         self._stopping = threading.Event()
@@ -123,10 +122,17 @@ class RedisBackplane(Backplane):
             OrderedDict()
         )  # by node, the number of its last message; only the reader uses it
 
+    def _name_node(self) -> None:
+        self._pid = os.getpid()
+        self._node = os.urandom(8)  # our id; each message begins with it
+        self._own_channel = f"{self._prefix}:node:{self._node.hex()}".encode()
+
     # The contract
 
     def start(self, deliver: Callable[[Messages], Any]) -> None:
         self._deliver = deliver
+        if self._pid != os.getpid():  # forked since then, and others may have been, too
+            self._name_node()
         for role, work, client in (
             ("reader", self._read, self._redis),
             ("writer", self._write, self._writer),

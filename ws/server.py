@@ -12,8 +12,8 @@ import socket
 import ssl
 import sys
 import threading
-from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Any, Callable, Iterable, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, Sequence
 
 from .admission import Admission
 from .backplane import seal, unseal
@@ -31,6 +31,7 @@ from .wire.frames import CloseCode, close_payload
 from .wire.http11 import Request, Response
 from .wire.message import Message, PreparedMessage, PreparedMessages, encode, fragments
 from .wire.proxy import Proxies
+from .wsgi import Answer, hand_over
 
 if TYPE_CHECKING:
     from .backplane import Backplane, Messages
@@ -51,12 +52,15 @@ class WSServer:
     Args:
         host: Address or name to listen on. "" (the default) is all addresses of IPv4 and IPv6:
             whoever can reach this machine can connect. "localhost" admits only this machine.
-        port: TCP port. With 0, the system chooses a free one; after `start`, `port` has it.
+        port: TCP port. With 0, the system chooses a free one; after `start`, `port` has it. With
+            None, the server has no port of its own, but gets its clients from `upgrade`, and
+            starts by itself when it is used first.
         cert: Path of a certificate chain in PEM, for TLS 1.2 and newer. Without TLS, anybody
             on the network path can read and change everything.
         key: Path of the certificate's private key in PEM. None if the file of cert has it.
         unix: Path of a Unix socket to listen on, instead of host and port. The permissions of
-            its folder, and the umask, decide who may connect.
+            its folder, and the umask, decide who may connect. A socket that a server has left
+            behind is replaced; anything else there is an error. A shutdown removes the socket.
         sock: A socket that is listening already, as from systemd, instead of host and port. The
             server closes it.
         ssl_context: A context to use instead of cert and key. The server sets its
@@ -76,7 +80,8 @@ class WSServer:
             give the client's address, and whether the client uses TLS. Both headers are ignored
             in requests from other addresses. A peer at a trusted address can pass for any client,
             so list only proxies that set both headers. `max_clients_per_address` then counts the
-            proxies' clients, not the proxies.
+            proxies' clients by their addresses, those of unknown address together, and exempts
+            connections of the proxies' own.
         proxy_protocol: Whether connections begin with a header of the PROXY protocol, version 1
             or 2, before TLS. This header replaces the two HTTP headers, and only trusted_proxies
             may connect.
@@ -101,7 +106,7 @@ class WSServer:
     def __init__(
         self,
         host: str = "",
-        port: int = 8000,
+        port: int | None = 8000,
         cert: str | None = None,
         key: str | None = None,
         *,
@@ -121,18 +126,22 @@ class WSServer:
     ) -> None:
         if key and not cert:
             raise ValueError("key= needs cert=")
-        if not 0 <= port <= 65535:
+        if port is None and (cert or unix or sock or ssl_context or proxy_protocol or reuse_port):
+            raise ValueError("port=None takes no option for connections of the server's own")
+        if port is not None and not 0 <= port <= 65535:
             raise ValueError(f"port must be from 0 to 65535, not {port}")
         if proxy_protocol and not trusted_proxies:
             raise ValueError("proxy_protocol= needs trusted_proxies=")
         if reuse_port and not hasattr(socket, "SO_REUSEPORT"):
             raise ValueError("this system has no SO_REUSEPORT for reuse_port=")
         self.host: str = host
-        self.port: int = port
+        self.port: int = port or 0
         self.limits: Limits = Limits(**limits)
         self.subprotocols: Sequence[str] = _listed(subprotocols)
         self.origins: Sequence[str] = _listed(origins)
         self._unix, self._sock, self._reuse_port = unix, sock, reuse_port
+        self._listens = port is not None
+        self._starting = threading.Lock()  # held while a server without a port starts by itself
         self._cert, self._key, self._context = cert, key, ssl_context
         if cert and not ssl_context:
             self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -216,6 +225,46 @@ class WSServer:
         self._service.onrequest = callback
         return callback
 
+    def upgrade(
+        self,
+        environ: Mapping[str, Any],
+        *,
+        data: Mapping[Any, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Take a WebSocket over from the WSGI server that serves the application (PEP 3333).
+
+        The request is checked as if it had come to a port of this server: limits on connections,
+        `hosts`, the handshake, `origins`, and `onrequest`. If it passes, its connection is this
+        server's from now on, and the WSGI server's worker is free.
+
+        It works under gunicorn (sync and gthread), waitress, cheroot, Werkzeug, wsgiref and
+        Django's runserver, without TLS of their own. Elsewhere the answer is 501, and the log says
+        why. While the process ends in order, clients are closed with 1001.
+
+        Args:
+            environ: The environ of the request.
+            data: Items for `request.data`, which is `client.data`.
+            headers: Header fields for the 101 response, such as Set-Cookie.
+
+        Returns:
+            What the application has to answer: a WSGI application, which a view of Flask can
+            return. It has a `status`, `headers` and a `body`, for a view of Django.
+
+        Raises:
+            ValueError: A header is malformed, or one that only the server may set.
+            RuntimeError: The server doesn't run, and has a port; or it was started in another
+                process, from which this one was forked; or the system can't start a thread.
+        """
+        return hand_over(self._service, self._start_here, environ, data, headers)
+
+    def _start_here(self) -> None:
+        self._start_unbound()
+        if self._lifecycle.state is State.NEW:
+            raise RuntimeError("start() the server first, or make it with port=None")
+        if self._pid != os.getpid():
+            raise RuntimeError("the server was started before this process was forked: don't start")
+
     # Clients
 
     @property
@@ -228,9 +277,9 @@ class WSServer:
     ) -> bool:
         """Send a message to one client: str as text, bytes-like as binary.
 
-        While the client's queue is full (`max_queue_size`), it blocks, for at most `send_timeout`
-        seconds (for each fragment). If there is still no room, the client is cut, unless messages
-        wait for the end of another thread's fragmented message: then the result is only False.
+        While the client's queue is over its high-water mark (`max_queue_size`), it blocks, for at
+        most `send_timeout` seconds (for each fragment). Then the message is queued all the same,
+        unless the client is too slow: nothing has left its queue for so long. Then it is cut.
 
         Args:
             client: The client.
@@ -243,7 +292,7 @@ class WSServer:
 
         Returns:
             Whether the message was accepted for sending. False if the client is closing, has
-            left, or was cut because its queue stayed full.
+            left, or was cut because it was too slow.
 
         Raises:
             TypeError: The message has another type, or *client* is not a `Client`.
@@ -270,7 +319,8 @@ class WSServer:
     ) -> int:
         """Send a message to all clients. Never blocks.
 
-        `slow_client` decides what happens to a client whose queue is full. With a backplane, the
+        `slow_client` decides what happens to a client that is too slow: more than `max_queue_size`
+        waits for it, and nothing of that has left for `send_timeout` seconds. With a backplane, the
         message also reaches clients of the other servers, unless *to* is a client or clients.
 
         Args:
@@ -294,6 +344,7 @@ class WSServer:
         accepted = self._put_to_all(connections, prepared)
         if self._backplane and (to is None or isinstance(to, str)):
             excluded_room = exclude if isinstance(exclude, str) else ""
+            self._start_unbound()
             self._backplane.publish(to, seal(prepared.plain, compress, excluded_room))
         return accepted
 
@@ -388,7 +439,10 @@ class WSServer:
         Args:
             room: The room, or None for all clients.
         """
-        return self._backplane.presence(room) if self._backplane else self._rooms.presence(room)
+        if not self._backplane:
+            return self._rooms.presence(room)
+        self._start_unbound()
+        return self._backplane.presence(room)
 
     @property
     def rooms(self) -> dict[str, list[Client]]:
@@ -430,7 +484,6 @@ class WSServer:
             if not self._sock:
                 for sock in sockets:
                     undo.callback(sock.close)
-                undo.callback(self._unlink)
             if self._backplane:
                 undo.callback(self._stop_backplane, 1.0)
                 self._backplane.start(self._deliver)
@@ -442,7 +495,17 @@ class WSServer:
         atexit.register(self._exit)  # defence: exit-handler
         return self
 
+    def _start_unbound(self) -> None:
+        """Start a server without a port, unless it was started. Any thread may call it."""
+        if self._listens or self._lifecycle.stopping:
+            return
+        with self._starting:
+            if self._lifecycle.state is State.NEW:
+                self.start()
+
     def _bind(self) -> list[socket.socket]:
+        if not self._listens:
+            return []
         if self._sock:
             name = self._sock.getsockname()
             if isinstance(name, tuple):
@@ -455,14 +518,8 @@ class WSServer:
         sockets, self.port = bind(self.host, self.port, self._reuse_port)
         return sockets
 
-    def _unlink(self) -> None:
-        if self._unix and not self._sock:
-            with suppress(OSError):  # somebody else has removed it
-                os.unlink(self._unix)
-
     def _release(self, timeout: float) -> None:
         atexit.unregister(self._exit)
-        self._unlink()
         self._stop_backplane(timeout)
 
     def _stop_backplane(self, timeout: float) -> None:
@@ -504,9 +561,11 @@ class WSServer:
 
     @property
     def url(self) -> str:
-        """The URL at which a client on this machine can connect."""
+        """The URL at which a client on this machine can connect; "" with port=None."""
         if self._unix:
             return f"ws+unix://{self._unix}"
+        if not self._listens:
+            return ""
         host = f"[{self.host}]" if ":" in self.host else self.host
         host = "localhost" if host in ("", "0.0.0.0", "[::]") else host
         return f"{'wss' if self._context else 'ws'}://{host}:{self.port}/"

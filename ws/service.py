@@ -39,7 +39,7 @@ class Service(Owner, Draining):
         proxy_protocol: Whether connections begin with a header of the PROXY protocol.
         admission: Limits connections, and checks requests.
         rooms: The clients, and the rooms that they are in.
-        warnings: Logs warnings that peers can cause.
+        warnings: Logs what peers can cause, at a limited rate.
         locks: More reentrant locks that the leader may wait for: the backplane's.
         release: Called at the end of the shutdown, with the seconds that it may take.
     """
@@ -69,7 +69,7 @@ class Service(Owner, Draining):
         self._subprotocols, self._compression = subprotocols, compression
         self.admission: Admission = admission
         self.rooms: Rooms = rooms
-        self._warn = warnings.warn
+        self._warnings = warnings
         self._locks, self._release = locks, release
         self._make_connection: Callable[..., Connection] = Connection
         if proxy_protocol:
@@ -90,15 +90,16 @@ class Service(Owner, Draining):
         If it raises, nothing is left running.
 
         Raises:
-            OSError: The system can't watch a socket.
+            OSError: The system can't watch a socket, or has no descriptor left.
             RuntimeError: The system can't start a thread.
         """
+        self.admission.prepare()
         self.loop = Loop()
         self.threads = LeaderFollowers(self.loop, self._limits.threads)
         self._listeners = []
         try:
             for sock in sockets:
-                self._listeners.append(Listener(sock, self.loop, self._admit, self._warn))
+                self._listeners.append(Listener(sock, self.loop, self._admit, self._warnings.warn))
             self.threads.start()
         except BaseException:
             self.refuse_newcomers()
@@ -109,13 +110,11 @@ class Service(Owner, Draining):
     def _admit(self, client: Client, address: Any) -> None:
         """Start serving a new TCP connection, unless it is refused."""
         try:
-            refusal = self.admission.check_peer(address)
+            refusal = self.admission.check_peer(address, client.fileno())
         except TooMany:
             client.close()
             return
-        client.setblocking(False)
-        if client.family != getattr(socket, "AF_UNIX", None):
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _prepare(client)
         if self._context:
             client = self._context.wrap_socket(  # type: ignore[assignment]
                 client, server_side=True, do_handshake_on_connect=False
@@ -124,12 +123,66 @@ class Service(Owner, Draining):
             connection = self._make_connection(
                 client, self.loop, self.threads.batch, self._limits, self
             )
+            connection.await_request()
         except Exception:  # the system can't watch it, or has no memory
             client.close()
             raise
         client.attach(address, connection.cut)
         connection.refusal = refusal
         self.admission.enter(connection, address)
+
+    def adopt(self, client: Client, request: Request, response: Response, rest: bytes) -> None:
+        """Serve a connection whose request was read, checked and accepted elsewhere.
+
+        Any thread may call it. If a shutdown has begun, the connection is closed.
+
+        Args:
+            client: Its socket.
+            request: The request, with the client's address.
+            response: The 101 response, with additional headers.
+            rest: What was read after the request's head.
+        """
+        _prepare(client)
+        connection = Connection(client, self.loop, self.threads.batch, self._limits, self)
+        client.attach(request.address, connection.cut)
+        client.request = request
+        self.admission.enter(connection, request.address)
+        if self.lifecycle.stopping:  # asked only now: who stops later finds it among the others
+            connection.dispose()
+            return
+        self._accept(connection, request, response)
+        connection.continue_after(rest)
+
+    def examine(self, request: Request, address: Any) -> Response:
+        """Decide on a request that was read elsewhere, as on one that a connection reads.
+
+        `onrequest` is called, and may block.
+
+        Args:
+            request: The request. Its `address` and `secure` are set, as trusted proxies report.
+            address: The peer's address.
+
+        Returns:
+            The response that `onrequest` has given, or an empty one of status 101.
+
+        Raises:
+            HandshakeError: The request is refused.
+        """
+        if self.lifecycle.stopping:
+            raise HandshakeError(503, REASON)
+        self.admission.identify(request, address)
+        try:
+            refusal = self.admission.check_peer(request.address, 0)
+        except TooMany:
+            refusal = HandshakeError(503, "too many connections")
+        if refusal:
+            raise refusal
+        self.admission.check(request)
+        response = self.onrequest(request) if self.onrequest is not None else None
+        response = Response(101) if response is None else response
+        if response.status == 101 and not request.is_upgrade:
+            raise not_an_upgrade(request)
+        return response
 
     # What a connection asks of its owner
 
@@ -194,14 +247,14 @@ class Service(Owner, Draining):
     def failed(self, connection: Connection, error: BaseException) -> None:
         client = connection.client
         try:
-            logger.error("callback for %s raised", client.getpeername(), exc_info=error)
+            self._warnings.error(error, "callback for %s raised", client.getpeername())
             if connection.stage < OPEN:  # it was onrequest
                 connection.answer(Response(500, "internal error\n"))
             connection.close(CloseCode.INTERNAL_ERROR, "internal error")
             self.onerror(client, error)
-        except BaseException:
+        except BaseException as another:
             with suppress(BaseException):  # there is no memory left to complain with
-                logger.exception("onerror raised")
+                self._warnings.error(another, "onerror raised")
 
     def disposed(self, connection: Connection) -> None:
         self.metrics.ended(connection)
@@ -221,6 +274,9 @@ class Service(Owner, Draining):
             if connection.stage < OPEN:
                 connection.answer(Response(503, f"{REASON}\n"))
             connection.close(CloseCode.GOING_AWAY, REASON)
+            # Nothing can come that TCP would have to be reset for, so the peer's end can be missed
+            if connection.client.close_received is not None or not connection.bytes_in:
+                connection.finish()  # defence: goodbye-finish
 
     def cut_everybody(self) -> None:
         for connection in self.admission.connections:
@@ -236,6 +292,12 @@ class Service(Owner, Draining):
         yield from (*self._locks, self.metrics.lock, self.admission.lock, self.rooms.lock)
         for connection in self.admission.connections:
             yield connection.outbox.lock
+
+
+def _prepare(client: Client) -> None:
+    client.setblocking(False)
+    if client.family != getattr(socket, "AF_UNIX", None):
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _ignore(*arguments: Any) -> None:

@@ -1,8 +1,8 @@
 """The same minimal echo server on each library, ours included.
 
 ``python -m bench.peers NAME [PORT]`` prints its URL once it serves, and ends when its standard
-input does. Text is echoed as text, binary as binary. Messages of up to 64 MiB are accepted; all
-other settings are the library's defaults.
+input does. Text is echoed as text, binary as binary. Messages of up to 64 MiB are accepted, unless
+an option says otherwise; all other settings are the library's defaults.
 """
 
 from __future__ import annotations
@@ -15,14 +15,13 @@ from importlib import metadata, util
 from pathlib import Path
 
 MAX_MESSAGE_SIZE = 64 << 20
-SLEEP_SECONDS = 0.2
-"""How long a message that begins with "sleep" blocks, in the mode ``sleep``."""
+"""Bytes, by default."""
 SLEEPERS = 64
 """Threads for blocking calls, in servers that run on an event loop: as many as ours has."""
 MODES = {
     "echo": "a message goes back to its sender",
     "broadcast": "a message goes to all clients",
-    "sleep": f"an echo, but one that begins with 'sleep' takes {SLEEP_SECONDS} s of blocking",
+    "verbs": "a message may ask for something, as to sleep: see tests/support/verbs.py",
 }
 FOLDER = Path(__file__).parent
 NODE_MODULES = FOLDER / "node_modules"

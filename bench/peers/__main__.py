@@ -8,7 +8,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
-from bench.peers import MODES, PEERS
+from bench.peers import MAX_MESSAGE_SIZE, MODES, PEERS
 from bench.peers.options import Options
 
 
@@ -19,6 +19,7 @@ def main() -> None:
     parser.add_argument("port", type=int, nargs="?", default=0)
     parser.add_argument("--compress", action="store_true", help="agree on permessage-deflate")
     parser.add_argument("--tls", nargs=2, metavar=("CERT", "KEY"), help="PEM files, for wss://")
+    parser.add_argument("--max-message-size", type=int, default=MAX_MESSAGE_SIZE, metavar="BYTES")
     parser.add_argument("--no-ping", action="store_true", help="switch the keepalive off")
     parser.add_argument(
         "--checkout", type=Path, metavar="FOLDER", help="import the package ws from here"
@@ -38,6 +39,7 @@ def main() -> None:
         peer=peer,
         port=arguments.port,
         compress=arguments.compress,
+        max_message_size=arguments.max_message_size,
         tls=arguments.tls,
         ping=not arguments.no_ping,
         mode=arguments.mode or "echo",

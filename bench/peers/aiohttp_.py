@@ -6,7 +6,6 @@ import asyncio
 
 from aiohttp import WSMsgType, web
 
-from bench.peers import MAX_MESSAGE_SIZE
 from bench.peers.options import Options
 
 
@@ -18,16 +17,18 @@ async def _serve(options: Options) -> None:
     clients: set[web.WebSocketResponse] = set()
 
     async def handle(request: web.Request) -> web.WebSocketResponse:
-        client = web.WebSocketResponse(max_msg_size=MAX_MESSAGE_SIZE, compress=options.compress)
+        client = web.WebSocketResponse(
+            max_msg_size=options.max_message_size, compress=options.compress
+        )
         await client.prepare(request)
         clients.add(client)
         try:
             async for message in client:
                 text = message.type == WSMsgType.TEXT
-                await options.asleep(message.data)
+                reply = await options.reply_async(message.data)
                 for receiver in list(clients) if options.broadcast else (client,):
                     try:
-                        await (receiver.send_str if text else receiver.send_bytes)(message.data)
+                        await (receiver.send_str if text else receiver.send_bytes)(reply)
                     except ConnectionError:
                         pass
         finally:

@@ -14,6 +14,18 @@ const server = new WebSocketServer({
   perMessageDeflate: settings.compress,
 });
 
+// As tests/support/verbs.py. Node.js has no call that blocks: what would block waits.
+const verbs = {
+  compute: (client, text, rest) => {
+    const end = performance.now() + 1000 * Number(rest);
+    while (performance.now() < end);
+    client.send(text);
+  },
+  sleep: (client, text, rest) => setTimeout(() => client.send(text), 1000 * Number(rest)),
+  big: (client, text, rest) => client.send("x".repeat(Number(rest))),
+  length: (client, text) => client.send(String(text.length)),
+};
+
 const reply = {
   echo: (client, data, binary) => client.send(data, { binary }),
   broadcast: (client, data, binary) => {
@@ -21,13 +33,12 @@ const reply = {
       if (other.readyState === WebSocket.OPEN) other.send(data, { binary });
     }
   },
-  sleep: (client, data, binary) => {
-    const send = () => client.send(data, { binary });
-    if (data.subarray(0, 5).equals(Buffer.from("sleep"))) {
-      setTimeout(send, settings.sleepMilliseconds);
-    } else {
-      send();
-    }
+  verbs: (client, data, binary) => {
+    const text = binary ? "" : data.toString();
+    const at = text.indexOf(":");
+    const act = at > 0 && verbs[text.slice(0, at)];
+    if (act) act(client, text, text.slice(at + 1));
+    else client.send(data, { binary });
   },
 }[settings.mode];
 

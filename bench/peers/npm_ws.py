@@ -6,18 +6,16 @@ import json
 import os
 from pathlib import Path
 
-from bench.peers import MAX_MESSAGE_SIZE, SLEEP_SECONDS
 from bench.peers.options import Options
 
 
 def serve(options: Options) -> None:
     settings = {
         "port": options.port,
-        "maxPayload": MAX_MESSAGE_SIZE,
+        "maxPayload": options.max_message_size,
         "compress": options.compress,
         "tls": options.tls,
         "mode": options.mode,
-        "sleepMilliseconds": SLEEP_SECONDS * 1000,
     }
     script = str(Path(__file__).with_suffix(".js"))
     os.execvp("node", ["node", script, json.dumps(settings)])

@@ -6,11 +6,11 @@ import os
 import ssl
 import sys
 import threading
-import time
 from dataclasses import dataclass
 from typing import Any, Coroutine
 
-from bench.peers import SLEEP_SECONDS, SLEEPERS, Peer
+from bench.peers import SLEEPERS, Peer
+from tests.support import verbs
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,8 @@ class Options:
     peer: Peer
     port: int
     compress: bool
+    max_message_size: int
+    """Bytes."""
     tls: tuple[str, str] | None
     ping: bool
     """True: pings as the library sends them by default. False: none."""
@@ -43,21 +45,13 @@ class Options:
         threading.Thread(target=_exit_with_stdin, daemon=True).start()
         print(f"{'wss' if self.tls else 'ws'}://127.0.0.1:{port}/", flush=True)
 
-    def sleep(self, message: str | bytes) -> None:
-        """Block, if the message asks for that."""
-        if self._blocks(message):
-            time.sleep(SLEEP_SECONDS)
+    def reply(self, message: str | bytes) -> str | bytes:
+        """Return the reply to a message, after what it asks for."""
+        return verbs.reply(message) if self.mode == "verbs" else message
 
-    async def asleep(self, message: str | bytes) -> None:
-        """Block in a thread, if the message asks for that: for servers on an event loop."""
-        if self._blocks(message):
-            import asyncio  # noqa: PLC0415
-
-            await asyncio.get_running_loop().run_in_executor(None, time.sleep, SLEEP_SECONDS)
-
-    def _blocks(self, message: str | bytes) -> bool:
-        start = message[:5]
-        return self.mode == "sleep" and start in ("sleep", b"sleep")
+    async def reply_async(self, message: str | bytes) -> str | bytes:
+        """Do the same on an event loop."""
+        return await verbs.reply_async(message) if self.mode == "verbs" else message
 
     def run(self, main: Coroutine[Any, Any, None]) -> None:
         """Run an asyncio program, on uvloop where the peer asks for that."""

@@ -14,7 +14,6 @@ from picows import (
     ws_create_server,
 )
 
-from bench.peers import MAX_MESSAGE_SIZE
 from bench.peers.options import Options
 
 
@@ -66,27 +65,31 @@ class Broadcast(Echo):
             client.send(kind, message)
 
 
-class Sleep(Echo):
+class Verbs(Echo):
     def on_message(self, transport: WSTransport, kind: WSMsgType, message: bytes) -> None:
-        if message.startswith(b"sleep"):
-            asyncio.create_task(self.reply(transport, kind, message))  # noqa: RUF006
+        if kind == WSMsgType.TEXT:
+            asyncio.create_task(self.reply(transport, message.decode()))  # noqa: RUF006
         else:
             transport.send(kind, message)
 
-    async def reply(self, transport: WSTransport, kind: WSMsgType, message: bytes) -> None:
-        await self.options.asleep(message)
-        transport.send(kind, message)
+    async def reply(self, transport: WSTransport, message: str) -> None:
+        reply = await self.options.reply_async(message)
+        transport.send(WSMsgType.TEXT, str(reply).encode())
 
 
 async def _serve(options: Options) -> None:
-    listener = {"echo": Echo, "broadcast": Broadcast, "sleep": Sleep}[options.mode]
+    listener = {"echo": Echo, "broadcast": Broadcast, "verbs": Verbs}[options.mode]
     listener.options, listener.clients = options, set()
 
     def make(request: WSUpgradeRequest) -> Echo:
         return listener()
 
     server = await ws_create_server(
-        make, "127.0.0.1", options.port, ssl=options.context, max_frame_size=MAX_MESSAGE_SIZE
+        make,
+        "127.0.0.1",
+        options.port,
+        ssl=options.context,
+        max_frame_size=options.max_message_size,
     )
     options.ready(server.sockets[0].getsockname()[1])
     await asyncio.Event().wait()

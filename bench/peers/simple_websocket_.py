@@ -9,7 +9,6 @@ from typing import Any, NoReturn
 from simple_websocket import ConnectionClosed, Server
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from bench.peers import MAX_MESSAGE_SIZE
 from bench.peers.options import Options
 
 
@@ -25,15 +24,14 @@ def serve(options: Options) -> None:
     def app(environ: dict[str, Any], start_response: Any) -> NoReturn:
         if not options.compress:
             environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)  # it has no option for that
-        client = Server.accept(environ, max_message_size=MAX_MESSAGE_SIZE)
+        client = Server.accept(environ, max_message_size=options.max_message_size)
         with lock:
             clients.add(client)
         try:
             while True:
                 message = client.receive()
-                options.sleep(message)
                 if not options.broadcast:
-                    client.send(message)
+                    client.send(options.reply(message))
                     continue
                 with lock:
                     everybody = list(clients)

@@ -6,7 +6,7 @@ import sys
 import threading
 from typing import Any
 
-from bench.peers import MAX_MESSAGE_SIZE, SLEEPERS
+from bench.peers import SLEEPERS
 from bench.peers.options import Options
 
 EXTRAS = ("numpy", "zlib_ng", "isal")
@@ -20,8 +20,8 @@ def serve(options: Options) -> None:
     from ws import WSServer  # noqa: PLC0415
 
     limits: dict[str, Any] = {
-        "max_message_size": MAX_MESSAGE_SIZE,
-        "max_queue_size": MAX_MESSAGE_SIZE,
+        "max_message_size": options.max_message_size,
+        "max_queue_size": options.max_message_size,
         "max_fragments": 1 << 18,
         "max_clients_per_address": 10_000,
         "threads": SLEEPERS,
@@ -37,12 +37,8 @@ def serve(options: Options) -> None:
     )
     if options.broadcast:
         server.onmessage(lambda client, message: server.sendall(message))
-    elif options.mode == "sleep":
-
-        @server.onmessage
-        def echo(client: Any, message: str | bytes) -> None:
-            options.sleep(message)
-            server.send(client, message)
+    elif options.mode == "verbs":
+        server.onmessage(lambda client, message: server.send(client, options.reply(message)))
     else:
         server.onmessage(server.send)
 

@@ -10,7 +10,6 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
-from bench.peers import MAX_MESSAGE_SIZE
 from bench.peers.options import Options
 
 
@@ -32,16 +31,16 @@ async def _serve(options: Options) -> None:
             clients.discard(self)
 
         async def on_message(self, message: str | bytes) -> None:
-            await options.asleep(message)
+            reply = await options.reply_async(message)
             for receiver in list(clients) if options.broadcast else (self,):
                 try:
-                    receiver.write_message(message, binary=isinstance(message, bytes))
+                    receiver.write_message(reply, binary=isinstance(reply, bytes))
                 except WebSocketClosedError:
                     pass
 
     app = Application(
         [("/", Handler)],
-        websocket_max_message_size=MAX_MESSAGE_SIZE,
+        websocket_max_message_size=options.max_message_size,
         log_function=lambda handler: None,
     )
     (sock,) = bind_sockets(options.port, "127.0.0.1")

@@ -14,8 +14,7 @@ def serve(options: Options) -> None:
     server = WebsocketServer("127.0.0.1", options.port, loglevel=logging.CRITICAL)
 
     def echo(client: dict[str, Any], server: WebsocketServer, message: str) -> None:
-        options.sleep(message)
-        server.send_message(client, message)
+        server.send_message(client, options.reply(message))
 
     def broadcast(client: dict[str, Any], server: WebsocketServer, message: str) -> None:
         server.send_message_to_all(message)

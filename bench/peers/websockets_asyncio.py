@@ -6,7 +6,6 @@ import asyncio
 from importlib import import_module
 from typing import Any
 
-from bench.peers import MAX_MESSAGE_SIZE
 from bench.peers.options import Options
 
 
@@ -20,8 +19,7 @@ async def _serve(options: Options) -> None:
 
     async def echo(client: Any) -> None:
         async for message in client:
-            await options.asleep(message)
-            await client.send(message)
+            await client.send(await options.reply_async(message))
 
     async def broadcast(client: Any) -> None:
         async for message in client:
@@ -34,7 +32,7 @@ async def _serve(options: Options) -> None:
         options.port,
         ssl=options.context,
         compression="deflate" if options.compress else None,
-        max_size=MAX_MESSAGE_SIZE,
+        max_size=options.max_message_size,
         **settings,
     )
     options.ready(server.sockets[0].getsockname()[1])

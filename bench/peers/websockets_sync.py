@@ -9,7 +9,6 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection
 from websockets.sync.server import serve as listen
 
-from bench.peers import MAX_MESSAGE_SIZE
 from bench.peers.options import Options
 
 
@@ -19,8 +18,7 @@ def serve(options: Options) -> None:
 
     def echo(client: ServerConnection) -> None:
         for message in client:
-            options.sleep(message)
-            client.send(message)
+            client.send(options.reply(message))
 
     def broadcast(client: ServerConnection) -> None:
         with lock:
@@ -45,7 +43,7 @@ def serve(options: Options) -> None:
         options.port,
         ssl=options.context,
         compression="deflate" if options.compress else None,
-        max_size=MAX_MESSAGE_SIZE,
+        max_size=options.max_message_size,
         **settings,
     ) as server:
         options.ready(server.socket.getsockname()[1])

@@ -12,7 +12,6 @@ then sends them again.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import secrets
@@ -26,14 +25,25 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from chat.protocol import Event
-from chat.store import Message, Store, StoreError, StoreUnavailable
+from chat.store import (
+    PIECE_BYTES,
+    ROW_BYTES,
+    Bounds,
+    Message,
+    Page,
+    Piece,
+    Store,
+    StoreError,
+    StoreUnavailable,
+    encode,
+    file_id,
+    file_size,
+    page,
+)
 
-MAX_EVENTS = 100_000
-"""Events that the stream keeps for nodes that were away; Redis may keep a few more."""
-MAX_MESSAGES = 10_000
-"""Messages that a room's history keeps; Redis may keep a few more."""
-KEEP_SECONDS = 30 * 24 * 3600
-"""Rooms without new messages, and files, are kept for this long."""
+ON_REDIS = Bounds(message_bytes=128 << 20, file_bytes=256 << 20)
+EVENT_BYTES = 32 << 20
+"""Bytes of events that the stream keeps for nodes that were away: about 100,000 events."""
 KNOWN_SECONDS = 24 * 3600
 """A message that is sent again within this time is recognized."""
 TIMEOUT_SECONDS = 3.0
@@ -57,13 +67,14 @@ class RedisStore(Store):
     Args:
         url: A URL such as redis://localhost; see `redis.Redis.from_url`.
         prefix: All keys begin with it and a colon.
+        bounds: How much is kept, of all nodes together.
 
     Raises:
         OSError: Redis can't be used when the store is made.
     """
 
-    def __init__(self, url: str, prefix: str = "chat") -> None:
-        self._prefix = prefix + ":"
+    def __init__(self, url: str, prefix: str = "chat", bounds: Bounds = ON_REDIS) -> None:
+        self._prefix, self._bounds = prefix + ":", bounds
         self._redis: Any = redis.Redis.from_url(
             url,
             # One retry, if this Redis is no longer the primary. The default retries would block.
@@ -72,6 +83,8 @@ class RedisStore(Store):
             socket_connect_timeout=TIMEOUT_SECONDS,
         )
         self._add = self._script("add")
+        self._page = self._script("page")
+        self._add_file = self._script("add_file")
         self._enter = self._script("enter")
         self._leave = self._script("leave")
         self._rename = self._script("rename")
@@ -92,35 +105,40 @@ class RedisStore(Store):
         """Return a function that runs a script of the folder lua/ with these arguments."""
         source = "".join((LUA / f"{part}.lua").read_text("utf-8") for part in ("common", name))
         script = self._redis.register_script(source)
-        return lambda *arguments: script(args=(self._prefix, MAX_EVENTS, *arguments))
+        return lambda *arguments: script(args=(self._prefix, EVENT_BYTES, ROW_BYTES, *arguments))
 
     # What is kept
 
     def add(self, room: str, message: Message) -> tuple[Message, bool]:
         identity = f"{message['from']}:{message['id']}"
-        bounds = MAX_MESSAGES, KEEP_SECONDS, KNOWN_SECONDS
-        seq, body, new = self._try(self._add, room, identity, json.dumps(message), *bounds)
+        bounds = self._bounds.message_bytes, KNOWN_SECONDS
+        seq, body, new = self._try(self._add, room, identity, encode(message)[0], *bounds)
         return {"seq": seq, **json.loads(body)}, bool(new)
 
-    def after(self, room: str, seq: int, count: int) -> list[Message]:
-        return self._last(room, "+", f"({seq}", count)
+    def after(self, room: str, seq: int, count: int, size: int) -> Page:
+        return self._last(room, "+", f"({seq}", count, size)
 
-    def before(self, room: str, seq: int, count: int) -> list[Message]:
-        return self._last(room, f"({seq}-0", "-", count)
+    def before(self, room: str, seq: int, count: int, size: int) -> Page:
+        return self._last(room, f"({seq}-0", "-", count, size)
 
-    def _last(self, room: str, highest: str, lowest: str, count: int) -> list[Message]:
-        history = f"{self._prefix}room:{room}"
-        rows = self._try(self._redis.xrevrange, history, highest, lowest, count=count)
-        return [{"seq": _number(key), **json.loads(row[b"body"])} for key, row in reversed(rows)]
+    def _last(self, room: str, highest: str, lowest: str, count: int, size: int) -> Page:
+        rows = self._try(self._page, room, highest, lowest, count, size)
+        return page(((_number(key), body, len(body)) for key, body in rows), count, size)
 
-    def add_file(self, content: bytes) -> str:
-        file = hashlib.sha256(content).hexdigest()
-        self._try(self._redis.set, f"{self._prefix}file:{file}", content, ex=KEEP_SECONDS)
+    def add_file(self, content: bytes | bytearray) -> str:
+        file, size = file_id(content), file_size(content)
+        self._try(self._add_file, file, bytes(content), size, self._bounds.file_bytes)
         return file
 
-    def file(self, file: str) -> bytes | None:
-        content: bytes | None = self._try(self._redis.get, f"{self._prefix}file:{file}")
-        return content
+    def piece(self, file: str, start: int) -> Piece | None:
+        def get() -> list[Any]:
+            with self._redis.pipeline(transaction=False) as pipeline:
+                key = f"{self._prefix}file:{file}"
+                pipeline.strlen(key).getrange(key, start, start + PIECE_BYTES - 1)
+                return list(pipeline.execute())
+
+        size, content = self._try(get)
+        return Piece(content, size) if size else None
 
     # Who is there
 
@@ -205,8 +223,8 @@ class RedisStore(Store):
             self.history, self._seq = history, seq
             on_gap()
         for client in list(self._left):
-            self.leave(client)
             self._left.discard(client)
+            self.leave(client)  # which adds it again if Redis is away by now
 
     def _beat(self) -> tuple[str, int, bool]:
         """Send a heartbeat, and remove nodes that send none.

@@ -6,8 +6,9 @@ import itertools
 import logging
 
 from chat.cluster.redis_store import RedisStore
+from chat.member import Member
 from chat.protocol import Event, Hello, encode, encode_line
-from chat.room import Chat, Member
+from chat.room import Chat
 from chat.store import Message, StoreError
 from ws import WSServer
 

@@ -9,7 +9,7 @@ const LEAVE_AFTER = 2000; // milliseconds; somebody who is back by then, as afte
 
 /* The room */
 
-const limits = { text: 4000, name: 40, file: 5 << 20 }; // until the server tells its own
+const limits = { text: 4000, name: 40, file: 5 << 20, piece: 56 << 10 }; // until the server tells its own
 let room = ""; // where this tab is, or is about to be
 let entered = false; // the server's welcome has come
 let helloId = null; // the id of the hello that has no answer yet
@@ -262,6 +262,7 @@ const handlers = {
   rename: (event) => rename(event.person),
   typing: (event) => typing(event.person),
   older: showOlder,
+  more: sendMore,
   error: refused,
 };
 

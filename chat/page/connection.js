@@ -59,20 +59,13 @@ class Connection {
     if (this.open) this.socket.send(JSON.stringify(event));
   }
 
-  /* Send a file; progress(sent, total) is called until the socket has taken all of it. */
-  sendFile(header, content, progress) {
-    const socket = this.socket;
+  /* Send a piece of a file. */
+  sendPiece(header, bytes) {
     const head = new TextEncoder().encode(JSON.stringify(header) + "\n");
-    const message = new Uint8Array(head.length + content.byteLength);
+    const message = new Uint8Array(head.length + bytes.byteLength);
     message.set(head);
-    message.set(new Uint8Array(content), head.length);
-    socket.send(message);
-    const tell = () => {
-      const left = Math.min(socket.bufferedAmount, message.length);
-      progress(message.length - left, message.length);
-      if (left && socket === this.socket) setTimeout(tell, 50);
-    };
-    tell();
+    message.set(new Uint8Array(bytes), head.length);
+    if (this.open) this.socket.send(message);
   }
 
   receive(message) {
@@ -113,6 +106,7 @@ class Connection {
     socket.close();
     clearTimeout(this.timer);
     if (code === 1001) this.tries = Math.max(this.tries, 2); // a restart takes a moment
+    if (code === 1008) this.tries = Math.max(this.tries, 5); // we have asked for too much
     // Half of the wait is random, so that not all clients reconnect at once.
     const longest = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** this.tries++);
     const wait = longest * (0.5 + Math.random() / 2);

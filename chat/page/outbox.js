@@ -3,6 +3,8 @@
 /* Messages and files to send, one at a time, in order. Each is kept until it comes back from the
    server. Its id makes sure that it is stored once, even if it is sent again. */
 
+const PIECES_AHEAD = 4; // of a file, before the server has answered
+
 const input = $("input");
 let outbox = []; // {id, room, text or file, item}
 let inFlight = null;
@@ -50,6 +52,7 @@ function pump() {
 
 function settle(entry) {
   outbox = outbox.filter((other) => other !== entry);
+  entry.content = null;
   saveOutbox();
   if (inFlight === entry) inFlight = null;
 }
@@ -79,8 +82,10 @@ function refused({ code, text, id, file, retry }) {
   if (id === helloId) return setTimeout(() => entered || hello(), retry * 1000);
   const entry = outbox.find((other) => other.id === id);
   if (!entry) return;
+  entry.content = null; // no more pieces
+  clearTimeout(entry.timer);
   if (retry) {
-    setTimeout(() => {
+    entry.timer = setTimeout(() => {
       if (inFlight === entry) inFlight = null;
       pump();
     }, retry * 1000);
@@ -174,9 +179,26 @@ async function upload(entry) {
     return pump();
   }
   if (inFlight !== entry || !entered) return; // the connection was lost meanwhile
-  const { id, width, height } = entry;
-  const header = { type: "file", id, name: entry.file.name, width, height };
-  connection.sendFile(header, content, (sent, total) => (entry.progress.value = sent / total));
+  Object.assign(entry, { content, next: 0 });
+  sendPieces(entry, 0);
+}
+
+/* Send the next pieces of a file, of which the server has the first `arrived` bytes. */
+function sendPieces(entry, arrived) {
+  const { id, file, width, height, content } = entry;
+  const size = content.byteLength;
+  entry.progress.value = arrived / size;
+  const end = Math.min(size, arrived ? arrived + PIECES_AHEAD * limits.piece : limits.piece);
+  for (; entry.next < end; entry.next += limits.piece) {
+    const start = entry.next;
+    const first = start ? {} : { name: file.name, width, height };
+    const header = { type: "file", id, start, size, ...first };
+    connection.sendPiece(header, content.slice(start, start + limits.piece));
+  }
+}
+
+function sendMore({ id, start }) {
+  if (inFlight?.id === id && inFlight.content) sendPieces(inFlight, start);
 }
 
 $("attach").addEventListener("click", () => $("file").click());

@@ -47,13 +47,13 @@ function size(bytes) {
   return `${Number((bytes / one).toFixed(bytes < 10 * one ? 1 : 0))} ${unit}`;
 }
 
-/* Text with links: only http: and https:, each checked by the browser's own parser. */
+/* Text with links: only http: and https:, each checked by the browser's own parser. Takes time in
+   proportion to the text's length, whatever is in it. */
 function linked(text) {
   const nodes = [];
   let end = 0;
   for (const match of text.matchAll(/\bhttps?:\/\/[^\s<>"“”]+/gi)) {
-    let link = match[0].replace(/[.,:;!?'’…*_~]+$/, "");
-    while (/[)\]]$/.test(link) && !/[([]/.test(link.slice(8))) link = link.slice(0, -1);
+    const link = withoutTail(match[0]);
     const url = parseURL(link);
     if (!url) continue;
     nodes.push(text.slice(end, match.index));
@@ -61,6 +61,14 @@ function linked(text) {
     end = match.index + link.length;
   }
   return [...nodes, text.slice(end)];
+}
+
+/* A link without the punctuation after it, and without brackets that it doesn't open. */
+function withoutTail(link) {
+  let end = link.length;
+  while (".,:;!?'’…*_~".includes(link[end - 1])) end--;
+  if (!/[([]/.test(link.slice(8, end))) while (")]".includes(link[end - 1])) end--;
+  return link.slice(0, end);
 }
 
 function parseURL(link) {

@@ -47,6 +47,7 @@ DEFENCES = {
     "target": "the check of the request's target",
     "text-as-bytes": "the condition for keeping text decoded",
     "token-whole": "the comparison of a field's members as a whole",
+    "unknown-address": "the result for a forwarded address that is none",
     "unmask-bytes": "unmasking by tables of bytes",
     "unmask-numpy": "unmasking by numpy",
     # engine
@@ -59,6 +60,7 @@ DEFENCES = {
     "fault-ends-source": "the line that ends a source when serving it has failed",
     "fork-shutdown": "the shutdown of a socket that a child may have a copy of",
     "linger": "the line that stops parsing after an HTTP answer",
+    "linger-rate": "how fast a peer has to take a page",
     "linger-timeout": "the deadline of lingering",
     "lock-of-control": "the lock around sending a ping or pong",
     "lock-of-reading": "the lock around writing when the socket is ready",
@@ -68,7 +70,7 @@ DEFENCES = {
     "ping-timeout": "the deadline of a pong",
     "read-ahead": "the bound on the size of a message after which more is read",
     "read-size": "READ_BYTES: how much is read at a time",
-    "slow-reader": "the line that cuts a client that took too long to read",
+    "slow-reader": "the line that cuts a client of whose queue nothing has left for long",
     "thread-count": "where the option threads is kept",
     "tls-failure": "the line that drops a connection whose TLS handshake failed",
     "turns": "the check whether a connection has used its share of a batch",
@@ -79,17 +81,25 @@ DEFENCES = {
     "address-count": "the check of max_clients_per_address",
     "client-count": "by how many max_clients is exceeded",
     "connection-set": "the line that takes a connection out of the set of all",
+    "environ-lines": "the check of what a WSGI server has parsed for line ends",
     "ends-once": "the check whether a client has ended already",
+    "descriptor-reserve": "by how many descriptors the application's reserve is reached",
+    "exception-escape": "the escaping of exceptions' texts",
     "exit-handler": "the registering of the shutdown with atexit",
+    "goodbye-finish": "the line that ends TCP in a shutdown without waiting for the peer",
     "hosts": "the check of Host",
     "lock-of-joining": "the lock around joining a room",
     "lock-of-leaving": "the lock around leaving a room",
+    "ipv6-network": "the network by which an address of IPv6 is counted",
     "log-escape": "the warning about a refused name, which escapes it",
-    "log-rate": "the check whether a warning was logged lately",
+    "log-rate": "the check whether one of the same kind was logged lately",
     "proxy-header-peers": "the check that a PROXY header comes from a trusted proxy",
     "raising-callbacks": "the except clause around callbacks",
     "refused-count": "REFUSED_SPARE: how many connections over the limit get an answer",
     "renegotiation": "the TLS option against renegotiation",
+    "unix-abandoned": "the check that nobody listens on a Unix socket that is to be replaced",
+    "unix-kind": "the check that what is to be replaced is a socket",
+    "unix-own": "the check that a Unix socket to remove is the server's own",
 }
 """What is marked with each name."""
 
@@ -100,6 +110,7 @@ TESTS = [  # each with the defences that are taken out for it, some with a repla
     ("test_opening.py::test_slow_handshake", "open-timeout"),
     ("test_opening.py::test_slow_body", "linger-timeout"),
     ("test_opening.py::test_slow_download", "linger-timeout"),
+    ("test_opening.py::test_trickled_download", ("linger-rate", "False")),
     ("test_opening.py::test_endless_head", "head-size"),
     (f"{FORGED}[body to smuggle]", "no-body"),
     (f"{FORGED}[chunks to smuggle]", "no-body"),
@@ -146,13 +157,21 @@ TESTS = [  # each with the defences that are taken out for it, some with a repla
         "test_identity.py::test_forged_addresses_behind_a_proxy",
         ("forwarded-last", "forwarded_for"),
     ),
+    ("test_identity.py::test_unknown_addresses_behind_a_proxy", ("unknown-address", "ip")),
+    ("test_identity.py::test_clients_in_a_trusted_network", ("address-count", "True")),
     (
         "test_identity.py::test_passwords_are_compared_in_constant_time",
         ("password-time", 'secrets.get(name, b"") == password.encode()'),
     ),
+    ("live/test_upgrade.py::test_line_ends_in_an_environ", "environ-lines"),
     ("test_crowds.py::test_many_connections_from_one_address", ("address-count", "True")),
     ("test_crowds.py::test_many_connections_from_many_addresses", ("client-count", "-1")),
     ("test_crowds.py::test_connections_beyond_count", "refused-count"),
+    (
+        "test_crowds.py::test_addresses_of_one_network",
+        ("ipv6-network", "socket.inet_ntop(socket.AF_INET6, packed)"),
+    ),
+    ("test_crowds.py::test_descriptors_for_the_application", ("descriptor-reserve", "-1")),
     ("test_crowds.py::test_descriptor_exhaustion", "accept-pause"),
     ("live/test_bounds.py::test_no_descriptors_left_to_accept_with", "accept-errors"),
     ("test_crowds.py::test_churn", "connection-set"),
@@ -168,6 +187,7 @@ TESTS = [  # each with the defences that are taken out for it, some with a repla
         "tls-failure",
     ),
     ("test_crowds.py::test_compression_contexts", ("server-context", "True")),
+    ("test_governed.py::test_crowd[sleeping-more]", "new-leader"),
     ("test_messages.py::test_declared_but_never_sent[1099511627776]", "message-size"),
     ("test_messages.py::test_declared_but_never_sent[9223372036854775808]", "length-form"),
     ("test_messages.py::test_unfinished_messages", "message-size"),
@@ -192,6 +212,11 @@ TESTS = [  # each with the defences that are taken out for it, some with a repla
     ("test_messages.py::test_close_that_is_never_finished", "close-timeout"),
     ("test_messages.py::test_deflated_nothing", ("input-is-work", "0")),
     ("test_messages.py::test_crumbs_within_raised_limits", "joined-parts"),
+    ("live/test_lifecycle.py::test_shutdown_does_not_wait_for_the_end_of_tcp", "goodbye-finish"),
+    (
+        "live/test_lifecycle.py::test_shutdown_does_not_wait_for_peers_that_say_nothing",
+        "goodbye-finish",
+    ),
     (
         "test_messages.py::test_masking",
         "unmask-numpy",
@@ -201,7 +226,7 @@ TESTS = [  # each with the defences that are taken out for it, some with a repla
     ("test_messages.py::test_garbage", "reserved-bits"),
     ("test_slow_peers.py::test_half_open_peers", "unanswered-ping"),
     ("test_network.py::test_cut", "unanswered-ping"),
-    ("test_slow_peers.py::test_never_reading_broadcasts", ("queue-room", "True")),
+    ("test_slow_peers.py::test_never_reading_broadcasts", "slow-reader"),
     ("test_slow_peers.py::test_never_reading_replies", "slow-reader"),
     ("test_slow_peers.py::test_trickling_readers", ("queue-room", "True")),
     ("test_application.py::test_blocking_callbacks", "new-leader"),
@@ -212,6 +237,8 @@ TESTS = [  # each with the defences that are taken out for it, some with a repla
     ("test_application.py::test_thread_exhaustion", ("thread-count", "loop, 10**6")),
     ("test_application.py::test_callbacks_that_raise", "raising-callbacks"),
     ("live/test_callbacks.py::test_a_callback_that_raises", "raising-callbacks"),
+    ("test_application.py::test_exceptions_flood", ("log-rate", "True")),
+    ("test_application.py::test_text_in_exceptions", "exception-escape"),
     ("test_network.py::test_slowed", "masking-key"),
     ("test_network.py::test_stalled", ("ping-timeout", "self._loop.schedule(self, now + 0.2)")),
     ("test_faults.py::test_call_that_fails", "fault-ends-source"),
@@ -221,6 +248,15 @@ TESTS = [  # each with the defences that are taken out for it, some with a repla
     ),
     ("test_faults.py::test_forked_child", "fork-shutdown"),
     ("test_faults.py::test_interpreter_that_ends", "exit-handler"),
+    (
+        "live/test_listen.py::test_a_unix_socket_replaces_nothing_else",
+        "unix-kind",
+        ("unix-abandoned", "True"),
+    ),
+    (
+        "live/test_listen.py::test_a_unix_socket_that_was_replaced_is_left_alone",
+        ("unix-own", "self._entry"),
+    ),
     ("test_races.py::test_races", *LOCKS),
     ("test_races.py::test_races_without_the_gil", *LOCKS),
     ("test_differential.py::test_wsproto", "reserved-bits"),
@@ -261,7 +297,7 @@ def outcome(test, taken):
     """Say how a test ends without its defences."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for part in ("ws", "tests"):
+        for part in ("ws", "tests", "chat"):
             shutil.copytree(str(ROOT / part), str(folder / part))
         shutil.copy(str(ROOT / "pyproject.toml"), name)
         weaken(folder, taken)

@@ -7,6 +7,18 @@ import time
 from tests.support.frames import PING, PONG, frame
 from tests.support.waiting import eventually
 
+NOTE_LOG = """
+noted = ""
+
+class Note(logging.Handler):
+    def emit(self, record):
+        global noted
+        if record.levelname == "ERROR":
+            noted += self.format(record)
+
+logging.getLogger("ws").addHandler(Note())
+"""
+
 
 def test_blocking_callbacks(victim):
     """A callback that blocks makes only its own client wait."""
@@ -45,4 +57,37 @@ def test_callbacks_that_raise(victim):
             peer.send("raise:a bug")
         for peer in peers:
             assert peer.recv() == (1011, "internal error")
-        eventually(lambda: server.report()["log"].get("ERROR") == 100)
+        eventually(lambda: server.report()["log"].get("ERROR"))
+
+
+def test_exceptions_flood(victim):
+    """The same bug can't flood the log, however often and with whatever text a peer meets it."""
+    server = victim()
+    with server.attacked():
+        server.report(NOTE_LOG)
+        for _ in range(200):
+            peer = server.connect()
+            peer.send("raise:" + "x" * 60_000)
+            assert peer.recv() == (1011, "internal error")
+            peer.close()
+        report = server.report()
+        assert 5 <= report["log"].get("ERROR") <= 5 + 3, "of one kind"
+        assert len(report["noted"]) < 20_000
+
+
+def test_text_in_exceptions(victim):
+    """What a peer has put into an exception can't forge log lines, or control a terminal."""
+    server = victim()
+    evil = "\x1b[2J\x85\r\nERROR forged \u2028ERROR \u202e"
+    with server.attacked():
+        server.report(NOTE_LOG)
+        peer = server.connect()
+        peer.send("raise:" + evil)
+        assert peer.recv() == (1011, "internal error")
+        lines = eventually(lambda: server.report()["noted"]).split("\n")
+        assert all(line.isprintable() for line in lines), lines
+        assert [line[:5] for line in lines if not line.startswith(" ")] == [
+            "callb",
+            "Trace",
+            "Value",
+        ]

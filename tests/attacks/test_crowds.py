@@ -6,6 +6,8 @@ import socket
 import struct
 import time
 import zlib
+from collections import Counter
+from contextlib import suppress
 
 from tests.attacks.victim import gone
 from tests.support.frames import BINARY, TEXT, close_frame, frame
@@ -45,12 +47,44 @@ def test_many_connections_from_many_addresses(victim):
 
 def test_connections_beyond_count(victim):
     """Far over the limit, connections are closed without an answer, which costs nothing."""
-    server = victim(max_clients=50)
+    server = victim(max_clients=50, max_clients_per_address=50)
     with server.attacked():
         _, _, before = server.usage()
         peers = [server.dial() for _ in range(400)]
         eventually(lambda: sum(map(gone, peers)) >= 400 - 47 - 100, LATE)  # before open_timeout
         assert server.usage()[2] - before <= 150
+
+
+def test_addresses_of_one_network(victim):
+    """One host has all addresses of an IPv6 network (/64); they count as one."""
+    server = victim(max_clients_per_address=10, trusted_proxies="127.0.0.0/8")
+    with server.attacked():
+        heads = [request("/", f"X-Forwarded-For: 2001:db8::{number:x}") for number in range(300)]
+        statuses = []
+        for head in heads:
+            with suppress(EOFError, ConnectionError):  # far over the limit: there is no answer
+                statuses.append(server.dial(head).status)
+        assert statuses == [101] * 10 + [429] * 100
+        assert server.connect("X-Forwarded-For: 2001:db8:0:1::"), "another network still gets in"
+
+
+def test_descriptors_for_the_application(victim):
+    """A crowd can't take the last descriptors: the application can still open its files."""
+    server = victim(ulimit=256, open_timeout=60)
+    with server.attacked():
+        client = server.connect()
+        assert "leaves room for only" in server.report()["lines"][0]
+        statuses = Counter()
+        for number in range(400):
+            with suppress(EOFError, ConnectionError):
+                statuses[server.dial(request(), source=f"127.0.1.{number // 8}").status] += 1
+            if not number % 50:
+                client.send("open:")
+                assert client.recv().startswith('"""The server under attack')
+        assert 150 < statuses[101] < 256 - 32 and statuses[503] > 10, statuses
+        client.send("open:")
+        assert client.recv().startswith('"""The server under attack')
+        assert server.report()["log"].get("ERROR", 0) == 0
 
 
 def test_descriptor_exhaustion(victim):

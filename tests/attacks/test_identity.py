@@ -41,6 +41,28 @@ def test_forged_addresses_behind_a_proxy(victim):
         assert [peer.status for peer in peers] == [101] * 20 + [429] * 10
 
 
+def test_unknown_addresses_behind_a_proxy(victim):
+    """Clients whose proxy tells no address have a bound together, and don't pass for the proxy."""
+    server = victim(max_clients_per_address=20, trusted_proxies="127.0.0.0/8")
+    with server.attacked():
+        members = ("unknown", "unix:", "1.2.3.4, _hidden", "1.2.3.4, unknown, 127.0.0.2")
+        peers = [
+            server.dial(request("/", f"X-Forwarded-For: {members[number % 4]}"))
+            for number in range(30)
+        ]
+        assert [peer.status for peer in peers] == [101] * 20 + [429] * 10
+        assert server.connect("X-Forwarded-For: 9.9.9.9"), "others still get in"
+
+
+def test_clients_in_a_trusted_network(victim):
+    """Only the proxies that connect are exempt from the bound, not all that their network has."""
+    server = victim(max_clients_per_address=20, trusted_proxies="127.0.0.0/8")
+    with server.attacked():
+        head = request("/", "X-Forwarded-For: 127.9.9.9")
+        statuses = [server.dial(head).status for _ in range(30)]
+        assert statuses == [101] * 20 + [429] * 10
+
+
 def test_passwords_are_compared_in_constant_time(monkeypatch):
     """The time of a comparison reveals neither the password nor whether a name exists."""
     compared = []

@@ -125,7 +125,7 @@ def test_read_ahead(victim):
     """Messages that wait for their callback are bounded in bytes after inflating."""
     server = victim(compression=True)
     bomb = frame(BINARY, squeeze(bytes(MIB)), rsv=4)
-    with server.attacked(memory=50, latency=8):
+    with server.attacked(memory=50, latency=8, work=1):
         peers = [server.connect(DEFLATE) for _ in range(20)]
         for peer in peers:
             peer.send("sleep:0.5")

@@ -61,6 +61,23 @@ def test_slow_download(victim):
         eventually(lambda: server.report()["connections"] == 3, 0.5 + LATE)
 
 
+def test_trickled_download(victim):
+    """Peers that read a page byte by byte don't hold their places for as long as that takes."""
+    server = victim(close_timeout=0.5)
+    with server.attacked(memory=40):
+        peers = [server.dial() for _ in range(30)]
+        for peer in peers:
+            peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            peer.sock.sendall(b"GET /page HTTP/1.1\r\nHost: x\r\n\r\n")
+
+        def trickle():
+            for peer in peers:
+                peer.sock.recv(1)
+            return server.report()["connections"] == 3
+
+        eventually(trickle, 4 * 0.5 + LATE)
+
+
 @pytest.mark.parametrize("start", [b"GET /", request()[:-2] + b"X: "], ids=["line", "field"])
 def test_endless_head(victim, start):
     server = victim()

@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 from tests.attacks import defences
+from tests.attacks.crowds.table import BY_NAME
 
 HERE = Path(__file__).resolve().parent
 TESTS = HERE.parent
 THREATS = (TESTS.parent / "docs" / "threats.md").read_text(encoding="utf-8")
 ABOUT_OURSELVES = (HERE / "test_threats.py", HERE / "test_marks.py")
-NAMED = set(re.findall(r"`([\w/]+\.py::\w+)`", THREATS))
+NAMED = set(re.findall(r"`([\w/]+\.py::\w+)(?:\[[\w-]+\])?`", THREATS))
+ATTACKING = {name for name, crowd in BY_NAME.items() if crowd.floods}
 
 
 def ids_in(path):
@@ -37,6 +39,10 @@ def test_each_test_that_is_named_exists():
 def test_each_attack_is_named():
     here = set().union(*map(ids_in, HERE.glob("test_*.py")))
     assert here - set().union(*map(ids_in, ABOUT_OURSELVES)) <= NAMED
+
+
+def test_each_crowd_is_named():
+    assert set(re.findall(r"::test_crowd\[([\w-]+)\]", THREATS)) == ATTACKING
 
 
 def test_each_has_a_defence_that_can_be_taken_out():

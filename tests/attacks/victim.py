@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 
+from tests.attacks.figures import Bounds, Figures
+from tests.attacks.honest_clients import Options, Seen
 from tests.support.heads import request
 from tests.support.processes import SMALL_HEAP, Program, module
 from tests.support.rawclient import RawClient
@@ -35,14 +39,20 @@ def program(name, *arguments):
 
 
 class Victim:
-    """The server's process, and the peers connected to it."""
+    """The server's process, and the peers connected to it.
 
-    def __init__(self, **options):
+    Args:
+        title: What attacks it.
+        note: Called with the figures of each attack.
+        options: Those of the server.
+    """
+
+    def __init__(self, title="", note=lambda figures: None, **options):
         options = {"threads": THREADS, **options}
+        self.title, self.note = title, note
         self.process = program("victim_server", json.dumps(options))
         self.port = int(self.process.read_line())
-        tls = ("tls",) if "cert" in options else ()
-        self.for_honest = (self.process.pid, self.port, *tls)
+        self.tls = "cert" in options
         self.peers = []
         self.usage, self.cpu = self.process.usage, self.process.cpu
 
@@ -72,8 +82,10 @@ class Victim:
     @contextmanager
     def honest_clients(self, verb):
         """Run honest clients; *verb* says to whom they broadcast: "room" or "all"."""
-        with program("honest_clients", verb, *self.for_honest) as clients:
+        options = Options(self.port, self.process.pid, self.tls, broadcasts=verb)
+        with program("honest_clients", json.dumps(asdict(options))) as clients:
             assert clients.read_line() == "ready\n"
+            clients.tell("begin")
             yield clients
 
     @contextmanager
@@ -85,27 +97,39 @@ class Victim:
         the first broadcasts, to their "room" or to "all".
         """
         with self.honest_clients("room") as clients:  # warm up
-            clients.ask("stop")
+            seen_by(clients)
         eventually(lambda: not self.report()["connections"])
-        before = self.usage()
+        before, reported = self.usage(), self.report()
+        cpu, since = self.cpu(), time.monotonic()
         try:
             with self.honest_clients(verb) as clients:
                 with self._watch() as peaks:
                     yield
-                seen = json.loads(clients.ask("stop"))
+                seen = seen_by(clients)
+                after = self.report()
         finally:
             for peer in self.peers:
                 peer.close()
-        assert (seen["errors"], seen["lost"]) == ([], 0)
-        assert seen["messages"] > 0
+        figures = Figures(
+            title=self.title,
+            connections=after["accepted"] - reported["accepted"] - Options.count,
+            sent=max(0, after["bytes_in"] - reported["bytes_in"] - seen.sent),
+            others=seen,
+            neighbours=None,
+            cpu=self.cpu() - cpu,
+            seconds=time.monotonic() - since,
+            memory=peaks[0] - before[0],
+            bounds=Bounds(max=1000 * latency, memory=memory),
+        )
+        self.note(figures)
+        assert not figures.faults
+        assert seen.messages > 0
         cost = {
-            "seconds": (seen["waited"], latency),
-            "CPU seconds": (seen["worked"], work),
-            "MiB": (peaks[0] - before[0], memory),
+            "seconds": (seen.max / 1000, latency),
+            "CPU seconds": (seen.worked_max / 1000, work),
+            "MiB": (figures.memory, memory),
             "threads": (peaks[1] - before[1], threads),
         }
-        if "COSTS" in os.environ:
-            print(cost)
         assert all(used <= bound for used, bound in cost.values()), cost
         bounds = before[0] + LEFT, before[1], before[2]
         left = {}
@@ -138,6 +162,12 @@ class Victim:
         finally:
             done.set()
             watcher.join()
+
+
+def seen_by(clients):
+    """Have honest clients stop, and return what they saw."""
+    others, _ = json.loads(clients.ask("stop"))
+    return Seen(**others)
 
 
 def gone(peer):

@@ -1,8 +1,9 @@
 """The server under attack, a program of its own: `python -m tests.attacks.victim_server OPTIONS`.
 
-OPTIONS are those of `WSServer` in JSON, and "nofile", a limit on descriptors. It prints its port,
-and then takes lines of JSON on its standard input, each a string of Python to run, and answers with
-a line of JSON about itself. At the end of the input it shuts down.
+OPTIONS are those of `WSServer` in JSON, and two limits on descriptors: "ulimit" holds before the
+server starts, and "nofile" afterwards. It prints its port, and then takes lines of JSON on its
+standard input, each a string of Python to run, and answers with a line of JSON about itself. At the
+end of the input it shuts down.
 """
 
 from __future__ import annotations
@@ -42,7 +43,11 @@ logging.getLogger("ws").addHandler(log)
 logging.getLogger("ws").setLevel(logging.INFO)
 
 options = {"host": "127.0.0.1", "port": 0, **json.loads(sys.argv[1])}
-nofile = options.pop("nofile", None)
+nofile, ulimit = options.pop("nofile", None), options.pop("ulimit", None)
+if ulimit:
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_NOFILE, (ulimit, ulimit))
 server = WSServer(**options)
 counts = dict.fromkeys(("opened", "closed", "closed_again", "overlaps"), 0)
 
@@ -83,6 +88,9 @@ def onmessage(client, message):
         server.close(client, 1000)
     elif verb == "big":
         message = "x" * int(rest)
+    elif verb == "open":
+        with open(__file__, encoding="utf-8") as file:
+            message = file.readline().strip()
     elif verb == "length":
         message = str(len(message))
     server.send(client, message)
@@ -101,6 +109,8 @@ def report():
         "noted": globals().get("noted"),
         **counts,
         "connections": stats["active_connections"],
+        "accepted": stats["connections"],
+        "bytes_in": stats["bytes_in"],
         "clients": len(server.clients),
         "queued": stats["queued"],
         "messages_in": stats.get("messages_in", 0),

@@ -6,7 +6,7 @@ import contextlib
 
 import pytest
 
-from chat import room
+from chat import credits, member
 from chat.room import Chat
 from chat.server import make_server
 from chat.store import SQLiteStore
@@ -35,5 +35,7 @@ def running(serve):
 @pytest.fixture
 def unhurried(monkeypatch, serve):
     """A chat without flood control."""
-    monkeypatch.setattr(room, "MAX_CREDITS", 1e9)
+    monkeypatch.setattr(member, "MAX_CREDITS", 1e9)
+    for name in ("WORK_CREDITS", "TEXT_BYTES", "FILE_BYTES", "FETCHED_BYTES"):
+        monkeypatch.setattr(credits, name, 1e12)
     return serve()

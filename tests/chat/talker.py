@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 
-from chat.protocol import SUBPROTOCOL
+from chat.protocol import MAX_PIECE_BYTES, SUBPROTOCOL
 from tests.support.rawclient import connect
 
 
 class Talker:
     """Somebody in a room; `welcome` is what the server sent on entering."""
 
-    def __init__(self, port, name="Ann", room="lobby", key="", **hello):
-        self.client = connect(port, "/", "Sec-WebSocket-Protocol: " + SUBPROTOCOL)
+    def __init__(self, port, name="Ann", room="lobby", key="", source="", **hello):
+        fields = ("Sec-WebSocket-Protocol: " + SUBPROTOCOL,)
+        self.client = connect(port, "/", *fields, source=source)
         self.enter(name, room, key or name, **hello)
 
     def enter(self, name, room, key, **hello):
@@ -23,8 +24,20 @@ class Talker:
     def send(self, kind, **fields):
         self.client.send(json.dumps({"type": kind, **fields}))
 
-    def send_file(self, content, **header):
+    def send_piece(self, content, **header):
+        """Send a piece of a file, or a small one as a whole."""
         self.client.send(json.dumps({"type": "file", **header}).encode() + b"\n" + content)
+
+    def send_file(self, content, **header):
+        """Send a file, piece by piece."""
+        start, size = 0, len(content)
+        while True:
+            piece = content[start : start + MAX_PIECE_BYTES]
+            self.send_piece(piece, start=start, size=size, **header)
+            start += len(piece)
+            if start == size:
+                return
+            assert self.get("more")["start"] == start
 
     def recv(self):
         """Return the next event; for a piece of a file, the header and the content."""
@@ -44,6 +57,10 @@ class Talker:
                 raise AssertionError(event)
             if event["type"] == kind:
                 return event
+
+    def older(self):
+        """Ask for the messages before the first one."""
+        self.send("older", before=1)
 
     def say(self, text, id):
         """Say something, and return the message when it is back."""

@@ -11,8 +11,10 @@ import pytest
 from tests.support import ROOT
 
 LAYERS = [
-    {"protocol", "store", "cluster.workers"},
-    {"room", "server", "cluster.redis_store"},
+    {"credits", "fields", "store", "cluster.workers"},
+    {"protocol"},
+    {"member", "uploads", "server", "cluster.redis_store"},
+    {"room"},
     {"cluster.shared"},
     {"cli"},
     {"__main__", "chat"},

@@ -6,14 +6,14 @@ import json
 
 import pytest
 
-from chat import protocol
+from chat import fields, protocol
 from chat.protocol import GetFile, Hello, Older, Refused, Rename, Say, SendFile
 
 
 def read(message):
     """Return what a message asks for."""
-    fields, content = protocol.decode(message)
-    return protocol.REQUESTS[fields["type"]].read(fields, content)
+    asked, content = protocol.decode(message)
+    return protocol.REQUESTS[asked["type"]].read(asked, content)
 
 
 def text(kind, **fields):
@@ -41,11 +41,13 @@ def file(content, **fields):
         (text("get", file="f", start=9), GetFile("f", 9)),
         (text("get", file="f", start=-1), GetFile("f", 0)),
         (text("get"), GetFile("", 0)),
-        (file(b"a\nb", id="1", name="x"), SendFile("1", "x", 0, 0, b"a\nb")),
+        (file(b"a\nb", id="1", name="x"), SendFile("1", "x", 0, 0, 3, 0, b"a\nb")),
         (
             file(b"a", id="1", name="x", width=3, height=10**9),
-            SendFile("1", "x", 3, protocol.MAX_IMAGE_PIXELS, b"a"),
+            SendFile("1", "x", 3, protocol.MAX_IMAGE_PIXELS, 1, 0, b"a"),
         ),
+        (file(b"ab", id="1", start=5, size=7), SendFile("1", "file", 0, 0, 7, 5, b"ab")),
+        (text("say", id="a" * 65_000, text="x"), Say("a" * fields.MAX_ID_CHARS, "x")),
     ],
 )
 def test_what_a_message_asks_for(message, asked):
@@ -60,17 +62,24 @@ def test_what_a_message_asks_for(message, asked):
         (text("say", text="\x1b\x00"), "empty"),
         (text("say", text=5), "empty"),
         (text("say", text="x" * (protocol.MAX_TEXT_CHARS + 1)), "long"),
-        ("x" * (protocol.MAX_REQUEST_CHARS + 1), "long"),
+        (text("say", text="\x1b" * 60_000), "long"),
+        ("x" * (protocol.MAX_TEXT_CHARS + 1), "long"),
+        ("[" * 60_000, "long"),
         (text("rename", name=" "), "name"),
         (text("older"), "older"),
         (text("older", before=1 << 53), "older"),
         (file(b""), "size"),
-        (file(bytes(protocol.MAX_FILE_BYTES + 1)), "size"),
+        (file(b"", size=0), "size"),
+        (file(b"x", size=protocol.MAX_FILE_BYTES + 1), "size"),
+        (file(b"x", size="1"), "size"),
+        (file(b"", size=1), "piece"),
+        (file(b"xy", size=1), "piece"),
+        (file(b"xy", size=5, start=4), "piece"),
         (b"", "file"),
         (b"\n", "file"),
         (b"{}\nx", "file"),
         (b'{"type": "say"}\nx', "file"),
-        (b" " * protocol.MAX_REQUEST_CHARS + file(b"x"), "file"),
+        (b" " * protocol.MAX_HEADER_BYTES + file(b"x"), "file"),
     ],
     ids=lambda value: ascii(value)[:40],
 )
@@ -128,7 +137,7 @@ def test_every_request_has_its_cost(kind):
     ids=lambda value: ascii(value)[:40],
 )
 def test_a_name_is_one_short_line_of_what_can_be_seen(name, shown):
-    assert protocol.clean_name(name) == shown
+    assert fields.clean_name(name) == shown
 
 
 MESSAGE = {"type": "message", "seq": 1, "id": "1", "from": "a", "name": "Ann", "time": 0}
@@ -153,16 +162,17 @@ def test_what_plain_clients_get(event, line):
 
 
 @pytest.mark.parametrize(
-    ("fields", "named"),
+    ("asked", "named"),
     [
         ({"id": "7"}, {"id": "7"}),
         ({"file": "f", "id": ""}, {"file": "f"}),
+        ({"id": "\x00" + "a" * 65_000}, {"id": "a" * (fields.MAX_ID_CHARS - 1)}),
         ({"id": 7}, {}),
         ({}, {}),
     ],
 )
-def test_an_error_names_its_request(fields, named):
-    event = protocol.error_event(Refused("slow", "Wait.", 0.26), fields)
+def test_an_error_names_its_request(asked, named):
+    event = protocol.error_event(Refused("slow", "Wait.", 0.26), asked)
     assert event == {"type": "error", "code": "slow", "text": "Wait.", "retry": 0.3, **named}
 
 
@@ -182,7 +192,7 @@ def test_an_error_names_its_request(fields, named):
     ],
 )
 def test_only_known_images_are_images(content, kind):
-    assert protocol.file_type(content) == (kind or "application/octet-stream")
+    assert fields.file_type(content) == (kind or "application/octet-stream")
 
 
 @pytest.mark.parametrize(
@@ -205,4 +215,4 @@ def test_only_known_images_are_images(content, kind):
     ],
 )
 def test_a_file_name_is_safe(name, safe):
-    assert protocol.file_name(name) == safe
+    assert fields.file_name(name) == safe

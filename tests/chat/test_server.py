@@ -24,24 +24,57 @@ def fetch(port, path="/", method="GET"):
         return response, response.read()
 
 
+NAME = "chat.example.org"
+HERE = "localhost"
+
+
 @pytest.mark.parametrize(
-    ("options", "origin", "status"),
+    ("options", "host", "origin", "status"),
     [
-        ((), "null", 101),
-        ((), "http://localhost", 101),
-        ((), "https://elsewhere.example", 403),
-        (("--origin", "https://elsewhere.example"), "https://elsewhere.example", 101),
-        (("--origin", "https://elsewhere.example"), "null", 403),
-        (("--origin", "https://elsewhere.example", "--origin", "null"), "null", 101),
-        (("--origin", "self"), "null", 403),
-        (("--origin", "self"), "http://localhost", 101),
-        (("--origin", "*"), "https://elsewhere.example", 101),
+        ((), HERE, "null", 101),
+        ((), "127.0.0.1", "null", 101),
+        ((), "[::1]", "null", 101),
+        ((), NAME, "null", 403),
+        ((), "127.0.0.1.example.org", "null", 403),
+        ((), "192.0.2.1", "null", 403),
+        (("--file",), NAME, "null", 101),
+        (("--origin", "null"), NAME, "null", 101),
+        ((), HERE, f"http://{HERE}", 101),
+        ((), NAME, f"http://{NAME}", 101),
+        ((), HERE, "https://elsewhere.example", 403),
+        (("--file",), HERE, "https://elsewhere.example", 403),
+        (("--origin", "https://elsewhere.example"), HERE, "https://elsewhere.example", 101),
+        (("--origin", "https://elsewhere.example"), HERE, "null", 403),
+        (("--origin", "https://elsewhere.example", "--file"), NAME, "null", 101),
+        (("--origin", "self"), HERE, "null", 403),
+        (("--origin", "self"), HERE, f"http://{HERE}", 101),
+        (("--origin", "*"), HERE, "https://elsewhere.example", 101),
+        (("--origin", "*"), NAME, "null", 101),
+        (("--host-name", NAME), NAME, f"http://{NAME}", 101),
+        (("--host-name", NAME), "evil.example", "http://evil.example", 421),
+        (("--host-name", NAME), HERE, "null", 421),
+        (("--host", "127.0.0.1"), HERE, "null", 101),
+        (("--host", "127.0.0.1"), "evil.example", "http://evil.example", 421),
+        (("--host", "127.0.0.1", "--proxy", "127.0.0.1"), NAME, f"http://{NAME}", 101),
     ],
 )
-def test_which_pages_may_connect(options, origin, status):
-    head = request("/", "Origin: " + origin)
-    with chatting(*options, 0) as process, RawClient(process.port, head) as client:
-        assert client.status == status
+def test_which_pages_may_connect(options, host, origin, status):
+    with chatting(*options, 0) as process:
+        host = f"{host}:{process.port}"
+        origin = f"{origin}:{process.port}" if origin.startswith("http:") else origin
+        head = request("/", "Origin: " + origin, host=host)
+        with RawClient(process.port, head) as client:
+            assert client.status == status
+
+
+def test_pages_from_a_file_may_connect_on_this_machine_only():
+    """Also if the reverse proxy is on it."""
+    fields = ("Origin: null", "X-Forwarded-For: 192.0.2.1")
+    with chatting("--proxy", "127.0.0.1", 0) as process:
+        with RawClient(process.port, request("/", *fields)) as client:
+            assert client.status == 403
+        with RawClient(process.port, request("/", *fields[:1])) as client:
+            assert client.status == 101
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,8 @@ class Client:
 
     def __init__(self, crowd: Crowd, number: int, room: str) -> None:
         self.crowd, self.number, self.room = crowd, number, room
+        # As if each came through another proxy: one address may not have so many clients.
+        self.address = f"10.0.{number >> 8}.{number & 255}"
         self.socket: ClientConnection | None = None
         self.history, self.seen = "", 0
         self.heard: dict[str, int] = {}  # the number of each message, by its id
@@ -39,6 +41,7 @@ class Client:
                     socket = await connect(
                         self.crowd.url,
                         subprotocols=[Subprotocol(SUBPROTOCOL)],
+                        additional_headers={"X-Forwarded-For": self.address},
                         compression=None,
                         open_timeout=60,
                         ping_interval=None,

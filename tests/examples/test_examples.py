@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import http.client
-import json
 import os
 import signal
 import socket
@@ -23,8 +22,11 @@ from tests.support.rawclient import RawClient, connect
 from tests.support.waiting import DEADLINE, eventually
 
 EXAMPLES = ROOT / "examples"
-ELSEWHERE = {"backplane": "tests/cluster/test_examples.py"}
-"""Tests that need a Redis are among those of the cluster."""
+ELSEWHERE = {
+    "backplane": "tests/cluster/test_examples.py",
+    "flask_workers": "tests/wsgi/test_examples.py",
+}
+"""Tests that need a Redis are elsewhere."""
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and descriptors as POSIX has them")
 
@@ -45,7 +47,7 @@ def running(command, port, folder, **options):
 
 
 def copy(name, folder, ports):
-    """Copy an example as a user would, with other ports; return its path."""
+    """Copy an example as a user would, with other ports or texts; return its path."""
     program = (EXAMPLES / f"{name}.py").read_text(encoding="utf-8")
     for old, port in ports.items():
         assert str(old) in program
@@ -217,6 +219,16 @@ def test_logs(tmp_path):
         assert any("Traceback" in line for line in lines)
 
 
+def test_logs_that_nobody_reads(tmp_path):
+    """The pipe is full long before; without a thread of its own for it, the server would stop."""
+    with example("logs", tmp_path) as process:
+        for _ in range(1000):
+            assert fetch(process.port)[0] == 426
+        with connect(process.port) as client:
+            client.send("4")
+            assert client.recv() == "0.25"
+
+
 def test_proxy(tmp_path):
     told = "X-Forwarded-For: 203.0.113.7"
     with example("proxy", tmp_path) as process, connect(process.port, "/", told) as client:
@@ -248,15 +260,42 @@ def test_systemd(tmp_path):
         assert client.recv() == "hello"
 
 
-def test_flask_push(tmp_path):
+def test_flask_app(tmp_path):
     pytest.importorskip("flask")
-    page, push = free_port(), free_port()
-    path = copy("flask_push", tmp_path, {8000: page, 8001: push})
-    origin = f"Origin: http://localhost:{page}"
-    with running([sys.executable, str(path)], page, tmp_path), connect(push, "/", origin) as client:
-        status, answer = fetch(page, "/notify", "POST", "news")
-        assert (status, json.loads(answer)) == (200, {"delivered": 1})
+    port = free_port()
+    path = copy("flask_app", tmp_path, {8000: port, "debug=True": "debug=False"})
+    with running([sys.executable, str(path)], port, tmp_path):
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port)) as page:
+            page.request("GET", "/")
+            response = page.getresponse()
+            assert "new WebSocket" in response.read().decode()
+            cookie = "Cookie: " + response.headers["Set-Cookie"].partition(";")[0]
+        with RawClient(port, request("/ws")) as stranger:
+            assert stranger.status == 401
+        with connect(port, "/ws", cookie) as client:
+            client.send("hello")
+            assert client.recv() == "guest at 127.0.0.1: hello"
+
+
+def test_django_view(tmp_path):
+    pytest.importorskip("django")
+    port = free_port()
+    path = copy("django_view", tmp_path, {})
+    command = [sys.executable, str(path), "runserver", "--noreload", str(port)]
+    with running(command, port, tmp_path), connect(port, "/ws?user=ann") as client:
+        client.send("hello")
+        assert client.recv() == "ann: hello"
+        assert fetch(port, "/notify?text=news") == (200, '{"delivered": 1}')
         assert client.recv() == "news"
+        with RawClient(port, request("/ws")) as stranger:
+            assert stranger.status == 401
+
+
+def test_wsgi_app(tmp_path):
+    with example("wsgi_app", tmp_path) as process, connect(process.port, "/ws") as client:
+        client.send("hello")
+        assert client.recv() == "hello"
+        assert fetch(process.port) == (200, "1 clients\n")
 
 
 DJANGO_SETTINGS = """

@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import asdict
 
 import pytest
 
@@ -15,7 +15,7 @@ from tests.support import ROOT
 from tests.support.processes import free_port, listens
 from tests.support.rawclient import connect
 from tests.support.waiting import DEADLINE, eventually
-from ws import Limits, WSServer
+from ws import Limits, WSClient, WSServer
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 EXAMPLES = dict(
@@ -55,21 +55,37 @@ def test_the_basic_server_runs_as_a_program_of_its_own(tmp_path):
         process.wait()
 
 
+def test_callbacks_can_be_tested():
+    namespace = {}
+    exec(EXAMPLES["Testing your own callbacks"], namespace)
+    namespace["test_echo"]()
+
+
 def test_the_limits_are_those_of_the_library():
     section = README.partition("\n## Limits\n")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| `(\w+)` \| `?'?(\w+)'? ?(\w*)`? \|", section, re.M)
     told = {
         name: int(value) * UNITS[unit] if value.isdigit() else value for name, value, unit in rows
     }
-    assert told == {field.name: field.default for field in fields(Limits)}
+    assert told == asdict(Limits())
 
 
 def test_the_api_tables_name_what_there_is():
-    section = README.partition("\n## API\n")[2].partition("\n## ")[0]
+    assert told("API") == {name for name in dir(WSServer(port=0)) if name[0] != "_"} - {
+        *("host", "origins", "subprotocols"),  # which just repeat an option
+    }
+
+
+def test_the_table_of_the_client_names_what_there_is():
+    client = WSClient("ws://localhost/")
+    assert told("The client") == {name for name in dir(client) if name[0] != "_"} - {
+        "limits",
+        "url",
+    }
+
+
+def told(heading):
+    """Return the names in the first columns of a section's tables."""
+    section = README.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
     cells = re.findall(r"^\| (`.*?) \|", section, re.M)
-    told = {name for cell in cells for name in re.findall(r"`(\w+)", cell)} - {"with"}
-    assert told == {name for name in dir(WSServer(port=0)) if name[0] != "_"} - UNTOLD
-
-
-UNTOLD = {"host", "origins", "subprotocols"}
-"""Attributes that just repeat an option."""
+    return {name for cell in cells for name in re.findall(r"`(\w+)", cell)} - {"with"}

@@ -155,7 +155,7 @@ def extensions(data):
     assert (deflate is None) is (header == "")
     if deflate is None:
         return
-    assert 9 <= deflate.server_bits <= 15 and 8 <= deflate.client_bits <= 15
+    assert 9 <= deflate.out_bits <= 15 and 8 <= deflate.in_bits <= 15
     ((_, answered),) = parse_extensions(header)
     params = dict(answered)
     offered = [dict(params) for name, params in offers if name.lower() == "permessage-deflate"]
@@ -216,7 +216,7 @@ def proxied(data):
     except ValueError:
         return
     assert len(header) <= max(proxy.LONGEST_LINE_BYTES, proxy.LONGEST_BLOCK_BYTES)
-    if address:
+    if address not in (None, (proxy.UNKNOWN, 0)):
         ip, port = address
         assert ipaddress.ip_address(ip) and 0 <= port < 65536
 
@@ -227,7 +227,7 @@ def forwarded(data):
     proxies = proxy.Proxies(["10.0.0.0/8", "fd00::/8"])
     members = whole.decode("latin-1").split(",")
     told = proxies.origin("10.0.0.1", [member.strip() for member in members])
-    assert ipaddress.ip_address(told)
+    assert told == proxy.UNKNOWN or ipaddress.ip_address(told)
     assert proxies.origin("10.0.0.1", [*members, "1.2.3.4"]) == "1.2.3.4"
     assert proxies.origin("192.0.2.1", members) == "192.0.2.1"
 

@@ -11,6 +11,7 @@ import pytest
 from tests.support import ROOT
 from tests.support.processes import popen
 from tests.support.rawclient import connect
+from tests.support.rawserver import RawServer
 from tests.support.waiting import DEADLINE
 from ws import WSServer
 
@@ -111,3 +112,17 @@ def program():
     for process in processes:
         process.kill()
         process.communicate()
+
+
+@pytest.fixture
+def raw():
+    """Start a server that runs a script for each connection; the result is its URL."""
+    servers = []
+
+    def start(*script, **options):
+        servers.append(RawServer(*script, **options))
+        return servers[-1].url
+
+    yield start
+    for server in servers:
+        server.close()

@@ -186,6 +186,31 @@ def test_close_by_the_server(serve):
     assert server.ping(client) is False
 
 
+@pytest.mark.parametrize(
+    "answer, noted",
+    [
+        (close_frame(4000, "done"), (4000, 4000, "done")),
+        (close_frame(1000, "ok"), (1000, 1000, "ok")),
+        (frame(CLOSE), (1005, 1005, "")),
+        (None, (1006, None, "")),
+    ],
+    ids=["with the same", "with another code", "without a code", "not at all"],
+)
+def test_what_was_sent_and_what_was_answered(serve, answer, noted):
+    serving = serve()
+    peer, client = serving.connect()
+    assert (client.close_code, client.close_sent, client.close_received) == (None, None, None)
+    serving.server.close(client, 4000, "done")
+    assert client.close_sent == 4000
+    assert peer.recv() == (4000, "done")
+    if answer:
+        peer.send_frames(answer)
+    peer.close()
+    assert serving.next("close") is client
+    assert client.close_sent == 4000
+    assert (client.close_code, client.close_received, client.close_reason) == noted
+
+
 @pytest.mark.parametrize("code, reason", [(1006, ""), (999, ""), (1000, "x" * 124)])
 def test_close_refuses_what_may_not_be_sent(serve, code, reason):
     serving = serve()
@@ -213,6 +238,8 @@ def test_close_by_the_peer(serve, closing, answer, noted):
     assert peer.at_eof()
     assert serving.next("close") is client
     assert (client.close_code, client.close_reason) == (noted or answer)
+    assert client.close_sent == answer[0]
+    assert client.close_received == (noted and noted[0])
 
 
 def test_close_as_a_socket_cuts(serve):
@@ -220,7 +247,7 @@ def test_close_as_a_socket_cuts(serve):
     peer, client = serving.connect()
     client.close()
     assert serving.next("close") is client
-    assert client.close_code == 1006
+    assert (client.close_code, client.close_sent, client.close_received) == (1006, None, None)
     assert peer.at_eof()
     eventually(lambda: client.fileno() == -1)
 

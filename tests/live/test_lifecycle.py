@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.frames import BINARY, PING, PONG, close_frame, frame
+from tests.support.certificates import trusting_context
+from tests.support.frames import close_frame, frame
 from tests.support.heads import request
 from tests.support.processes import free_port, listens
 from tests.support.rawclient import RawClient, connect
-from tests.support.waiting import DEADLINE, eventually
+from tests.support.waiting import DEADLINE, LATE, eventually
 from ws import WSServer
 from ws.engine.threads import LeaderFollowers
 
@@ -78,6 +79,55 @@ def test_shutdown_cuts_who_does_not_leave(serve):
         assert serving.next("close").close_code == 1006
     assert serving.server.clients == []
     assert mute.read_until(b"\r\n").startswith(b"HTTP/1.1 503 ")
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("closes", ["client", "server", "shutdown"])
+def test_shutdown_does_not_wait_for_the_end_of_tcp(serve, certificate, closes, tls):
+    """When both close frames have been sent, all has been said (RFC 6455 §7.1.1)."""
+    options, context = (certificate.options, trusting_context()) if tls else ({}, None)
+    serving = serve(close_timeout=60, **options)
+    peer, client = serving.connect(context=context)
+    if closes == "client":
+        peer.send_frames(close_frame(1000))
+        assert peer.recv() == (1000, "")
+    elif closes == "server":
+        serving.server.close(client)
+        assert peer.recv() == (1000, "")
+        peer.send_frames(close_frame(1000))
+    if closes != "shutdown":
+        assert serving.next("close") is client
+    result = queue.Queue()
+    threading.Thread(target=lambda: result.put(serving.server.shutdown(DEADLINE))).start()
+    if closes == "shutdown":
+        assert peer.recv() == (1001, "server is shutting down")
+        peer.send_frames(close_frame(1001))
+    assert result.get(timeout=DEADLINE + LATE) is True
+    assert peer.at_eof()
+
+
+def test_shutdown_does_not_wait_for_peers_that_say_nothing(serve):
+    serving = serve(close_timeout=60)
+    mute = [RawClient(serving.port) for _ in range(3)]
+    eventually(lambda: serving.active == 3)
+    assert serving.server.shutdown(DEADLINE) is True
+    for peer in mute:
+        assert peer.read_until(b"\r\n").startswith(b"HTTP/1.1 503 ")
+
+
+def test_shutdown_waits_for_what_is_queued_for_a_client_that_has_closed(serve):
+    serving = serve(max_queue_size=64 << 20, close_timeout=60)
+    peer, client = serving.connect()
+    serving.server.send(client, "x" * (32 << 20))
+    peer.send_frames(close_frame(1000))
+    assert serving.next("close") is client
+    result = queue.Queue()
+    threading.Thread(target=lambda: result.put(serving.server.shutdown(2 * DEADLINE))).start()
+    eventually(lambda: not listens(serving.port))
+    assert peer.recv() == "x" * (32 << 20)
+    assert peer.recv() == (1000, "")
+    assert peer.at_eof()
+    assert result.get(timeout=DEADLINE) is True
 
 
 def test_shutdown_in_time_with_a_stuck_callback_and_a_full_queue(serve):
@@ -208,9 +258,10 @@ def test_a_program_that_just_ends_says_goodbye(program):
     assert process.stderr.read() == b""
 
 
-def test_echo_server_of_the_package():
+@pytest.mark.parametrize("words", [[], ["serve"]])
+def test_echo_server_of_the_package(words):
     port = free_port()
-    command = [sys.executable, "-m", "ws", str(port), "--host", "127.0.0.1"]
+    command = [sys.executable, "-m", "ws", *words, str(port), "--host", "127.0.0.1"]
     pipe = subprocess.PIPE
     process = subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe)
     try:
@@ -225,82 +276,6 @@ def test_echo_server_of_the_package():
         process.terminate()
         output, errors = process.communicate(timeout=DEADLINE)
     assert (process.returncode, output, errors) == (0, b"", b"")
-
-
-# Keepalive
-
-
-def test_a_silent_peer_is_cut(serve):
-    serving = serve(ping_interval=0.1, ping_timeout=0.2)
-    peer, client = serving.connect()
-    assert peer.recv_frame()[0] == PING
-    assert serving.next("close") is client
-    assert client.close_code == 1006
-    assert client.close_reason == "keepalive ping not answered in time"
-
-
-def test_a_peer_that_answers_stays(serve):
-    serving = serve(ping_interval=0.1, ping_timeout=0.2)
-    peer, client = serving.connect()
-    for _ in range(6):
-        opcode, payload, _ = peer.recv_frame()
-        assert opcode == PING
-        peer.send_frames(frame(PONG, payload))
-    assert client.latency > 0
-    assert serving.server.clients == [client]
-
-
-def test_a_peer_in_the_middle_of_a_long_frame_stays(serve):
-    """The client can't send a pong within a message, but its bytes show that it lives."""
-    serving = serve(ping_interval=0.1, ping_timeout=0.2)
-    peer, client = serving.connect()
-    data = frame(BINARY, b"x" * 64)
-    deadline = time.monotonic() + 1
-    for n in range(len(data)):
-        peer.sock.sendall(data[n : n + 1])
-        while time.monotonic() < deadline - 1 + n / len(data):
-            time.sleep(0.002)
-    assert serving.server.clients == [client]
-
-
-def test_a_peer_that_sends_but_never_reads_is_cut(serve):
-    serving = serve(ping_interval=0.1, ping_timeout=0.2, max_queue_size=1 << 30)
-    peer, client = serving.connect()
-    for _ in range(16):
-        serving.server.send(client, b"x" * (1 << 20))
-    stop = threading.Event()
-
-    def chatter():
-        try:
-            while not stop.wait(0.02):
-                peer.send("I am here")
-        except OSError:
-            pass
-
-    thread = threading.Thread(target=chatter)
-    thread.start()
-    assert serving.next("close") is client
-    assert client.close_reason == "nothing could be written to it in time"
-    stop.set()
-    thread.join()
-
-
-def test_keepalive_does_not_count_while_the_own_callback_blocks(serve):
-    serving = serve(ping_interval=0.1, ping_timeout=0.1)
-    gate = threading.Event()
-    serving.server.onmessage(lambda client, message: gate.wait(DEADLINE))
-    peer, client = serving.connect()
-    for _ in range(40):  # more than is read ahead, so the pongs after it are not read
-        peer.send("x")
-    deadline = time.monotonic() + 0.8
-    peer.sock.settimeout(0.1)
-    while time.monotonic() < deadline:
-        try:
-            peer.send_frames(frame(PONG, peer.recv_frame()[1]))
-        except OSError:
-            pass
-    assert serving.server.clients == [client]
-    gate.set()
 
 
 # Ends of TCP

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
+import sys
+import threading
+from contextlib import suppress
 
 import pytest
 
@@ -10,8 +15,10 @@ from tests.support.processes import listens
 from tests.support.rawclient import connect
 from ws import WSServer
 
+unix_only = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no Unix sockets here")
 
-@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no Unix sockets here")
+
+@unix_only
 def test_unix_socket(serve, tmp_path):
     path = str(tmp_path / "ws.sock")
     for _ in range(2):  # the second server replaces the stale socket file
@@ -23,6 +30,144 @@ def test_unix_socket(serve, tmp_path):
         serving.server.shutdown()
         with socket.socket(socket.AF_UNIX) as stale:
             stale.bind(path)
+
+
+@unix_only
+@pytest.mark.parametrize("kind", ["file", "folder", "link", "live", "full", "datagram"])
+def test_a_unix_socket_replaces_nothing_else(tmp_path, kind):
+    path = tmp_path / "ws.sock"
+    kept = []
+    why = "Address already in use"
+    if kind == "file":
+        path.write_text("precious")
+        why = "it isn't a socket"
+    elif kind == "folder":
+        path.mkdir()
+        why = "it isn't a socket"
+    elif kind == "link":
+        path.symlink_to(tmp_path / "precious")
+        why = "it isn't a socket"
+    else:
+        datagram = kind == "datagram"
+        kept.append(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM if datagram else 1))
+        kept[0].bind(str(path))
+        if not datagram:
+            kept[0].listen(0)
+    if kind == "full":
+        for _ in range(3):
+            kept.append(socket.socket(socket.AF_UNIX))
+            kept[-1].setblocking(False)
+            with suppress(BlockingIOError):
+                kept[-1].connect(str(path))
+    before = os.lstat(str(path))
+    with pytest.raises(OSError, match=f"can't listen on {path}: {why}"):
+        WSServer(unix=str(path)).start()
+    after = os.lstat(str(path))
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert os.listdir(str(tmp_path)) == ["ws.sock"]
+    for sock in kept:
+        sock.close()
+
+
+@unix_only
+@pytest.mark.parametrize("by", ["a file", "a socket", "a server", "nothing"])
+def test_a_unix_socket_that_was_replaced_is_left_alone(serve, tmp_path, by):
+    path = tmp_path / "ws.sock"
+    serving = serve(unix=str(path))
+    path.unlink()
+    if by == "a file":
+        path.write_text("precious")
+    elif by == "a socket":
+        replacing = socket.socket(socket.AF_UNIX)
+        replacing.bind(str(path))
+    elif by == "a server":
+        replacing = serve(unix=str(path))
+    serving.server.shutdown()
+    assert path.exists() == (by != "nothing")
+    if by == "a server":
+        assert connect(0, unix=str(path))
+
+
+@unix_only
+def test_a_unix_socket_is_gone_when_the_server_is(serve, tmp_path, monkeypatch):
+    monkeypatch.chdir(str(tmp_path))
+    serving = serve(unix="ws.sock")
+    assert os.listdir(str(tmp_path)) == ["ws.sock"]
+    monkeypatch.chdir("/")
+    serving.server.shutdown()
+    assert os.listdir(str(tmp_path)) == []
+
+
+@unix_only
+def test_a_start_that_fails_leaves_no_unix_socket(tmp_path, monkeypatch):
+    def fail(loop):
+        raise OSError("no epoll")
+
+    server = WSServer(unix=str(tmp_path / "ws.sock"))
+    with monkeypatch.context() as patch:
+        patch.setattr("ws.engine.loop.Loop.__init__", fail)
+        with pytest.raises(OSError, match="no epoll"):
+            server.start()
+    assert os.listdir(str(tmp_path)) == []
+
+
+@unix_only
+def test_a_folder_that_somebody_else_has_locked_is_used_all_the_same(tmp_path, serve, monkeypatch):
+    import fcntl
+
+    monkeypatch.setattr("ws.bind.LOCK_SECONDS", 0.1)
+    path = str(tmp_path / "ws.sock")
+    lock = os.open(str(tmp_path), os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    serve(unix=path)
+    assert connect(0, unix=path)
+    os.close(lock)
+
+
+@unix_only
+def test_a_folder_that_is_missing_is_a_clear_error(tmp_path):
+    path = tmp_path / "missing" / "ws.sock"
+    with pytest.raises(OSError, match=f"can't listen on {path}: No such file"):
+        WSServer(unix=str(path)).start()
+
+
+@unix_only
+def test_of_servers_that_replace_a_unix_socket_at_once_one_succeeds(tmp_path):
+    path = str(tmp_path / "ws.sock")
+    for _ in range(5):
+        with socket.socket(socket.AF_UNIX) as stale:
+            stale.bind(path)
+        servers = [WSServer(unix=path) for _ in range(4)]
+        failures = []
+
+        def start(server, failures=failures):
+            try:
+                server.start()
+            except OSError as error:
+                failures.append(error.errno)
+
+        threads = [threading.Thread(target=start, args=(server,)) for server in servers]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert failures == [errno.EADDRINUSE] * 3
+        with connect(0, unix=path):
+            pass
+        for server in servers:
+            server.shutdown()
+        assert os.listdir(str(tmp_path)) == []
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux has abstract names")
+def test_an_abstract_unix_socket(serve):
+    path = f"\0ws-{os.getpid()}"
+    for _ in range(2):
+        serving = serve(unix=path)
+        with pytest.raises(OSError, match="Address already in use"):
+            WSServer(unix=path).start()
+        assert connect(0, unix=path)
+        serving.server.shutdown()
 
 
 def test_a_socket_that_listens_already(serve):

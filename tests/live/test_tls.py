@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import struct
 from contextlib import suppress
 
 import pytest
@@ -15,6 +16,7 @@ from tests.support.rawclient import RawClient, connect
 from tests.support.waiting import DEADLINE, eventually
 from ws import WSServer
 from ws.engine.connection import READ_BYTES
+from ws.engine.listen import Listener
 from ws.wire.frames import BINARY
 
 
@@ -75,6 +77,28 @@ def test_closing_is_clean(tls, context):
     eventually(lambda: not serving.active)
 
 
+@pytest.mark.parametrize("closes", ["client", "server", "both at once"])
+def test_the_end_of_tls_is_the_end(tls, context, closes):
+    """A peer's close_notify after the close frames is enough, though it keeps TCP open."""
+    serving = tls(close_timeout=60)
+    peer, client = serving.connect(context=context)
+    if closes == "server":
+        serving.server.close(client)
+        assert peer.recv() == (1000, "")
+    peer.send_frames(close_frame(1000))
+    if closes == "client":
+        assert peer.recv() == (1000, "")
+    try:
+        below = peer.sock.unwrap()  # keeps TCP open
+    except ssl.SSLError:  # the answer is still to be read, but the close_notify has been sent
+        assert closes == "both at once"
+        below = peer.sock
+    eventually(lambda: not serving.active)
+    assert serving.next("close") is client
+    assert (client.close_code, client.close_reason) == (1000, "")
+    below.close()
+
+
 @pytest.mark.parametrize("fault", [False, True], ids=["close_notify", "fault"])
 def test_an_end_that_comes_with_a_full_record_is_noticed(tls, context, fault):
     serving = tls(ping_interval=None)
@@ -113,6 +137,21 @@ def test_stalled_handshakes_block_nobody_and_end_in_time(tls, context):
     peer.send("x")
     assert peer.recv() == "x"
     assert all(stalled.at_eof() for stalled in mute)
+
+
+def test_peers_that_reset_tcp_before_they_are_accepted(tls, caplog, gate, monkeypatch):
+    caplog.set_level("INFO", "ws")
+    accept = Listener.on_readable
+    monkeypatch.setattr(Listener, "on_readable", lambda self: gate.wait(DEADLINE) and accept(self))
+    serving = tls()
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", serving.port), DEADLINE) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    gate.set()
+    with RawClient(serving.port, request(), context=trusting_context()) as peer:
+        assert peer.status == 101
+    eventually(lambda: not serving.active)
+    assert {record.levelname for record in caplog.records} <= {"INFO"}
 
 
 def test_plain_text_on_the_tls_port(tls, caplog):

@@ -71,3 +71,23 @@ def unverified_context() -> ssl.SSLContext:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def issue_rsa(folder: Path | str, bits: int) -> Certificate:
+    """Write a certificate with an RSA key, signed by itself, and its key: see `issue`."""
+    import datetime
+
+    from cryptography import x509  # trustme needs it, too
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    key = rsa.generate_private_key(65537, bits)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    day, now = datetime.timedelta(days=1), datetime.datetime.now()
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now - day).not_valid_after(now + day)
+    paths = Certificate(str(Path(folder, "cert.pem")), str(Path(folder, "key.pem")))
+    pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    Path(paths.cert).write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(pem))
+    Path(paths.key).write_bytes(key.private_bytes(pem, pkcs8, serialization.NoEncryption()))
+    return paths

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+from typing import Iterator
 
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 """The opcodes (§11.8)."""
@@ -45,3 +46,25 @@ def masked(first: int, payload: bytes = b"", key: bytes = KEY) -> bytes:
 def close_frame(code: int = 1000, reason: str = "") -> bytes:
     """Return a masked close frame."""
     return frame(CLOSE, struct.pack("!H", code) + reason.encode())
+
+
+class FrameReader:
+    """Takes a server's stream apart, in pieces as they come."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
+        """Yield the opcode and the payload of each frame that is complete now."""
+        buffer = self._buffer
+        buffer += data
+        while len(buffer) >= 2:
+            start, length = 2, buffer[1]
+            if length >= 126:
+                start = 4 if length == 126 else 10
+                length = int.from_bytes(buffer[2:start], "big")
+            if len(buffer) < start + length:
+                return
+            frame = buffer[0] & 0x0F, bytes(buffer[start : start + length])
+            del buffer[: start + length]
+            yield frame

@@ -26,6 +26,8 @@ class Wire:
         self.error: Exception = BlockingIOError()
         self.calls: list[bytes] = []
         self.ended: list[str] = []
+        self.untaken_bytes = 0
+        """What the system holds, which the peer hasn't taken."""
 
     def send(self, data: Any) -> int:
         if self.room <= 0:
@@ -37,6 +39,9 @@ class Wire:
 
     def unwrap(self) -> None:
         self.ended.append("close_notify")
+
+    def untaken(self) -> int:
+        return self.untaken_bytes
 
     @property
     def sent(self) -> bytes:
@@ -54,13 +59,20 @@ class TLS(Wire, TLSClient):  # type: ignore[misc]
 class Line:
     """An open outbox, and stand-ins for everything that it uses."""
 
-    def __init__(self, wire: Any, limit: int = LIMIT, deflate: Deflate | None = None) -> None:
+    def __init__(
+        self,
+        wire: Any,
+        limit: int = LIMIT,
+        deflate: Deflate | None = None,
+        patience: float = DEADLINE,
+    ) -> None:
         self.wire = wire
         self.watched = 0
         self.cuts: list[str] = []
+        self.deadlines: list[float | None] = []
         self.batch = WriteBatch(lambda source: self.flush())
         itself: Any = self  # both the source and the loop
-        self.outbox = Outbox(wire, itself, itself, self.batch, limit, self.cuts.append)
+        self.outbox = Outbox(wire, itself, itself, self.batch, limit, patience, self.cuts.append)
         self.outbox.open(SWITCHING, deflate)
         wire.calls.clear()
 
@@ -69,6 +81,11 @@ class Line:
         assert source is self
         assert add & READ == remove & READ == 0, "the connection decides on reading"
         self.watched = self.watched & ~remove | add
+
+    def schedule(self, source: object, deadline: float | None) -> None:
+        """Stand in for the loop's method."""
+        assert source is self
+        self.deadlines.append(deadline)
 
     def block(self, error: Exception | None = None) -> None:
         self.wire.room, self.wire.error = 0, error or BlockingIOError()

@@ -134,10 +134,14 @@ class Program:
 
     def ask(self, line: str) -> str:
         """Send it a line, and return the line that it answers."""
+        self.tell(line)
+        return self.read_line()
+
+    def tell(self, line: str) -> None:
+        """Send it a line."""
         assert self.process.stdin
         self.process.stdin.write(line + "\n")
         self.process.stdin.flush()
-        return self.read_line()
 
     def read_line(self) -> str:
         """Return the next line that it prints."""

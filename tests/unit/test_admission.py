@@ -1,4 +1,7 @@
-"""Admission: bounds in total and by address, trusted proxies, and the checks of a request."""
+"""Admission: bounds in total and by address, trusted proxies, and the checks of a request.
+
+Over 400 lines, because the checks follow each other, and one table shows what the next relies on.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,10 @@ import pytest
 from tests.support.heads import head
 from tests.support.tables import table
 from ws import Limits
-from ws.admission import REFUSED_SPARE, Admission, TooMany, ip_of
+from ws.admission import REFUSED_SPARE, Admission, TooMany, ip_of, network_of
 from ws.engine.log import Warnings
 from ws.wire.http11 import HandshakeError, RequestReader
-from ws.wire.proxy import Proxies
+from ws.wire.proxy import UNKNOWN, Proxies
 
 ADDRESS = ("1.1.1.1", 5000)
 
@@ -44,8 +47,9 @@ class Door:
 
     def __init__(self, *, origins=(), hosts=None, proxies=(), proxy_protocol=False, **limits):
         self.warnings = []
+        self.limits = Limits(**limits)
         self.admission = Admission(
-            Limits(**limits),
+            self.limits,
             origins=origins,
             hosts=hosts,
             proxies=Proxies(proxies),
@@ -53,10 +57,10 @@ class Door:
             warn=lambda message, *values: self.warnings.append(message % values),
         )
 
-    def knock(self, address):
+    def knock(self, address, descriptor=5):
         """Admit a peer; return its connection, the status of its refusal, or TooMany."""
         try:
-            refusal = self.admission.check_peer(address)
+            refusal = self.admission.check_peer(address, descriptor)
         except TooMany:
             return TooMany
         connection = Connection(address)
@@ -90,6 +94,24 @@ class Door:
 )
 def test_ip_of(address, ip):
     assert ip_of(address) == ip
+
+
+@table(
+    "ip, network",
+    ("a Unix socket", "", ""),
+    ("a client of an unknown address", "unknown", "unknown"),
+    ("IPv4", "1.2.3.4", "1.2.3.4"),
+    ("IPv6", "2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+    ("the same network", "2001:db8:1:2::", "2001:db8:1:2::/64"),
+    ("another", "2001:db8:1:3::", "2001:db8:1:3::/64"),
+    ("with a zone", "fe80::1%eth0", "fe80::/64"),
+    ("IPv4 as IPv6", "::ffff:1.2.3.4", "1.2.3.4"),
+    ("in other words", "::ffff:102:304", "1.2.3.4"),
+    ("IPv4 by way of a translator", "64:ff9b::1.2.3.4", "1.2.3.4"),
+    ("this machine", "::1", "::/64"),
+)
+def test_network_of(ip, network):
+    assert network_of(ip) == network
 
 
 # Bounds
@@ -176,6 +198,110 @@ def test_the_bound_in_all_applies_to_trusted_proxies_too():
     assert door.knock(ADDRESS) == 503
 
 
+def test_addresses_of_one_network_of_ipv6_count_together():
+    door = Door(max_clients_per_address=10)
+    peers = [door.knock((f"2001:db8::{number:x}", 1, 0, 0)) for number in range(300)]
+    assert all(isinstance(peer, Connection) for peer in peers[:10])
+    assert peers[10:] == [429] * REFUSED_SPARE + [TooMany] * (290 - REFUSED_SPARE)
+    assert set(door.warnings) == {"max_clients_per_address=10 reached by 2001:db8::/64"}
+    assert isinstance(door.knock(("2001:db8:0:1::", 1, 0, 0)), Connection), "another network"
+
+
+def test_an_address_of_ipv4_counts_as_itself_inside_ipv6():
+    door = Door(max_clients_per_address=1)
+    door.enter("1.1.1.1")
+    assert door.knock(("::ffff:1.1.1.1", 1, 0, 0)) == 429
+    assert isinstance(door.knock(("::ffff:1.1.1.2", 1, 0, 0)), Connection)
+
+
+# Descriptors
+
+
+@pytest.fixture
+def provided(monkeypatch):
+    """Have the system provide descriptors from one number to another; note for how many."""
+    asked = []
+
+    def provide(free, reserved):
+        monkeypatch.setattr(
+            "ws.admission.provide", lambda number: asked.append(number) or (free, reserved)
+        )
+        return asked
+
+    return provide
+
+
+def test_there_is_a_descriptor_for_each_connection_and_for_refusals(provided):
+    asked = provided(10, 10_110)
+    door = Door()
+    door.admission.prepare()
+    assert asked == [10_000 + REFUSED_SPARE]
+    assert not door.warnings
+    assert isinstance(door.knock(ADDRESS, 10_009), Connection)
+
+
+def test_with_few_descriptors_there_are_fewer_connections(provided):
+    provided(20, 896)
+    door = Door(max_clients=10_000, max_clients_per_address=1_000)
+    door.admission.prepare()
+    (warning,) = door.warnings
+    assert warning.startswith("max_clients=10000, but the system's limit on descriptors")
+    assert "only 776:" in warning and "or pass max_clients=776" in warning
+    assert isinstance(door.knock(("2.2.2.2", 1), 795), Connection)
+    assert [door.knock(("2.2.2.2", 1), number) for number in (796, 895, 896)] == [503, 503, TooMany]
+    assert (
+        door.warnings[1:]
+        == ["only the application's reserve of descriptors is left, refusing 2.2.2.2"] * 3
+    )
+
+
+def test_the_bound_of_an_address_keeps_its_proportion(provided):
+    provided(20, 896)
+    door = Door(max_clients=10_000, max_clients_per_address=1_000)
+    door.admission.prepare()
+    door.enter("1.1.1.1", 77)
+    assert door.knock(ADDRESS) == 429
+    assert isinstance(door.knock(("2.2.2.2", 1)), Connection)
+
+
+@table(
+    "reserved, limits, places",
+    ("the default", 48, {}, 10),
+    ("what was asked for, if it is less", 48, {"max_clients_per_address": 3}, 3),
+)
+def test_where_there_are_few_places_an_address_may_have_some(provided, reserved, limits, places):
+    provided(8, reserved)
+    door = Door(**limits)
+    door.admission.prepare()
+    door.enter("1.1.1.1", places)
+    assert door.knock(ADDRESS) == 429
+
+
+def test_hardly_any_descriptors(provided):
+    provided(20, 20)
+    door = Door()
+    door.admission.prepare()
+    assert door.knock(ADDRESS, 20) is TooMany
+    assert isinstance(door.knock(ADDRESS, 19), Connection), "one that was closed meanwhile"
+
+
+@table(
+    "limits, warned",
+    ("the default", {}, False),
+    ("a few clients", {"max_clients": 10}, False),
+    ("as many", {"max_clients": 500, "max_clients_per_address": 500}, True),
+    ("more", {"max_clients": 500, "max_clients_per_address": 501}, True),
+    ("fewer", {"max_clients": 500, "max_clients_per_address": 499}, False),
+)
+def test_one_address_that_may_take_all_places_is_worth_a_warning(provided, limits, warned):
+    provided(10, 20_000)
+    door = Door(**limits)
+    door.admission.prepare()
+    clients, per_address = door.limits.max_clients, door.limits.max_clients_per_address
+    warning = f"max_clients_per_address={per_address} lets one address take all of max_clients="
+    assert door.warnings == [f"{warning}{clients}"] * warned
+
+
 # The PROXY protocol
 
 
@@ -210,6 +336,15 @@ def test_a_header_of_the_proxy_protocol_moves_the_count():
         door.admission.leave(connection)
     door.admission.rename(three, ("1.1.1.1", 9))
     assert three.refusal is None, "both have given their places back"
+
+
+def test_a_header_without_an_address_moves_the_count_too():
+    door = Door(proxies=["10.0.0.1"], proxy_protocol=True, max_clients_per_address=1)
+    one, two = door.enter("10.0.0.1", 2)
+    for connection in (one, two):
+        door.admission.rename(connection, (UNKNOWN, 0))
+    assert one.refusal is None and two.refusal.response.status == 429
+    assert two.getpeername() == ("10.0.0.1", 1)
 
 
 def test_far_over_the_bound_a_renamed_connection_is_closed():
@@ -297,6 +432,46 @@ def test_clients_of_a_proxy_count_by_the_addresses_that_it_tells():
     assert door.ask(connection, "X-Forwarded-For: 9.9.9.9").address == ("9.9.9.9", 0)
 
 
+@table(
+    "forwarded_for",
+    ("in so many words", "unknown"),
+    ("no address", "unix:"),
+    ("nothing that makes sense", "9.9.9.9, %"),
+    ("behind another proxy", "9.9.9.9, unknown, 10.0.0.2"),
+)
+def test_clients_that_a_proxy_does_not_tell_count_together(forwarded_for):
+    door = Door(proxies=["10.0.0.0/8"], max_clients_per_address=2)
+    connections = door.enter("10.0.0.1", 5)
+    header = f"X-Forwarded-For: {forwarded_for}"
+    answers = [door.ask(connection, header) for connection in connections]
+    assert answers[2:] == [429] * 3
+    assert [answer.address for answer in answers[:2]] == [("10.0.0.1", 0), ("10.0.0.1", 1)]
+    assert door.warnings == ["max_clients_per_address=2 reached by unknown"] * 3
+    assert door.ask(*door.enter("10.0.0.1")).address == ("10.0.0.1", 0), "the proxy itself"
+
+
+@table(
+    "ip",
+    ("another proxy, which has no place of its own here", "10.0.0.2"),
+    ("the same one", "10.0.0.1"),
+)
+def test_only_a_proxy_that_connects_by_itself_is_exempt(ip):
+    door = Door(proxies=["10.0.0.0/8"], max_clients_per_address=4)
+    connections = door.enter("10.0.0.1", 5)
+    answers = [door.ask(connection, f"X-Forwarded-For: {ip}") for connection in connections]
+    assert 429 in answers
+
+
+def test_clients_of_one_network_count_together_behind_a_proxy():
+    door = Door(proxies=["10.0.0.1"], max_clients_per_address=2)
+    connections = door.enter("10.0.0.1", 3)
+    answers = [
+        door.ask(connection, f"X-Forwarded-For: 2001:db8::{number}")
+        for number, connection in enumerate(connections)
+    ]
+    assert answers[2] == 429
+
+
 def test_a_flood_that_a_proxy_tells_of_is_closed():
     door = Door(proxies=["10.0.0.1"], max_clients_per_address=1)
     connections = door.enter("10.0.0.1", REFUSED_SPARE + 2)
@@ -380,5 +555,5 @@ def test_warnings_are_rate_limited(caplog):
     )
     admission.enter(Connection(ADDRESS), ADDRESS)
     for _ in range(10):
-        assert admission.check_peer(ADDRESS)
+        assert admission.check_peer(ADDRESS, 5)
     assert [record.levelno for record in caplog.records] == [logging.WARNING]

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.deflated import EIGHT_EMPTY_BLOCKS, TAIL, squeeze
+from ws.wire import deflate
 from ws.wire.deflate import Compression, Deflate, negotiate
 from ws.wire.frames import ProtocolError
 from ws.wire.handshake import parse_extensions
@@ -250,3 +251,65 @@ def test_without_contexts_nothing_is_held_between_messages():
     assert deflate.inflate(None, 1000, True) == b""
     deflate.deflate(bytes(5000))
     assert (deflate.inflater_held, deflate.compressor_held) == (0, 0)
+
+
+# The client's side
+
+
+@pytest.mark.parametrize(
+    "settings, header",
+    [
+        ({}, f"{PMD}; {S_OFF}; client_max_window_bits"),
+        ({"server_context_takeover": True}, f"{PMD}; client_max_window_bits"),
+        ({"client_context_takeover": False}, f"{PMD}; {S_OFF}; {C_OFF}; client_max_window_bits"),
+        (
+            {"server_max_window_bits": 10, "client_max_window_bits": 9},
+            f"{PMD}; {S_OFF}; server_max_window_bits=10; client_max_window_bits=9",
+        ),
+    ],
+)
+def test_offer(settings, header):
+    assert deflate.offer(Compression(**settings)) == header
+    assert agree(header, Compression()) != ""
+
+
+@pytest.mark.parametrize(
+    "settings, answer, agreed",
+    [
+        # in and out: bits, and whether there is context takeover
+        ({}, S_OFF, (15, False, 15, True)),
+        ({}, f"{S_OFF}; {C_OFF}", (15, False, 15, False)),
+        ({}, f"{S_OFF}; server_max_window_bits=8", (8, False, 15, True)),
+        ({}, f"{S_OFF}; client_max_window_bits=8", (15, False, 8, True)),
+        ({"server_context_takeover": True}, "", (15, True, 15, True)),
+        ({"client_context_takeover": False}, S_OFF, (15, False, 15, False)),
+        ({"client_context_takeover": False}, f"{S_OFF}; {C_OFF}", (15, False, 15, False)),
+        (
+            {"server_max_window_bits": 10},
+            f"{S_OFF}; server_max_window_bits=9",
+            (9, False, 15, True),
+        ),
+        (
+            {"client_max_window_bits": 10},
+            f"{S_OFF}; client_max_window_bits=12",
+            (15, False, 10, True),
+        ),
+        # §7.1: answers upon which a client must fail
+        ({}, "", None),  # no context takeover was asked for
+        ({"server_max_window_bits": 10}, S_OFF, None),
+        ({"server_max_window_bits": 10}, f"{S_OFF}; server_max_window_bits=11", None),
+        ({}, f"{S_OFF}; server_max_window_bits", None),
+        ({}, f"{S_OFF}; server_max_window_bits=7", None),
+        ({}, f"{S_OFF}; client_max_window_bits", None),
+        ({}, f"{S_OFF}; client_max_window_bits=16", None),
+        ({}, f"{S_OFF}; {S_OFF}", None),
+        ({}, f"{S_OFF}=1", None),
+        ({}, f"{S_OFF}; {C_OFF}=1", None),
+        ({}, f"{S_OFF}; unknown", None),
+    ],
+)
+def test_answers(settings, answer, agreed):
+    ((_, params),) = parse_extensions(f"{PMD}; {answer}" if answer else PMD)
+    found = deflate.agree(params, Compression(**settings))
+    shown = found and (found.in_bits, found.in_takeover, found.out_bits, found.out_takeover)
+    assert shown == agreed

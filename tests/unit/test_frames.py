@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -145,3 +147,21 @@ def test_any_close_payload_is_understood_or_a_protocol_error(payload):
         assert error.code in (1002, 1007)
     else:
         assert frames.close_payload(code, reason) == payload
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 600, 65535, 65536, 70_001])
+@pytest.mark.parametrize("fin", [False, True])
+def test_masked_frames(size, fin):
+    payload = os.urandom(size)
+    plain, data = frames.frame(BINARY, payload, fin), frames.masked_frame(BINARY, payload, fin)
+    start = len(plain) - size
+    key = data[start : start + 4]
+    assert data[0] == plain[0]
+    assert data[1] == plain[1] | 0x80
+    assert data[2:start] == plain[2:start]
+    assert frames.unmask(data[start + 4 :], key) == payload
+
+
+def test_each_masked_frame_has_its_key():
+    """§5.3: a fresh one, which nobody can predict."""
+    assert len({frames.mask(frames.frame(TEXT, b""))[2:] for _ in range(100)}) > 95

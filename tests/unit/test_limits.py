@@ -48,8 +48,19 @@ def test_what_is_counted_is_whole():
         Limits(threads=1.5)
 
 
-@pytest.mark.parametrize("name", [name for name in NUMBERS if name != "ping_interval"])
-def test_only_pings_can_be_done_without(name):
+@pytest.mark.parametrize(
+    "clients, per_address", [(10_000, 1_000), (1_234, 123), (100, 10), (99, 10), (1, 10)]
+)
+def test_the_bound_of_an_address_follows_from_the_bound_in_all(clients, per_address):
+    assert Limits(max_clients=clients).max_clients_per_address == per_address
+    assert Limits(max_clients=clients, max_clients_per_address=7).max_clients_per_address == 7
+
+
+CAN_BE_NONE = ("ping_interval", "max_clients_per_address")
+
+
+@pytest.mark.parametrize("name", [name for name in NUMBERS if name not in CAN_BE_NONE])
+def test_nothing_else_can_be_none(name):
     with pytest.raises(TypeError, match=f"^{name} must be a number, not None"):
         Limits(**{name: None})
 

@@ -7,8 +7,9 @@ import zlib
 import pytest
 
 from tests.support.tables import table
-from ws.wire.deflate import Compression, negotiate
-from ws.wire.message import PreparedMessage, PreparedMessages, encode, fragments
+from ws.wire.deflate import Compression, agree, negotiate
+from ws.wire.handshake import parse_extensions
+from ws.wire.message import MaskedMessage, PreparedMessage, PreparedMessages, encode, fragments
 
 TAKEOVER = Compression(server_context_takeover=True, client_context_takeover=True)
 TAIL = b"\x00\x00\xff\xff"
@@ -132,3 +133,21 @@ def test_several_messages_in_a_row():
     both = PreparedMessages([one, two])
     assert (both.plain, both.count, list(both.messages)) == (one.plain + two.plain, 2, [one, two])
     assert (one.count, list(one.messages)) == (1, [one])
+
+
+def test_a_client_masks_it_anew_each_time():
+    answer = "permessage-deflate; server_no_context_takeover"
+    deflate = agree(parse_extensions(answer)[0][1], Compression())
+    message = MaskedMessage(encode("x" * 2000))
+    assert message.is_compressed_for(deflate)
+    frames = [message.plain, *(message.deflated(deflate) for _ in range(2))]
+    assert all(frame[1] & 0x80 for frame in frames)
+    assert frames[1] != frames[2]
+    assert len(frames[1]) < 100 < len(frames[0])
+    assert not MaskedMessage(encode("x" * 2000), False).is_compressed_for(deflate)
+
+
+def test_a_window_of_8_bits_is_too_small_for_zlib():
+    answer = "permessage-deflate; server_no_context_takeover; client_max_window_bits=8"
+    deflate = agree(parse_extensions(answer)[0][1], Compression())
+    assert not MaskedMessage(encode("x" * 2000), True).is_compressed_for(deflate)

@@ -126,23 +126,51 @@ def test_a_fragment_waits_for_room_but_not_for_what_waits_for_it(line):
     assert line.outbox.queued == 0
 
 
-def test_fragments_that_find_no_room_in_time_cut_the_client(line):
+def test_fragments_cut_a_client_that_is_too_slow():
+    line = Line(Plain(), patience=0.01)
     line.fill()
-    assert not line.outbox.put_fragments(fragments(["x"]), 0.01)
+    assert not line.outbox.put_fragments(fragments(["x"]), DEADLINE)
     assert line.cuts == [f"took too long to read: {LIMIT} bytes were waiting for it"]
 
 
-def test_broadcasts_during_a_fragmented_message_are_left_out_but_cut_nobody(line):
+def test_fragments_wait_for_room_only_so_long(line):
+    line.fill()
+    frames = list(fragments(["x"]))
+    assert line.outbox.put_fragments(frames, 0.01)
+    line.unblock()
+    assert line.wire.sent == b"-" * LIMIT + b"".join(frames)
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_all_broadcasts_during_a_fragmented_message_are_held_back(cut):
     """Here the server is slow, not the peer."""
+    line = Line(Plain(), patience=0)
 
     def frames():
         yield frame(TEXT, b"one", False)
-        while line.outbox.put(b"x" * 100, cut=True):
-            pass
+        for number in range(100):
+            assert line.outbox.put(b"%03d" % number * LIMIT, cut=cut)
+        assert line.outbox.queued == 300 * LIMIT
         yield frame(CONT, b"")
 
     assert line.outbox.put_fragments(frames(), 0)
+    held = b"".join(b"%03d" % number * LIMIT for number in range(100))
+    assert line.wire.sent == frame(TEXT, b"one", False) + frame(CONT, b"") + held
     assert line.cuts == []
+
+
+def test_a_client_that_takes_nothing_is_too_slow_during_a_fragmented_message_as_well():
+    line = Line(Plain(), patience=0)
+
+    def frames():
+        yield frame(TEXT, b"one", False)
+        line.block()
+        yield frame(CONT, b"x" * LIMIT, False)
+        assert not line.outbox.put(b"x", cut=True)
+        yield frame(CONT, b"")
+
+    assert not line.outbox.put_fragments(frames(), 0)
+    assert line.cuts[0].startswith("took too long to read")
 
 
 def test_fragments_for_a_client_that_has_left_are_not_taken(line):
@@ -212,9 +240,9 @@ def inflate(inflater, data):
     return inflater.decompress(data[2:] + b"\0\0\xff\xff")
 
 
-def compressing(context):
+def compressing(context, patience=DEADLINE):
     settings = Compression(threshold=10, server_context_takeover=context)
-    return Line(Plain(), deflate=Deflate(settings))
+    return Line(Plain(), deflate=Deflate(settings), patience=patience)
 
 
 def test_without_the_extension_everything_leaves_as_it_is(line):
@@ -263,7 +291,7 @@ def test_while_a_thread_sends_with_the_context_others_go_ahead_uncompressed():
 
 
 def test_a_message_that_was_compressed_but_not_sent_is_forgotten():
-    line, inflater = compressing(True), zlib.decompressobj(-15)
+    line, inflater = compressing(True, patience=0), zlib.decompressobj(-15)
     messages = [PreparedMessage(encode(f"{name} sentence to repeat")) for name in "abc"]
     assert line.outbox.put_prepared(messages[0])
     line.fill()
@@ -275,7 +303,7 @@ def test_a_message_that_was_compressed_but_not_sent_is_forgotten():
 
 
 def test_one_of_several_messages_that_is_refused_is_no_success():
-    line = compressing(False)
+    line = compressing(False, patience=0)
     line.fill(LIMIT - 5)
     messages = [PreparedMessage(encode("x" * size)) for size in (9, 1)]
     assert not line.outbox.put_prepared(PreparedMessages(messages))
@@ -285,14 +313,16 @@ def test_one_of_several_messages_that_is_refused_is_no_success():
 # More about fragments
 
 
-def test_a_second_fragmented_message_that_finds_no_room_in_time_cuts_the_client(line):
+def test_a_second_fragmented_message_cuts_a_client_that_is_too_slow():
+    line = Line(Plain(), patience=0)
+
     def frames():
         yield frame(TEXT, b"x" * LIMIT, False)
-        assert not line.outbox.put_fragments(fragments(["y"]), 0.01)
+        assert not line.outbox.put_fragments(fragments(["y"]), 0)
         yield frame(CONT, b"")
 
     line.block()
-    line.outbox.put_fragments(frames(), 0.01)
+    line.outbox.put_fragments(frames(), 0)
     assert line.cuts[0].startswith("took too long to read: ")
 
 
@@ -302,8 +332,7 @@ def test_who_waits_for_room_learns_of_the_end_of_a_fragmented_message(line):
 
     def frames():
         yield frame(TEXT, b"one", False)
-        while line.outbox.put(b"x" * 100):
-            pass
+        assert line.outbox.put(b"x" * LIMIT)
         started.set()
         goes_on.wait(DEADLINE)
         yield frame(CONT, b"")
@@ -330,34 +359,6 @@ def test_what_waits_for_a_fragmented_message_is_not_for_the_client_to_read(line)
 
 
 # Calls inside calls
-
-
-@pytest.mark.parametrize("room", [math.inf, 3, 0])
-@pytest.mark.parametrize("queued", [b"", b"before"])
-def test_a_signal_handler_that_sends_while_a_frame_is_written(line, monkeypatch, room, queued):
-    """A signal handler interrupts the thread that writes; its message comes after the one begun."""
-    line.block()
-    if queued:
-        line.outbox.put(queued)
-    line.wire.room = room
-    send, handled = line.wire.send, []
-
-    def interrupted(data):
-        sent = send(data)
-        if not handled:
-            handled.append(line.outbox.put(b"from the handler"))
-        return sent
-
-    monkeypatch.setattr(line.wire, "send", interrupted)
-    assert line.outbox.put(b"first")
-    line.flush()
-    line.unblock()
-    assert handled == [True]
-    assert line.wire.sent in (
-        queued + b"first" + b"from the handler",
-        queued + b"from the handler" + b"first",
-    )
-    assert (line.outbox.queued, line.watched) == (0, 0)
 
 
 @pytest.mark.timeout(10)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.tables import table
-from ws.wire.proxy import LONGEST_BLOCK_BYTES, SIGNATURE, Proxies, missing, parse
+from ws.wire.proxy import LONGEST_BLOCK_BYTES, SIGNATURE, UNKNOWN, Proxies, missing, parse
 
 # Who is trusted, and X-Forwarded-For
 
@@ -35,6 +35,7 @@ from ws.wire.proxy import LONGEST_BLOCK_BYTES, SIGNATURE, Proxies, missing, pars
     ("which is no address", ["unix"], "10.0.0.1", False),
     ("beside addresses", ["unix", "10.0.0.1"], "10.0.0.1", True),
     ("as well", ["10.0.0.1", "unix"], "", True),
+    ("no address", ["0.0.0.0/0", "::/0"], UNKNOWN, False),
     ("unless listed", ["0.0.0.0/0", "::/0"], "", False),
 )
 def test_trusted(proxies, ip, trusted):
@@ -62,10 +63,11 @@ def test_no_proxy(proxy):
     ("in brackets", "10.0.0.1", "[2001:db8::1]", "2001:db8::1"),
     ("with a port", "10.0.0.1", "[2001:db8::1]:80", "2001:db8::1"),
     ("IPv4 as IPv6", "10.0.0.1", "::ffff:1.1.1.1", "1.1.1.1"),
-    ("no address", "10.0.0.1", "1.1.1.1, unknown", "10.0.0.1"),
-    ("nor this", "10.0.0.1", "1.1.1.1, unix:", "10.0.0.1"),
-    ("nor this", "10.0.0.1", "1.1.1.1, [", "10.0.0.1"),
-    ("behind a proxy", "10.0.0.1", "1.1.1.1, x, 10.0.0.2", "10.0.0.2"),
+    ("no address", "10.0.0.1", "1.1.1.1, unknown", UNKNOWN),
+    ("nor this", "10.0.0.1", "1.1.1.1, unix:", UNKNOWN),
+    ("nor this", "10.0.0.1", "1.1.1.1, [", UNKNOWN),
+    ("at all", "10.0.0.1", "1.1.1.1, unknown, unknown", UNKNOWN),
+    ("behind a proxy", "10.0.0.1", "1.1.1.1, x, 10.0.0.2", UNKNOWN),
 )
 def test_origin(ip, forwarded_for, client):
     members = forwarded_for.split(", ") if forwarded_for else []
@@ -106,9 +108,9 @@ LONG = "ffff:" * 7 + "ffff"
     ("1 TCP6", line("TCP6", LONG, LONG, 65535, 65535), (LONG, 65535)),
     ("1 in capitals", line("TCP6", "2001:DB8::1", "::", 1, 2), ("2001:db8::1", 1)),
     ("1 IPv4 as IPv6", line("TCP6", "::ffff:1.1.1.1", "::", 1, 2), ("1.1.1.1", 1)),
-    ("1 UNKNOWN", line("UNKNOWN"), None),
-    ("1 the longest", line("UNKNOWN", LONG, LONG, 65535, 65535), None),
-    ("1 UNKNOWN and anything", line("UNKNOWN", "", "\xe9 1"), None),
+    ("1 UNKNOWN", line("UNKNOWN"), (UNKNOWN, 0)),
+    ("1 the longest", line("UNKNOWN", LONG, LONG, 65535, 65535), (UNKNOWN, 0)),
+    ("1 UNKNOWN and anything", line("UNKNOWN", "", "\xe9 1"), (UNKNOWN, 0)),
     ("2 TCP4", block(), ("1.1.1.1", 5)),
     ("2 TCP6", block(0x21, "2001:db8::1"), ("2001:db8::1", 5)),
     ("2 IPv4 as IPv6", block(0x21, "::ffff:1.1.1.1"), ("1.1.1.1", 5)),
@@ -118,10 +120,10 @@ LONG = "ffff:" * 7 + "ffff"
     ("2 with much more", block(more=b"x" * (LONGEST_BLOCK_BYTES - 28)), ("1.1.1.1", 5)),
     ("2 LOCAL", block(0, "", command=0x20), None),
     ("2 LOCAL: what is there is ignored", block(command=0x20), None),
-    ("2 UNSPEC", block(0, ""), None),
-    ("2 UNSPEC with something", block(0), None),
-    ("2 a Unix socket", block(0x31, "", more=bytes(216)), None),
-    ("2 for datagrams", block(0x32, "", more=bytes(216)), None),
+    ("2 UNSPEC", block(0, ""), (UNKNOWN, 0)),
+    ("2 UNSPEC with something", block(0), (UNKNOWN, 0)),
+    ("2 a Unix socket", block(0x31, "", more=bytes(216)), (UNKNOWN, 0)),
+    ("2 for datagrams", block(0x32, "", more=bytes(216)), (UNKNOWN, 0)),
 )
 def test_header(header, address):
     assert gather(header + b"\r\nGET / HTTP/1.1\r\n") == header, "not a byte more"
@@ -177,4 +179,4 @@ def test_any_bytes(data, start):
         address = parse(gather(start + data))
     except (ValueError, EOFError):
         return
-    assert address is None or ip_address(address[0])
+    assert address in (None, (UNKNOWN, 0)) or ip_address(address[0])

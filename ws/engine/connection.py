@@ -7,13 +7,15 @@ Ways to end a connection, and what the peer sees:
     close    the closing handshake begins    a close frame, after what is queued     any thread
     answer   it is refused, or gets a page   an HTTP response, then the end of TCP   any thread
     linger   the closing handshake is over   the end of TCP, after what is queued    any thread
+    finish   `linger`, without the peer      nothing new                             leader
     cut      it is lost                      a reset of TCP, at once                 any thread
     abandon  as `cut`, and if reading is paused, unparsed events are dropped         leader, monitor
     dispose  the descriptor is closed        nothing new                             leader, worker
 
 `close` and `linger` have a deadline. When it passes, `close` is followed by `cut`, and `linger` by
-`dispose`. After `cut`, the leader reads the end of TCP, which is the event CONNECTION_LOST. Every
-connection ends with `dispose`.
+`dispose`; but `linger` goes on while the peer takes what is queued fast enough. After `cut`, the
+leader reads the end of TCP, which is the event CONNECTION_LOST. Every connection ends with
+`dispose`.
 """
 
 from __future__ import annotations
@@ -32,14 +34,15 @@ from typing import Any, Callable, Iterable, Iterator
 from ..wire import events
 from ..wire.deflate import Deflate
 from ..wire.events import LAST_MESSAGE, Event
-from ..wire.frames import PING, PONG, CloseCode, frame
+from ..wire.frames import PING, PONG, CloseCode
 from ..wire.http11 import HandshakeError, Request, RequestReader, Response
 from ..wire.protocol import Protocol
+from .backlog import CHUNK_BYTES, TLS_RECORD_BYTES
 from .cork import WriteBatch
 from .limits import Limits
 from .log import logger
 from .loop import Loop, Source
-from .outbox import CHUNK_BYTES, TLS_RECORD_BYTES, Outbox
+from .outbox import Outbox
 from .poll import READ, WRITE
 from .sockets import Client, TLSClient
 
@@ -47,6 +50,9 @@ READ_BYTES = 1 << 14  # defence: read-size
 """Bytes that one read asks for. With TLS, a read returns at most one record, of this size."""
 READ_ON_BYTES = 1 << 18
 """If the first read was full, reading goes on up to this many bytes before they are parsed."""
+
+LEAST_BYTES_PER_SECOND = 1 << 12
+"""A peer that takes a page more slowly, or what else is queued at the end, is not waited for."""
 
 # The stages of a connection, in order
 TLS_HANDSHAKE = 0
@@ -93,7 +99,7 @@ class Owner(ABC):
 
 
 class Connection(Source):
-    """A client's socket, with its protocol and its outbox.
+    """A socket with its protocol and its outbox: a client's, as a server has it.
 
     Only the leader reads. Any thread may write.
 
@@ -106,9 +112,12 @@ class Connection(Source):
     """
 
     __slots__ = (
-        "_checkpoint _limits _loop _ping _reader _left _tls bytes_in client messages_in opened "
-        "outbox owner protocol reason refusal stage"
+        "_checkpoint _finishing _limits _loop _ping _reader _left _tls bytes_in client messages_in "
+        "opened outbox owner protocol reason refusal stage"
     ).split()
+
+    role: type[Protocol] = Protocol
+    """The class of the protocol."""
 
     def __init__(
         self, client: Client, loop: Loop, batch: WriteBatch, limits: Limits, owner: Owner
@@ -119,8 +128,10 @@ class Connection(Source):
         self._loop, self._limits = loop, limits
         self._tls = isinstance(client, TLSClient)
         self.stage: int = TLS_HANDSHAKE if self._tls else AWAITING_REQUEST
-        self.protocol: Protocol = Protocol(limits.max_message_size, limits.max_fragments)
-        self.outbox: Outbox = Outbox(client, self, loop, batch, limits.max_queue_size, self.cut)
+        self.protocol: Protocol = self.role(limits.max_message_size, limits.max_fragments)
+        self.outbox: Outbox = Outbox(
+            client, self, loop, batch, limits.max_queue_size, limits.send_timeout, self.cut
+        )
         self.bytes_in: int = 0
         self.messages_in: int = 0
         self.opened: bool = False
@@ -132,15 +143,44 @@ class Connection(Source):
         self._left = False  # whether the owner was told that the WebSocket has ended
         self._reader: RequestReader | None = RequestReader(limits.max_head_size)
         self._ping: Any = None  # payload and time of the last ping, until its pong
-        self._checkpoint: Any = None  # bytes in and out at the last ping; whether it was sent
-        loop.watch(self, READ)  # if it raises, this connection never was
-        loop.schedule(self, time.monotonic() + limits.open_timeout)  # defence: open-timeout
+        # Bytes in and out at the last ping, and whether it was sent. Later, how many bytes of a
+        # queue that is to be written out the peer has taken
+        self._checkpoint: Any = None
+        self._finishing = False  # whether to end TCP when all is written
 
     def __repr__(self) -> str:
         return f"<connection from {self.client.getpeername()}>"
 
     def fileno(self) -> int:
         return self.client.fileno()
+
+    @property
+    def paused(self) -> bool:
+        """Whether it isn't read, because its callbacks are behind."""
+        return not self.interest & READ
+
+    # How it begins: one of these, once
+
+    def await_request(self) -> None:
+        """Read from now on. The request's head comes first.
+
+        Raises:
+            OSError: The system can't watch one more descriptor. This connection never was.
+        """
+        self._loop.watch(self, READ)
+        deadline = time.monotonic() + self._limits.open_timeout
+        self._loop.schedule(self, deadline)  # defence: open-timeout
+
+    def continue_after(self, rest: bytes) -> None:
+        """Read from now on. The request was decided on elsewhere; *rest* came after its head.
+
+        Any thread may call it: the socket isn't watched until *rest* is parsed, so that nothing
+        can be parsed before it.
+        """
+        self._reader = None
+        self.bytes_in += len(rest)
+        self.events = self._begin(rest)
+        self._loop.resume(self)
 
     # Reading: the leader
 
@@ -151,8 +191,8 @@ class Connection(Source):
             elif self.stage == TLS_HANDSHAKE:
                 self._shake_hands()
                 return None
-            elif self.stage == LINGERING:  # past OpenSSL: data after close_notify is an error to it
-                data = socket.socket.recv(self.client, CHUNK_BYTES)
+            elif self.stage == LINGERING:
+                data = self._read_rest()
             else:
                 data = self._read_tls()
         except (BlockingIOError, ssl.SSLWantReadError):
@@ -167,7 +207,10 @@ class Connection(Source):
         if OPEN <= self.stage <= CLOSING:
             self._loop.watch(self, remove=READ | WRITE)  # defence: end-of-tcp-watch
             return iter(((events.CONNECTION_LOST, None),))  # defence: end-of-tcp
-        self.dispose(ended=self.stage == LINGERING and not self.outbox.queued)
+        if self.stage == LINGERING:
+            self.finish(ended=True)
+        else:
+            self.dispose()
         return None
 
     def _read_tls(self) -> bytes:
@@ -195,6 +238,20 @@ class Connection(Source):
             return parsed
         return chain(parsed, ((events.CONNECTION_LOST, None),))  # TLS reports its end only once
 
+    def _read_rest(self) -> bytes:
+        """Read on a TLS connection that is ending. Return b"" if the peer has ended it."""
+        with self.outbox.lock:
+            if not self.outbox.waiting:  # our close_notify has been sent
+                try:
+                    self.client.unwrap()  # type: ignore[attr-defined]
+                    return b""  # the peer's has come, too
+                except ssl.SSLWantReadError:
+                    raise
+                except (OSError, ValueError):
+                    pass
+        # Past OpenSSL: data after close_notify is an error to it
+        return socket.socket.recv(self.client, CHUNK_BYTES)
+
     def _shake_hands(self) -> None:
         """Continue the TLS handshake."""
         self._loop.watch(self, remove=WRITE)
@@ -205,7 +262,8 @@ class Connection(Source):
             pass
         except ssl.SSLWantWriteError:
             self._loop.watch(self, add=WRITE)
-        except (OSError, ValueError) as error:
+        # AttributeError: before Python 3.11.5, ssl makes no TLS object for a peer that has left
+        except (OSError, ValueError, AttributeError) as error:
             logger.info("%s: TLS handshake failed: %s", self.client.getpeername(), error)
             self.dispose()  # defence: tls-failure
 
@@ -226,6 +284,10 @@ class Connection(Source):
         yield events.REQUEST, self.client.request
         if self.stage == AWAITING_REQUEST:
             yield events.ASK_ONREQUEST, self.client.request
+        yield from self._begin(rest)
+
+    def _begin(self, rest: bytes) -> Iterator[Event]:
+        """If the request was accepted, yield that it was, and the events in the bytes after it."""
         if OPEN <= self.stage <= CLOSING:
             yield events.OPENED, None
             yield from self.protocol.feed(rest)
@@ -240,7 +302,7 @@ class Connection(Source):
                 if self.stage == OPEN:
                     self.owner.message(self.client, payload)
             elif kind == events.PING:
-                self.outbox.put_control(frame(PONG, payload))
+                self.outbox.put_control(self.protocol.frame(PONG, payload))
             elif kind == events.PONG:
                 self._take_pong(payload)
             elif kind == events.REQUEST:
@@ -253,6 +315,8 @@ class Connection(Source):
             elif kind == events.CONNECTION_LOST:
                 self._leave(CloseCode.ABNORMAL, self.reason)
             else:  # CLOSE or PROTOCOL_ERROR
+                if kind == events.CLOSE:
+                    self.client.close_received = payload[0]
                 self.close(*payload)
                 self._leave(*payload)
         # A callback's sys.exit() must not end the thread either; defence: raising-callbacks
@@ -304,7 +368,7 @@ class Connection(Source):
         """Send a ping, whose pong sets `client.latency`. Return whether it was sent."""
         payload, last = os.urandom(4), self._ping
         self._ping = payload, time.monotonic()
-        sent = self.outbox.put_control(frame(PING, payload))
+        sent = self.outbox.put_control(self.protocol.frame(PING, payload))
         if not sent:
             self._ping = last
         return sent
@@ -324,6 +388,7 @@ class Connection(Source):
             # First, or the deadline of a ping could be taken for this one; defence: close-timeout
             self._loop.schedule(self, time.monotonic() + self._limits.close_timeout)
             self.outbox.close(self.protocol.close(code, reason))
+            self.client.close_sent = code
             self.stage = CLOSING
         return True
 
@@ -346,6 +411,20 @@ class Connection(Source):
             self._loop.schedule(self, time.monotonic() + self._limits.close_timeout)
             self.stage = LINGERING
             self.outbox.end()
+            self._checkpoint = self.outbox.taken() if self.outbox.waiting else None
+
+    def finish(self, ended: bool = False) -> None:
+        """End TCP as soon as all is written, without waiting for the peer. Only when lingering.
+
+        Args:
+            ended: Whether the peer has ended its sending direction. It may read on.
+        """
+        with self.outbox.lock:
+            if self.stage == LINGERING and self.outbox.waiting:
+                self._finishing = True
+                self._loop.watch(self, remove=READ)
+            elif self.stage == LINGERING:
+                self.dispose(ended)
 
     def cut(self, reason: str) -> None:
         """End TCP at once, by a reset. Takes no lock."""
@@ -390,11 +469,15 @@ class Connection(Source):
             return
         with self.outbox.lock:  # defence: lock-of-reading
             self.outbox.flush()
+        if self._finishing and not self.outbox.waiting:
+            self.dispose()
 
     # Deadlines: the leader
 
     def on_deadline(self, now: float) -> None:
-        if not OPEN <= self.stage <= CLOSING:
+        if self.stage == LINGERING:
+            self._end_lingering(now)
+        elif not OPEN <= self.stage <= CLOSING:
             self.dispose()
         elif self.stage == CLOSING:
             unsent = self.outbox.closing
@@ -405,23 +488,36 @@ class Connection(Source):
         else:
             self._end_keepalive(now)
 
+    def _end_lingering(self, now: float) -> None:
+        """Dispose, unless the peer has taken enough of what is queued since the last time."""
+        before, taken = self._checkpoint, self.outbox.taken()
+        timeout = self._limits.close_timeout
+        if before is None or (
+            self.outbox.waiting
+            and taken - before < LEAST_BYTES_PER_SECOND * timeout  # defence: linger-rate
+        ):
+            self.dispose()
+        else:
+            self._checkpoint = taken if self.outbox.waiting else None
+            self._loop.schedule(self, now + timeout)
+
     def _begin_keepalive(self, now: float) -> None:
         """Send a ping. Data must arrive, or queued data leave, within `ping_timeout` (§5.5.2)."""
         sent = self.ping()
-        self._checkpoint = self.bytes_in, self.outbox.bytes_out, sent
+        self._checkpoint = self.bytes_in, self.outbox.taken(), sent
         self._loop.schedule(self, now + self._limits.ping_timeout)  # defence: ping-timeout
 
     def _end_keepalive(self, now: float) -> None:
-        bytes_in, bytes_out, pinged = self._checkpoint
+        bytes_in, taken, pinged = self._checkpoint
         self._checkpoint = None
-        heard = self.bytes_in > bytes_in or not self.interest & READ
-        queued = self.outbox.waiting
-        if queued and self.outbox.bytes_out == bytes_out:
+        heard = self.bytes_in > bytes_in or self.paused
+        queued, taken_now = self.outbox.waiting, self.outbox.taken()
+        if queued and taken_now <= taken:
             self.cut("nothing could be written to it in time")
-        elif not heard and not queued and not pinged:  # no ping was sent: too much was queued
-            self._begin_keepalive(now)
-        elif not heard and not queued:
-            self.cut("keepalive ping not answered in time")  # defence: unanswered-ping
-        else:
+        elif heard or queued or taken < taken_now < self.outbox.bytes_out:  # or the ping is to come
             interval = self._limits.ping_interval or 0
             self._loop.schedule(self, now + max(0, interval - self._limits.ping_timeout))
+        elif not pinged:  # too much was queued
+            self._begin_keepalive(now)
+        else:
+            self.cut("keepalive ping not answered in time")  # defence: unanswered-ping

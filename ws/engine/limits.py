@@ -6,6 +6,8 @@ from dataclasses import dataclass, fields
 
 LARGEST = 10**12
 """The largest value of a limit. It is more than anybody needs, and clocks are exact up to it."""
+LEAST_PER_ADDRESS = 10
+"""The default of `max_clients_per_address` is no lower, however few clients there may be."""
 
 
 @dataclass(frozen=True)
@@ -35,20 +37,29 @@ class Limits:
     """Seconds for the peer to answer a close frame, and as many again for it to end TCP. After
     that, the connection is cut."""
     max_queue_size: int = 1 << 20
-    """Bytes that may wait to be sent to one client. A message of any size is accepted if nothing
-    waits. At this high-water mark, `send` blocks, and `slow_client` decides what `sendall` does."""
+    """The high-water mark of a client's queue, in bytes: while more would wait to be sent to the
+    client, `send` blocks. A message of any size is accepted if nothing waits. A client with more
+    than this in its queue is too slow if it makes no progress for `send_timeout`; then
+    `slow_client` decides what becomes of it. While it makes progress, messages are accepted."""
     send_timeout: float = 10.0
-    """Seconds that `send` blocks while a client's queue is full. After that, the client is cut."""
+    """Seconds that `send` blocks at the high-water mark; then it queues the message all the same.
+    And seconds in which a part of a longer queue must leave, or the client is too slow: `send`
+    then cuts it. Where the system tells (Linux), leaving means that the peer has taken it;
+    elsewhere, that the system has, which takes up to some megabytes at a time."""
     slow_client: str = "close"
-    """What `sendall` does with a client whose queue is full. 'close' cuts the client. 'skip' drops
-    the message for this client, which isn't told."""
+    """What `sendall` does with a client that is too slow. 'close' cuts the client. 'skip' leaves
+    the message out for this client, which isn't told; and it does so, too, if the client makes
+    progress, but hasn't emptied its queue for `send_timeout`."""
     max_clients: int = 10_000
     """Connections at the same time, handshakes included. The next 100 are answered with 503, any
-    more are closed without an answer."""
-    max_clients_per_address: int = 1_000
-    """Connections from one IP address. The next 100 are answered with 429, any more are closed
+    more are closed without an answer. `start` raises the process's limit on descriptors as far as
+    they need it. If the system doesn't let it, fewer connections are accepted, which is logged."""
+    max_clients_per_address: int = None  # type: ignore[assignment]
+    """Connections from one IP address, or from one network of IPv6 (/64). The default, None, is a
+    tenth of `max_clients`, but at least 10. The next 100 are answered with 429, any more are closed
     without an answer. Without the option `trusted_proxies` of `WSServer`, all clients of a reverse
-    proxy have the proxy's address."""
+    proxy have the proxy's address. As many as `max_clients` let one address take all places, which
+    is logged."""
     threads: int = 64
     """Callbacks that may block at the same time; for a moment, it can be one more. Others wait.
     Meanwhile, the rest goes on: reading (up to 16 messages for each client), pings, pongs, writing,
@@ -63,6 +74,9 @@ class Limits:
     close code 1006."""
 
     def __post_init__(self) -> None:
+        if self.max_clients_per_address is None and isinstance(self.max_clients, int):
+            derived = max(LEAST_PER_ADDRESS, self.max_clients // 10)
+            object.__setattr__(self, "max_clients_per_address", derived)
         if self.slow_client not in ("close", "skip"):
             raise ValueError(f"slow_client must be 'close' or 'skip', not {self.slow_client!r}")
         for field in fields(self):

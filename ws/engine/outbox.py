@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import socket
-import ssl
 import threading
 import time
-from contextlib import suppress
-from typing import Any, Callable, Iterable
+from math import inf
+from typing import Callable, Iterable
 
 from ..wire.deflate import Deflate
-from ..wire.frames import FIN, Buffer
+from ..wire.frames import FIN
 from ..wire.message import PreparedMessage, PreparedMessages
+from .backlog import CHUNK_BYTES, Backlog
 from .cork import WriteBatch
 from .loop import LONGEST_POLL_SECONDS, Loop, Source
-from .poll import READ, WRITE
-from .sockets import Client, TLSClient
-
-CHUNK_BYTES = 1 << 16
-"""Small frames are joined up to this size for one system call."""
-TLS_RECORD_BYTES = 1 << 14
-"""The most that a TLS record carries (RFC 8446 §5.1)."""
+from .sockets import Client
+from .writer import Writer
 
 
-class Outbox:
+class Outbox(Writer):
     """The frames on their way to one client. Any thread may call any method.
+
+    Over the high-water mark, a message waits for room for as long as its sender lets it. Then it
+    is queued all the same, unless the client is too slow: nothing has left of what waits for it
+    for *patience* seconds.
 
     Args:
         client: The socket to write to.
@@ -32,13 +30,12 @@ class Outbox:
         loop: The loop that watches it.
         batch: Collects the leader's writes.
         limit: The high-water mark: bytes that may wait.
+        patience: Seconds without progress after which a client is too slow.
         cut: Called with a reason when the client is too slow, or gone. Takes no lock.
     """
 
     __slots__ = (
-        "_batch _client _closing _context_lock _cut _held _held_size _loop _queue _source _space "
-        "_tls _writing accepting blocked bytes_out deflate ending limit lock messages_out queued "
-        "waiters"
+        "_closing _context_lock _held _patience accepting deflate limit messages_out waiters"
     ).split()
 
     def __init__(
@@ -48,42 +45,28 @@ class Outbox:
         loop: Loop,
         batch: WriteBatch,
         limit: int,
+        patience: float,
         cut: Callable[[str], None],
     ) -> None:
-        self._client, self._source, self._loop, self._batch = client, source, loop, batch
-        self._cut = cut
-        self._tls = isinstance(client, TLSClient)
+        super().__init__(client, source, loop, batch, cut)
         self.limit: int = limit
         """The high-water mark: bytes that may wait."""
-        self.lock: Any = threading.RLock()
-        """Held only around calls that don't block, so nobody waits long for it. Reentrant:
-        `Lifecycle.wait` has to know whether the calling thread holds it."""
+        self._patience = patience
         self.accepting: bool = False
         """Whether messages are accepted: from the 101 to the close frame."""
-        self.ending: bool = False
-        """Whether the sending direction ends when the queue is empty."""
-        self.queued: int = 0
-        """Bytes that wait, including messages held back by a fragmented message."""
         self.waiters: int = 0
         """Threads that wait for room."""
-        self.bytes_out: int = 0
         self.messages_out: int = 0
         self.deflate: Deflate | None = None
         """The extension for compression, if it was agreed on."""
         self._context_lock: threading.Lock | None = None  # for compressing with a context
-        self._queue: list[Buffer] = []
-        self.blocked: int = 0
-        """What the socket waits for before it takes more: READ, WRITE, or 0 for nothing."""
-        self._writing = False  # the socket's send is being called
-        self._space: threading.Condition | None = None  # made when a thread has to wait for room
-        self._held: list[bytes] | None = None  # messages that wait for a fragmented one to end
-        self._held_size = 0
+        self._held: Backlog | None = None  # messages that wait for a fragmented one to end
         self._closing = b""  # the close frame, if it waits for that, too
 
     @property
-    def waiting(self) -> int:
-        """Bytes that may be written now: those of `queued` that aren't held back."""
-        return self.queued - self._held_size
+    def queued(self) -> int:
+        """Bytes that wait, including messages held back by a fragmented message."""
+        return self.waiting + (self._held.size if self._held else 0)
 
     @property
     def closing(self) -> bool:
@@ -93,40 +76,42 @@ class Outbox:
     # Messages
 
     def open(self, response: bytes, deflate: Deflate | None) -> None:
-        """Write the 101 response, and accept messages from now on. The caller holds `lock`."""
+        """Accept messages from now on, after the 101 response, if there is one to write.
+
+        The caller holds `lock`.
+        """
         if deflate:
             self.deflate = deflate
-            self._context_lock = threading.Lock() if deflate.server_takeover else None
+            self._context_lock = threading.Lock() if deflate.out_takeover else None
         self.accepting = True
-        self.write(response)
+        if response:
+            self.write(response)
 
     def put(self, frames: bytes, timeout: float = 0, messages: int = 1, cut: bool = False) -> bool:
         """Queue whole messages, and write what the socket takes.
 
         Args:
             frames: The messages.
-            timeout: Seconds to wait for room if `limit` is reached.
+            timeout: Seconds to wait for room over the high-water mark.
             messages: The number of messages in *frames*.
-            cut: Whether to cut the client if there is no room: it is too slow.
+            cut: Whether to cut a client that is too slow. Otherwise a client counts as too slow
+                even if it makes progress, but hasn't caught up for so long.
 
         Returns:
             Whether they were accepted.
         """
-        size = len(frames)
         with self.lock:  # defence: lock-of-sending
             if not self.accepting:
                 return False
-            if self.queued + size > self.limit and not self._wait_for_room(size, timeout):
-                if cut and self.accepting and not self._held:
-                    self._cut_slow()
-                return False
+            size = len(frames)
+            if self._held is not None or self.waiting + size > self.limit:
+                if not self._make_room(size, timeout, cut):
+                    return False
             self.messages_out += messages
             if self._held is None:
                 self.write(frames)
             else:
                 self._held.append(frames)
-                self._held_size += size
-                self.queued += size
             return True
 
     def put_prepared(
@@ -179,7 +164,7 @@ class Outbox:
         with self.lock:
             first = self._held is None
             if first:
-                self._held = []
+                self._held = Backlog()
         if not first:
             return self.put(b"".join(frames), timeout, cut=True)
         accepted = broken = False
@@ -199,9 +184,7 @@ class Outbox:
         with self.lock:
             if not (self.accepting or self._closing):
                 return False
-            if not self._wait_for_room(len(data), timeout, fragment=True):
-                if self.accepting or self._closing:  # else it isn't slow, but leaving
-                    self._cut_slow()
+            if not self._make_room(len(data), timeout, True, fragment=True):
                 return False
             self.messages_out += data[0] >= FIN
             self.write(data)
@@ -210,12 +193,10 @@ class Outbox:
     def _end_fragments(self, broken: bool) -> None:
         """Send the messages that a fragmented message held back. Drop them if it is *broken*."""
         with self.lock:
-            held, self._held = self._held or [], None
-            self.queued -= self._held_size
-            self._held_size = 0
+            held, self._held = self._held, None
             if broken:
                 self.accepting = False
-            elif self.accepting or self._closing:
+            elif held and (self.accepting or self._closing):
                 for data in held:
                     self.write(data)
             if self._closing:
@@ -223,10 +204,6 @@ class Outbox:
                 self._closing = b""
             if self._space:
                 self._space.notify_all()
-
-    def _cut_slow(self) -> None:
-        # defence: slow-reader
-        self._cut(f"took too long to read: {self.queued} bytes were waiting for it")
 
     # Frames of other kinds
 
@@ -249,9 +226,13 @@ class Outbox:
         if self._space:
             self._space.notify_all()
 
-    def end(self) -> None:
-        """End the sending direction when the queue is empty. The caller holds `lock`."""
-        self.accepting, self.ending = False, True
+    def end(self, half_close: bool = True) -> None:
+        """Accept nothing more, and write the queue. The caller holds `lock`.
+
+        Args:
+            half_close: Whether to end the sending direction when the queue is empty.
+        """
+        self.accepting, self.ending = False, half_close
         if self._closing:  # a fragmented message is of no use any more
             self.write(self._closing)
             self._closing = b""
@@ -261,128 +242,30 @@ class Outbox:
         """Drop the queue, because the descriptor is being closed. The caller holds `lock`."""
         self.accepting = False
         self._closing = b""
-        self._queue.clear()
+        self.drop()
         if self._space:
             self._space.notify_all()
 
-    # Writing; the caller holds `lock`
-
-    def write(self, data: Buffer) -> None:
-        """Write data, or queue it if the socket takes no more or the batch is open."""
-        queue, batch = self._queue, self._batch
-        if not (queue or batch.open or self._writing or len(data) > CHUNK_BYTES):
-            self._writing = True
-            try:
-                sent = self._client.send(data)
-                self.bytes_out += sent
-                if sent < len(data):
-                    queue.insert(0, memoryview(data)[sent:])
-                    self.queued += len(data) - sent
-            except (OSError, ValueError):  # it is full, or gone: `flush` finds out
-                queue.insert(0, data)
-                self.queued += len(data)
-            finally:
-                self._writing = False
-            if not queue:
-                return
-        else:
-            queue.append(data)
-            self.queued += len(data)
-            if batch.open and self.queued < CHUNK_BYTES:
-                if len(queue) > 1 or batch.add(self._source):  # the batch writes it
-                    return
-        if not self.blocked:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write as much as the socket takes, and have the loop watch it for the rest.
-
-        In a signal handler or a finalizer that has interrupted this very call, do nothing: the
-        interrupted call continues with what was queued meanwhile.
-        """
-        if self._writing:
-            return
-        self._writing = True
-        queue, blocked = self._queue, 0
-        try:
-            while queue:
-                chunk = queue[0]
-                if len(queue) > 1 or len(chunk) > CHUNK_BYTES:
-                    chunk = self._gather()
-                sent = self._client.send(chunk)
-                self.bytes_out += sent
-                self.queued -= sent
-                if sent == len(chunk):
-                    del queue[0]
-                else:
-                    queue[0] = memoryview(chunk)[sent:]
-                    blocked = WRITE
-                    break
-        except (BlockingIOError, ssl.SSLWantWriteError):
-            blocked = WRITE
-        except ssl.SSLWantReadError:  # a renegotiation of TLS 1.2 waits for the peer
-            blocked = READ
-        except (OSError, ValueError):
-            queue.clear()
-            self.queued = self._held_size
-            self._cut("connection lost")
-        finally:
-            self._writing = False
-        if blocked != self.blocked:
-            was, self.blocked = self.blocked, blocked
-            self._loop.watch(self._source, add=blocked & WRITE, remove=was & WRITE)
-        if self._space:
-            self._space.notify_all()
-        if self.ending and not queue:
-            self._half_close()
-
-    def _gather(self) -> Buffer:
-        """Join small frames at the front of the queue for one system call, and return them.
-
-        For TLS, split a large frame: a TLS socket doesn't report that a part of it was sent.
-        """
-        queue = self._queue
-        size, taken = len(queue[0]), 1
-        if self._tls and size > CHUNK_BYTES + TLS_RECORD_BYTES:  # or the rest could be tiny
-            whole = memoryview(queue[0])
-            queue[:1] = whole[:CHUNK_BYTES], whole[CHUNK_BYTES:]
-        elif self.waiting <= CHUNK_BYTES:
-            taken = len(queue)
-            queue[:taken] = [b"".join(queue[:taken])]
-        else:
-            while taken < len(queue) and size + len(queue[taken]) <= CHUNK_BYTES:
-                size += len(queue[taken])
-                taken += 1
-            if taken > 1:
-                queue[:taken] = [b"".join(queue[:taken])]
-        return queue[0]
-
-    def _half_close(self) -> None:
-        if self._tls:
-            with suppress(OSError, ValueError):  # the close_notify leaves all the same
-                self._client.unwrap()  # type: ignore[attr-defined]
-        with suppress(OSError):
-            socket.socket.shutdown(self._client, socket.SHUT_WR)
-
-    def _wait_for_room(self, size: int, timeout: float, fragment: bool = False) -> bool:
-        """Wait until *size* bytes may be queued. Return whether they may.
+    def _make_room(self, size: int, timeout: float, cut: bool, fragment: bool = False) -> bool:
+        """Wait until *size* bytes may be queued. Return whether they are to be queued.
 
         A message of any size may be queued if nothing waits. For a fragment, the messages that its
         own message holds back don't count.
         """
         deadline = time.monotonic() + timeout
         while True:
-            waiting = self.queued - (self._held_size if fragment else 0)
+            waiting = self.waiting if fragment else self.queued
             if not waiting or waiting + size <= self.limit:  # defence: queue-room
                 return True
             if self._writing:  # a signal handler in `write`: waiting would be forever
                 return True
-            if not self.blocked and self._queue:
+            if not self.blocked and self.waiting:
                 self.flush()
                 continue
-            remaining = deadline - time.monotonic()
+            too_slow = self._too_slow_at(cut)
+            remaining = min(deadline, too_slow) - time.monotonic()
             if remaining <= 0:
-                return False
+                break
             if self._space is None:
                 self._space = threading.Condition(self.lock)
             self.waiters += 1
@@ -390,3 +273,17 @@ class Outbox:
             self.waiters -= 1
             if not (self.accepting or (fragment and self._closing)):
                 return False
+        if deadline < too_slow:
+            return True
+        if cut:
+            # defence: slow-reader
+            self._cut(f"took too long to read: {self.queued} bytes were waiting for it")
+        return False
+
+    def _too_slow_at(self, cut: bool) -> float:
+        """Return when the client is too slow, by time.monotonic()."""
+        backlog = self._backlog
+        if backlog is None:  # it isn't the client that others wait for
+            return inf
+        backlog.note(self.taken())
+        return (backlog.moved if cut else backlog.since) + self._patience

@@ -7,7 +7,8 @@ class Share:
     """What the connections of one address take of a server together.
 
     Args:
-        address: The IP address, or "" for the peers of a Unix socket.
+        address: The IPv4 address, or the network of IPv6 (/64). Or "unknown" for clients whose
+            proxy doesn't tell their address, and "" for the peers of a Unix socket.
     """
 
     __slots__ = ("address", "connections", "held", "used")

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import socket
 import ssl
+import struct
+import sys
 from typing import TYPE_CHECKING, Any, Callable
 
 from ..wire.http11 import Request
+
+if sys.platform == "linux":
+    import fcntl
+    import termios
 
 if TYPE_CHECKING:
     _Socket = socket.socket
@@ -34,9 +40,15 @@ class Client(_Socket):
     It is the code in the client's close frame, also if the server has closed: clients usually
     answer with the server's code, but some with 1000. 1005 is a close frame without a code, and
     1006 is none at all. If the client broke the protocol, it is the code that the server sent.
+    `close_sent` and `close_received` say which side sent what.
     """
     close_reason: str = ""
     """The reason in the client's close frame, or what the server found wrong."""
+    close_sent: int | None = None
+    """The code in the close frame that the server sent, or was about to send when the connection
+    was lost. None if it sent none. If the client has closed first, it is the client's code."""
+    close_received: int | None = None
+    """The code in the client's close frame, 1005 if the frame had none. None if no frame came."""
     _cut: Callable[[str], None] | None = None
 
     @property
@@ -67,6 +79,16 @@ class Client(_Socket):
     def attach(self, address: Any, cut: Callable[[str], None]) -> None:
         """Set the peer's address, and have `close` call *cut* with a reason."""
         self._address, self._cut = address, cut
+
+    def untaken(self) -> int:
+        """Return the bytes in the system's buffer that the peer hasn't taken yet.
+
+        0 where the system doesn't tell. Linux does (SIOCOUTQ, tcp(7)).
+        """
+        if sys.platform != "linux":
+            return 0
+        size: int = struct.unpack("i", fcntl.ioctl(self, termios.TIOCOUTQ, bytes(4)))[0]
+        return size
 
     def dispose(self) -> None:
         """Close the descriptor."""

@@ -27,16 +27,16 @@ _BITS = {str(bits): bits for bits in range(8, 16)}
 
 @dataclass(frozen=True)
 class Compression:
-    """Settings of permessage-deflate, for clients that offer it (RFC 7692).
+    """Settings of permessage-deflate, for a server or a client (RFC 7692).
 
-    Without `server_context_takeover` (the default), a broadcast is compressed once for all clients.
-    With it, similar messages become smaller, but each client costs memory: up to
-    `(1 << server_max_window_bits + 2) + (1 << memory_level + 9)` bytes, 256 KiB with the defaults.
+    With context takeover, a message may refer to earlier ones, so that similar messages become
+    smaller. It costs memory for each connection. The end that compresses keeps up to
+    `(1 << window_bits + 2) + (1 << memory_level + 9)` bytes, 256 KiB with the defaults. The other
+    end keeps up to `1 << window_bits` bytes and 10 KiB beside them, 42 KiB with the defaults. Both
+    begin with the first compressed message.
 
-    Most clients let their messages refer to earlier ones. So for each client that has sent a
-    compressed message, the server keeps the end of what came: at most `1 << client_max_window_bits`
-    bytes, and 10 KiB beside it, 42 KiB with the defaults. Nothing is kept for clients that offer
-    `client_no_context_takeover`. One object may serve any number of servers and threads.
+    Without `server_context_takeover` (the default), a server compresses a broadcast once for all
+    clients. One object may serve any number of servers, clients and threads.
 
     Raises:
         ValueError: A setting is out of its range.
@@ -56,10 +56,10 @@ class Compression:
     server_context_takeover: bool = False  # defence: server-context
     """Whether a message to a client may refer to earlier ones (RFC 7692 §7.1.1.1)."""
     client_context_takeover: bool = True
-    """Whether a message from a client may refer to earlier ones (RFC 7692 §7.1.1.2). With False,
-    every client is told that it may not, and none costs memory between messages. Browsers comply.
-    Tornado and Mojolicious, unless they have offered it, don't: their second compressed message
-    fails with 1007."""
+    """Whether a message from a client may refer to earlier ones (RFC 7692 §7.1.1.2). Messages from
+    clients that offer `client_no_context_takeover` never do. With False, a server asks all others
+    for it, too. Then it keeps no memory for a client between messages. Browsers comply, but Tornado
+    and Mojolicious don't: their second compressed message fails with 1007."""
     # Compressors that no thread is using, by window bits
     _idle: dict[int, list[Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -92,21 +92,22 @@ class Compression:
 
 
 class Deflate:
-    """The extension as agreed on with one client. zlib's objects are made on first use.
+    """The extension as agreed on with one peer. zlib's objects are made on first use.
+
+    "out" is what this end sends, and "in" what the peer sends. `negotiate` makes the one of a
+    server, and `agree` that of a client.
 
     Only the thread that reads inflates. With context takeover, one thread at a time deflates.
     """
 
-    __slots__ = (
-        "_compressor _inflater client_bits client_takeover server_bits server_takeover settings"
-    ).split()
+    __slots__ = ("_compressor _inflater in_bits in_takeover out_bits out_takeover settings").split()
 
     def __init__(self, settings: Compression) -> None:
         self.settings: Compression = settings
-        self.server_bits: int = settings.server_max_window_bits
-        self.server_takeover: bool = settings.server_context_takeover
-        self.client_bits: int = 15  # unless the client accepts client_max_window_bits
-        self.client_takeover: bool = settings.client_context_takeover
+        self.out_bits: int = settings.server_max_window_bits
+        self.out_takeover: bool = settings.server_context_takeover
+        self.in_bits: int = 15  # unless the client accepts client_max_window_bits
+        self.in_takeover: bool = settings.client_context_takeover
         self._compressor: Any = None
         self._inflater: Any = None
 
@@ -115,24 +116,24 @@ class Deflate:
         """Bytes of memory that compressing for this client holds between messages, at most."""
         if self._compressor is None:
             return 0
-        return (1 << self.server_bits + 2) + (1 << self.settings.memory_level + 9)
+        return (1 << self.out_bits + 2) + (1 << self.settings.memory_level + 9)
 
     @property
     def inflater_held(self) -> int:
         """Bytes of memory that inflating this client's messages holds, between them or in one."""
         if self._inflater is None:
             return 0
-        return _INFLATER_BYTES + (1 << self.client_bits)
+        return _INFLATER_BYTES + (1 << self.in_bits)
 
     def header(self, offer: Params) -> str:
         """Return the value of Sec-WebSocket-Extensions that accepts this offer."""
-        tell_bits = self.server_bits < 15 or "server_max_window_bits" in dict(offer)
+        tell_bits = self.out_bits < 15 or "server_max_window_bits" in dict(offer)
         parts = [
             NAME,
-            "" if self.server_takeover else "server_no_context_takeover",
-            "" if self.client_takeover else "client_no_context_takeover",
-            f"server_max_window_bits={self.server_bits}" if tell_bits else "",
-            f"client_max_window_bits={self.client_bits}" if self.client_bits < 15 else "",
+            "" if self.out_takeover else "server_no_context_takeover",
+            "" if self.in_takeover else "client_no_context_takeover",
+            f"server_max_window_bits={self.out_bits}" if tell_bits else "",
+            f"client_max_window_bits={self.in_bits}" if self.in_bits < 15 else "",
         ]
         return "; ".join(filter(None, parts))
 
@@ -150,7 +151,7 @@ class Deflate:
         """
         inflater = self._inflater
         if inflater is None:
-            inflater = self._inflater = zlib.decompressobj(-self.client_bits)
+            inflater = self._inflater = zlib.decompressobj(-self.in_bits)
         if data is None:
             data = inflater.unconsumed_tail
         elif final:
@@ -162,16 +163,16 @@ class Deflate:
         if inflater.eof and inflater.unused_data not in _AFTER_FINAL_BLOCK:
             reason = "data after the end of the deflate stream"
             raise ProtocolError(CloseCode.INVALID_PAYLOAD, reason)
-        if final and len(inflated) < most and (inflater.eof or not self.client_takeover):
+        if final and len(inflated) < most and (inflater.eof or not self.in_takeover):
             self._inflater = None
         return inflated
 
     def deflate(self, payload: bytes) -> bytes:
         """Compress a message, with this client's context if context takeover is agreed on."""
-        if not self.server_takeover:
-            return self.settings.deflate(payload, self.server_bits)
+        if not self.out_takeover:
+            return self.settings.deflate(payload, self.out_bits)
         if self._compressor is None:
-            self._compressor = self.settings.compressor(self.server_bits)
+            self._compressor = self.settings.compressor(self.out_bits)
         return _deflate(self._compressor, payload, zlib.Z_SYNC_FLUSH)
 
     def forget(self) -> None:
@@ -213,14 +214,52 @@ def _accept(params: Params, settings: Compression) -> Deflate | None:
     bits = _BITS.get(offered.pop("server_max_window_bits", "15") or "", 0)
     if bits < 9:  # zlib can't deflate with 8
         return None
-    deflate.server_bits = min(bits, deflate.server_bits)
+    deflate.out_bits = min(bits, deflate.out_bits)
     if "client_max_window_bits" in offered:
         bits = _BITS.get(offered.pop("client_max_window_bits") or "15", 0)
         if not bits:
             return None
-        deflate.client_bits = min(bits, settings.client_max_window_bits)
-    for side in ("server", "client"):
+        deflate.in_bits = min(bits, settings.client_max_window_bits)
+    for side, direction in (("server", "out"), ("client", "in")):
         if offered.get(f"{side}_no_context_takeover", "") is None:
             del offered[f"{side}_no_context_takeover"]
-            setattr(deflate, f"{side}_takeover", False)
+            setattr(deflate, f"{direction}_takeover", False)
     return None if offered else deflate  # the rest is unknown, or has a value it may not have
+
+
+def offer(settings: Compression) -> str:
+    """Return the value of Sec-WebSocket-Extensions with which a client offers compression."""
+    server_bits, client_bits = settings.server_max_window_bits, settings.client_max_window_bits
+    parts = [
+        NAME,
+        "" if settings.server_context_takeover else "server_no_context_takeover",
+        "" if settings.client_context_takeover else "client_no_context_takeover",
+        f"server_max_window_bits={server_bits}" if server_bits < 15 else "",
+        f"client_max_window_bits={client_bits}" if client_bits < 15 else "client_max_window_bits",
+    ]
+    return "; ".join(filter(None, parts))
+
+
+def agree(answer: Params, settings: Compression) -> Deflate | None:
+    """Return the extension as a server's answer to `offer` has it (RFC 7692 §5.1, §7.1).
+
+    Returns:
+        None if the answer isn't valid for this offer: the client has to fail then.
+    """
+    params = dict(answer)
+    forgets = {side: f"{side}_no_context_takeover" in params for side in ("server", "client")}
+    in_bits = _BITS.get(params.pop("server_max_window_bits", "15") or "", 0)
+    out_bits = _BITS.get(params.pop("client_max_window_bits", "15") or "", 0)
+    valued = [params.pop(f"{side}_no_context_takeover", None) for side in forgets]
+    if (
+        (len(dict(answer)) < len(answer) or params or any(value is not None for value in valued))
+        or not (in_bits and out_bits)
+        or in_bits > settings.server_max_window_bits
+        or not (forgets["server"] or settings.server_context_takeover)
+    ):
+        return None
+    deflate = Deflate(settings)
+    deflate.in_bits, deflate.in_takeover = in_bits, not forgets["server"]
+    deflate.out_bits = min(out_bits, settings.client_max_window_bits)
+    deflate.out_takeover = settings.client_context_takeover and not forgets["client"]
+    return deflate

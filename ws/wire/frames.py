@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from typing import Union
 
@@ -14,9 +15,14 @@ except ImportError:
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 
 FIN = 0x80
+MASK_BIT = 0x80
+"""In the second byte of a frame: a masking key and a masked payload follow."""
 RSV1, RSV2, RSV3 = 0x40, 0x20, 0x10
 MAX_CONTROL_PAYLOAD = 125
 """Longest payload of a control frame, in bytes (RFC 6455 §5.5)."""
+
+KEYS_AT_ONCE = 256
+"""Masking keys are got from the system in this number, which takes a tenth of the time."""
 
 Buffer = Union[bytes, bytearray, memoryview]
 
@@ -33,6 +39,9 @@ _XOR_TABLES = tuple(
 _REPEAT = tuple(int.from_bytes(b"\1\0\0\0" * words, "little") for words in range(129))
 _from_bytes = int.from_bytes
 _pack_16, _pack_64 = struct.Struct("!BBH").pack, struct.Struct("!BBQ").pack
+
+
+_keys: list[bytes] = []  # masking keys that nothing was masked with so far
 
 
 class CloseCode:
@@ -99,6 +108,30 @@ def frame(opcode: int, payload: bytes, fin: bool = True) -> bytes:
     return _pack_64(first, 127, length) + payload
 
 
+def mask(data: bytes) -> bytes:
+    """Mask one unmasked frame with a fresh key, as a client must send it (RFC 6455 §5.3, §10.3)."""
+    try:
+        key = _keys.pop()
+    except IndexError:
+        random = os.urandom(4 * KEYS_AT_ONCE)
+        _keys.extend([random[i : i + 4] for i in range(0, len(random), 4)])
+        key = os.urandom(4)  # others may have taken all of them
+    length = data[1]
+    if length < 126:
+        return bytes((data[0], MASK_BIT | length)) + key + unmask(data[2:], key)
+    start = 4 if length == 126 else 10
+    masked = bytearray(data[:start])
+    masked[1] |= MASK_BIT
+    masked += key
+    masked += unmask(memoryview(data)[start:], key)
+    return bytes(masked)
+
+
+def masked_frame(opcode: int, payload: bytes, fin: bool = True) -> bytes:
+    """Return one masked frame, as a client sends it; otherwise as `frame`."""
+    return mask(frame(opcode, payload, fin))
+
+
 def valid_close_code(code: int) -> bool:
     """Say whether *code* may stand in a close frame (RFC 6455 §7.4, and the IANA registry)."""
     return 3000 <= code <= 4999 or (1000 <= code <= 1014 and code not in (1004, 1005, 1006))
@@ -140,3 +173,7 @@ def parse_close(payload: bytes) -> tuple[int, str]:
         return code, payload[2:].decode()
     except UnicodeDecodeError:
         raise ProtocolError(CloseCode.INVALID_PAYLOAD, "close reason is not UTF-8") from None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_keys.clear)  # or two processes would use the same

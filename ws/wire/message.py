@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Iterable, Iterator, Sequence, Union
 
 from .deflate import Deflate
-from .frames import BINARY, CONT, RSV1, SHORT_HEADERS, TEXT, Buffer, frame
+from .frames import BINARY, CONT, RSV1, SHORT_HEADERS, TEXT, Buffer, frame, mask
 
 Message = Union[str, Buffer]
 
@@ -90,12 +90,12 @@ class PreparedMessage:
 
         With context takeover, a client must get these frames in the order of the calls.
         """
-        bits = deflate.server_bits
-        if not deflate.server_takeover and bits in self._deflated:
+        bits = deflate.out_bits
+        if not deflate.out_takeover and bits in self._deflated:
             return self._deflated[bits]
         payload = self.plain[self._header_size() :]
         data = frame(self.plain[0] & 0x0F | RSV1, deflate.deflate(payload))
-        if not deflate.server_takeover:
+        if not deflate.out_takeover:
             self._deflated[bits] = data
         return data
 
@@ -113,3 +113,20 @@ class PreparedMessages:
         self.messages: Sequence[PreparedMessage] = messages
         self.count: int = len(messages)
         self.plain: bytes = b"".join([message.plain for message in messages])
+
+
+class MaskedMessage(PreparedMessage):
+    """A client's message for its server: as `PreparedMessage`, but masked."""
+
+    __slots__ = ("_unmasked",)
+
+    def __init__(self, plain: bytes, compress: bool | None = None) -> None:
+        super().__init__(mask(plain), compress)
+        self._unmasked = PreparedMessage(plain, compress)
+
+    def is_compressed_for(self, deflate: Deflate) -> bool:
+        """Say whether it is compressed. zlib can't compress for a window of 8 bits."""
+        return deflate.out_bits > 8 and self._unmasked.is_compressed_for(deflate)
+
+    def deflated(self, deflate: Deflate) -> bytes:
+        return mask(self._unmasked.deflated(deflate))

@@ -5,13 +5,14 @@ from __future__ import annotations
 from codecs import utf_8_decode
 from itertools import groupby
 from sys import getsizeof
-from typing import Any, Iterator, NoReturn
+from typing import Any, Callable, Iterator, NoReturn
 
 from . import events
 from .deflate import Deflate
 from .events import URGENT, YIELD_TURN, Event
-from .frames import BINARY, CLOSE, CONT, FIN, MAX_CONTROL_PAYLOAD, PING, PONG, RSV1, TEXT
-from .frames import Buffer, CloseCode, ProtocolError, close_payload, frame, parse_close, unmask
+from .frames import BINARY, CLOSE, CONT, FIN, MASK_BIT, MAX_CONTROL_PAYLOAD, PING, PONG, RSV1
+from .frames import TEXT, Buffer, CloseCode, ProtocolError, close_payload, frame, masked_frame
+from .frames import parse_close, unmask
 
 TURN_BYTES = 1 << 18
 """Work after which others have a turn, in bytes that are unmasked or inflated: half a millisecond
@@ -48,7 +49,7 @@ _from_bytes = int.from_bytes
 
 
 class Protocol:
-    """The receiving half of RFC 6455 §5 and the closing handshake of §7, for a server.
+    """The receiving half of RFC 6455 §5 and the closing handshake of §7, in the role of a server.
 
     Args:
         max_message_size: Bytes of payload that one message may have, all its fragments together.
@@ -59,13 +60,19 @@ class Protocol:
 
     __slots__ = (
         "_character _compressed _declared _deflate _fin _first_bytes _fragments _input _key "
-        "_longest_whole _opcode _parts _pending _remaining _size _surplus _unfinished _whole _work "
-        "close_sent done max_fragments max_message_size more"
+        "_key_size _longest_whole _mask_bit _opcode _parts _pending _remaining _size _surplus "
+        "_unfinished _whole _work close_sent done max_fragments max_message_size more"
     ).split()
+
+    # The role (RFC 6455 §5.1): a server gets masked frames, and sends unmasked ones.
+    frame: Callable[..., bytes] = staticmethod(frame)
+    """Returns one frame as this role sends it, see `frames.frame`."""
+    _masked = True  # whether the frames that come are masked
 
     def __init__(self, max_message_size: int = 1 << 20, max_fragments: int = 1 << 17) -> None:
         self.max_message_size: int = max_message_size
         self.max_fragments: int = max_fragments
+        self._mask_bit, self._key_size = (MASK_BIT, 4) if self._masked else (0, 0)
         # Largest payload for the fast path; -1 inside a fragmented message, and when closing
         self._longest_whole = max_message_size
         self._first_bytes = _FIRST_BYTES  # valid first bytes of a frame
@@ -126,6 +133,7 @@ class Protocol:
             self._pending = b""
         position, end = 0, len(data)
         self._input, self._work = end, 0
+        mask_bit, key_size = self._mask_bit, self._key_size
         # At a yield, no variable here may hold a payload or a message: it may be long until others
         # have had their turn, and there may be hundreds of them.
         try:
@@ -141,38 +149,47 @@ class Protocol:
                     yield self._opcode, self._join()
             while end - position >= 2:
                 first = data[position]
-                length = data[position + 1] - 128
-                start = position + 6
+                length = data[position + 1] ^ mask_bit  # over 127 if the mask bit is wrong
+                start = position + 2 + key_size
                 if length > MAX_CONTROL_PAYLOAD:
+                    if length > 127:
+                        what = "a client must" if self._masked else "a server must not"
+                        reason = f"frame from {what} be masked"
+                        raise ProtocolError(CloseCode.PROTOCOL_ERROR, reason)
                     self._check_first(first, length)
                     start += 2 if length == 126 else 8
-                    if end < start - 4:
+                    if end < start - key_size:
                         break
-                    length = _from_bytes(data[position + 2 : start - 4], "big")
+                    short = length == 126
+                    length = _from_bytes(data[position + 2 : start - key_size], "big")
                     # defence: length-form
-                    if length < (126 if start - position == 8 else 65536) or length >> 63:
+                    if length < (126 if short else 65536) or length >> 63:
                         what = (
                             "with the top bit set" if length >> 63 else "not in its shortest form"
                         )
                         raise ProtocolError(CloseCode.PROTOCOL_ERROR, f"length {what}")
                 stop = start + length
                 # The fast path, for a whole message in one frame. The other branch takes any frame.
-                if first in self._whole and stop <= end and 0 <= length <= self._longest_whole:
+                if first in self._whole and stop <= end and length <= self._longest_whole:
+                    key = data[start - key_size : start]
                     position = stop
                     self.more = stop < end
                     if first == _TEXT_MESSAGE:
-                        yield TEXT, unmask(data[start:stop], data[start - 4 : start]).decode()
+                        yield (
+                            TEXT,
+                            (unmask(data[start:stop], key) if key else data[start:stop]).decode(),
+                        )
                         continue
                     if first == _BINARY_MESSAGE:
-                        yield BINARY, bytes(unmask(data[start:stop], data[start - 4 : start]))
+                        yield (
+                            BINARY,
+                            bytes(unmask(data[start:stop], key) if key else data[start:stop]),
+                        )
                         continue
-                    key = data[start - 4 : start]
                     if length <= SLICE_BYTES:
-                        inflated = [
-                            self._inflate(
-                                unmask(data[start:stop], key), self.max_message_size, True
-                            )
-                        ]
+                        payload = unmask(data[start:stop], key) if key else data[start:stop]
+                        inflated = [self._inflate(payload, self.max_message_size, True)]
+                        del payload
                         if self._unfinished:
                             self._begin(first, 0, key)
                             self._keep(inflated.pop())
@@ -193,14 +210,16 @@ class Protocol:
                     position = stop
                     self.more = stop < end
                     if control:
-                        payload = bytes(unmask(data[start:stop], data[start - 4 : start]))
+                        payload = data[start:stop]
+                        if key_size:
+                            payload = bytes(unmask(payload, data[start - 4 : start]))
                         self.done = first == FIN | CLOSE
                         if self.done:
                             yield events.CLOSE, parse_close(payload)
                             return  # defence: close-ends-parsing
                         yield URGENT | first & 0x0F, payload
                         continue
-                    self._begin(first, length, data[start - 4 : start])
+                    self._begin(first, length, data[start - key_size : start])
                 if self._parts is not None:
                     masked = memoryview(data)[start:stop]
                     if self._compressed:
@@ -240,22 +259,20 @@ class Protocol:
         """
         if self.close_sent:
             return b""
-        closing = frame(CLOSE, close_payload(code, reason))
+        closing = self.frame(CLOSE, close_payload(code, reason))
         self.close_sent = True
         self._longest_whole = -1
         return closing
 
     def _check_first(self, first: int, length: int) -> None:
-        """Refuse a frame by its first two bytes. *length* is negative without the mask bit."""
-        if length < 0 or first not in self._first_bytes:  # defence: reserved-bits
+        """Refuse a frame by its first byte, or a control frame by its length."""
+        if first not in self._first_bytes:  # defence: reserved-bits
             if first & 0x70:
                 what = "reserved bit set that no extension gives a meaning"
             elif FIN | first not in _FIRST_BYTES:
                 what = f"reserved opcode {first & 0x0F:#x}"
-            elif first < FIN and first & 0x08:
-                what = "fragmented control frame"
             else:
-                what = "frame from a client must be masked"
+                what = "fragmented control frame"
             raise ProtocolError(CloseCode.PROTOCOL_ERROR, what)
         if length > MAX_CONTROL_PAYLOAD and first & 0x08:
             raise ProtocolError(CloseCode.PROTOCOL_ERROR, "control frame over 125 bytes")
@@ -295,7 +312,7 @@ class Protocol:
     def _append(self, masked: memoryview) -> None:
         """Add the next part of the frame's payload."""
         self._work += len(masked) + FRAGMENT_BYTES
-        self._keep(unmask(masked, self._key))
+        self._keep(unmask(masked, self._key) if self._key else bytes(masked))
         self._advance(len(masked))
 
     def _append_inflated(self, masked: memoryview) -> Iterator[Event]:
@@ -309,7 +326,11 @@ class Protocol:
                 yield YIELD_TURN, ""
             # defence: inflated-left
             room = self.max_message_size - self._size
-            payload = None if self._unfinished else unmask(slices.pop(0), self._key)
+            payload: Buffer | None = None
+            if not self._unfinished:
+                payload = slices.pop(0)
+                if self._key:
+                    payload = unmask(payload, self._key)
             self._keep(self._inflate(payload, room, last and not slices))
             del payload
         self._advance(len(masked))
@@ -397,3 +418,17 @@ class Protocol:
 
     def _fail_too_big(self) -> NoReturn:
         raise ProtocolError(CloseCode.TOO_BIG, f"message of over {self.max_message_size} bytes")
+
+
+class ClientProtocol(Protocol):
+    """The same in the role of a client: it gets unmasked frames, and sends masked ones (§5.1)."""
+
+    __slots__ = ()
+
+    frame = staticmethod(masked_frame)
+    _masked = False
+
+
+def _plain(payload: Buffer, key: bytes) -> bytes | bytearray:
+    """Return a payload unmasked, if it is masked: if there is a key."""
+    return unmask(payload, key) if key else bytes(payload)

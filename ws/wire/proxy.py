@@ -14,6 +14,9 @@ LONGEST_LINE_BYTES = 107
 LONGEST_BLOCK_BYTES = 4096
 """The longest header of version 2 that is accepted. It may hold more than addresses."""
 
+UNKNOWN = "unknown"
+"""Stands for the address of a client that a proxy doesn't tell (RFC 7239 §6.2)."""
+
 IP = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
 _LOCAL, _PROXY = 0x20, 0x21
@@ -42,24 +45,24 @@ class Proxies:
         if not (ip and self._networks):
             return self._unix and not ip  # defence: proxies
         address = _parse(ip)
-        return any(address in network for network in self._networks)
+        return address is not None and any(address in network for network in self._networks)
 
     def origin(self, ip: str, forwarded_for: Sequence[str]) -> str:
         """Return the client's IP address.
 
         Each proxy adds the address of its own peer on the right. So the client's address is the
         first one, from the right, that is not a trusted proxy's. Anybody may have made up those
-        further left.
+        further left. UNKNOWN stands for anything there that is no address.
 
         Args:
             ip: The address of the peer that sent the request.
             forwarded_for: The members of its X-Forwarded-For.
         """
         for member in reversed(forwarded_for):  # defence: forwarded-last
-            address = _parse(member) if ip in self else None
-            if address is None:
+            if ip not in self:
                 break
-            ip = str(address)
+            address = _parse(member)
+            ip = str(address) if address else UNKNOWN  # defence: unknown-address
         return ip
 
 
@@ -104,7 +107,10 @@ def missing(header: bytes) -> int:
 
 
 def parse(header: bytes) -> tuple[str, int] | None:
-    """Return the client's address in a complete header, or None if it has none.
+    """Return the client's address in a complete header.
+
+    It is None for a connection of the proxy's own (LOCAL), and UNKNOWN with port 0 if the header
+    doesn't tell it.
 
     https://www.haproxy.org/download/2.8/doc/proxy-protocol.txt describes both versions.
 
@@ -112,26 +118,25 @@ def parse(header: bytes) -> tuple[str, int] | None:
         ValueError: The header is malformed.
     """
     try:
-        address = (_parse_block if header.startswith(SIGNATURE) else _parse_line)(header)
+        return (_parse_block if header.startswith(SIGNATURE) else _parse_line)(header)
     except (ValueError, KeyError):
         raise ValueError("its PROXY protocol header is malformed")
-    return (str(_unmapped(address[0])), address[1]) if address else None
 
 
-def _parse_line(header: bytes) -> tuple[IP, int] | None:
+def _parse_line(header: bytes) -> tuple[str, int]:
     """Parse a header of version 1."""
     fields = header.decode("latin-1").split(" ")
     fields[-1], end = fields[-1][:-2], fields[-1][-2:]
     if end != "\r\n":
         raise ValueError
     if fields[1] == "UNKNOWN":
-        return None
+        return UNKNOWN, 0
     _, family, source, destination, port, destination_port = fields
     ip, version = ipaddress.ip_address(source), {"TCP4": 4, "TCP6": 6}[family]
     if not ip.version == ipaddress.ip_address(destination).version == version:
         raise ValueError
     _port(destination_port)
-    return ip, _port(port)
+    return str(_unmapped(ip)), _port(port)
 
 
 def _port(text: str) -> int:
@@ -140,13 +145,15 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _parse_block(header: bytes) -> tuple[IP, int] | None:
+def _parse_block(header: bytes) -> tuple[str, int] | None:
     """Parse a header of version 2."""
     command, family = header[12], header[13]
-    if command == _LOCAL or (command == _PROXY and family in _NO_IP):
+    if command == _LOCAL:
         return None
+    if command == _PROXY and family in _NO_IP:
+        return UNKNOWN, 0
     size = _SIZES[family]
     if command != _PROXY or len(header) < 16 + 2 * size + 4:
         raise ValueError
-    port = header[16 + 2 * size : 18 + 2 * size]
-    return ipaddress.ip_address(header[16 : 16 + size]), int.from_bytes(port, "big")
+    ip, port = header[16 : 16 + size], header[16 + 2 * size : 18 + 2 * size]
+    return str(_unmapped(ipaddress.ip_address(ip))), int.from_bytes(port, "big")

@@ -1,14 +1,27 @@
 -- What the other scripts share; it is put in front of each of them.
 -- KEYS stays empty, since all of a chat is on one Redis.
--- ARGV: the prefix of all keys, about how many events the stream keeps, then the script's own.
+-- ARGV: the prefix of all keys, how many bytes of events the stream keeps, then the script's own.
 
-local prefix, max_events = ARGV[1], ARGV[2]
+local prefix, max_event_bytes, row_bytes = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+
+-- Delete the oldest entry of a stream; return the bytes that it counted, or nil if there is none.
+local function delete_oldest(stream)
+    local entry = redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
+    if not entry then return nil end
+    redis.call('XDEL', stream, entry[1])
+    return #entry[2][#entry[2]] + row_bytes
+end
 
 -- Append an event to the stream that all nodes follow; return its number.
 local function tell(room, event)
     local seq = redis.call('INCR', prefix .. 'seq')
-    local stream = prefix .. 'events'
-    redis.call('XADD', stream, 'MAXLEN', '~', max_events, seq, 'room', room, 'event', event)
+    local stream, size = prefix .. 'events', prefix .. 'event_bytes'
+    redis.call('XADD', stream, seq, 'room', room, 'event', event)
+    local used = redis.call('INCRBY', size, #event + row_bytes)
+    while used > max_event_bytes do
+        local freed = delete_oldest(stream)
+        used = freed and redis.call('DECRBY', size, freed) or redis.call('SET', size, 0) and 0
+    end
     return seq
 end
 

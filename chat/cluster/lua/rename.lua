@@ -1,5 +1,5 @@
 -- Change a person's name for all of the person's clients in a room.
-local room, person = unpack(ARGV, 3)
+local room, person = unpack(ARGV, 4)
 local people, id = prefix .. 'people:' .. room, cjson.decode(person)['id']
 local all = redis.call('HGETALL', people)
 for i = 1, #all, 2 do

@@ -1,0 +1,241 @@
+"""Connections to servers, once the opening handshake is complete.
+
+With callbacks, the leader reads, as for a server (`ClientConnection`). Without, the thread that
+waits for a message reads itself, so that nothing is handed from thread to thread
+(`BlockingConnection`). While no thread waits for a message, the leader reads instead, so that pings
+are answered, up to a bounded number of messages.
+"""
+
+from __future__ import annotations
+
+import select
+import threading
+import time
+from typing import Any, Iterator
+
+from ..wire.deflate import Deflate
+from ..wire.events import LAST_MESSAGE, YIELD_TURN, Event
+from ..wire.protocol import ClientProtocol
+from .connection import AWAITING_REQUEST, CLOSED, LINGERING, OPEN, Connection
+from .loop import LONGEST_POLL_SECONDS, Source
+from .poll import READ, WRITE
+from .threads import TURN_EVENTS
+
+READ_AHEAD = 16
+"""When this many messages wait for `receive`, nothing more is read."""
+READ_AHEAD_SIZE = 1 << 16
+"""Characters or bytes. When the messages that wait have more, nothing more is read."""
+HAND_OVER_SECONDS = 0.1
+"""If no thread has called `receive` for about this long, the leader reads."""
+
+
+def wait_for(descriptor: int, mask: int, timeout: float) -> bool:
+    """Wait up to *timeout* seconds until a descriptor is ready. Return whether it is."""
+    timeout = max(0.0, min(timeout, LONGEST_POLL_SECONDS))
+    if not hasattr(select, "poll"):  # Windows
+        reading, writing = [descriptor] * bool(mask & READ), [descriptor] * bool(mask & WRITE)
+        return any(select.select(reading, writing, writing, timeout))
+    poll = select.poll()
+    poll.register(
+        descriptor, (select.POLLIN if mask & READ else 0) | (select.POLLOUT if mask & WRITE else 0)
+    )
+    return bool(poll.poll(timeout * 1000))  # rounded up
+
+
+class ClientConnection(Connection):
+    """A connection to a server, with callbacks. It begins with `start`."""
+
+    __slots__ = ()
+
+    role = ClientProtocol
+
+    def __repr__(self) -> str:
+        return f"<connection to {self.client.getpeername()}>"
+
+    def start(self, rest: bytes, deflate: Deflate | None) -> None:
+        """Take messages from now on, and have them handled.
+
+        Args:
+            rest: The bytes after the server's response.
+            deflate: The extension for compression, if it was agreed on.
+        """
+        self.stage = AWAITING_REQUEST  # also over TLS, whose handshake is over
+        self.open(b"", deflate)
+        self.continue_after(rest)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the owner was told that it has ended."""
+        return self._left or self.stage == CLOSED
+
+    def orphan(self) -> None:
+        """Drop the descriptor, because it is the parent's, and this is a forked child."""
+        self.outbox.lock = threading.RLock()  # another thread may have held it
+        self.outbox.accepting = False
+        self.stage = CLOSED
+        self.client.dispose()
+
+    def linger(self) -> None:
+        """Write what is queued, and wait for the server to end TCP first (RFC 6455 §7.1.1)."""
+        with self.outbox.lock:
+            if self.stage != CLOSED:
+                self._loop.schedule(self, time.monotonic() + self._limits.close_timeout)
+                self.stage = LINGERING
+                self.outbox.end(half_close=False)
+
+
+class BlockingConnection(ClientConnection):
+    """A connection to a server, whose messages are taken by `receive`."""
+
+    __slots__ = "_handing_over _hand_over _messages _parsed _reading _received _seen _size".split()
+
+    def start(self, rest: bytes, deflate: Deflate | None) -> None:
+        self._reading = threading.Lock()  # held by the thread that reads and parses
+        self._messages: list[Any] = []  # that wait for `receive`
+        self._size = 0  # characters and bytes in them
+        self._received = self._seen = 0  # calls of `receive`: all, and those at the last check
+        self._handing_over = False  # whether the next check is scheduled
+        self._hand_over = _HandOver(self)
+        self.opened = True
+        self._reader = None
+        self.stage = AWAITING_REQUEST
+        self.open(b"", deflate)
+        self._parsed: Iterator[Event] | None = self.protocol.feed(rest)
+        self._read_ahead()
+
+    def receive(self, timeout: float | None) -> Any:
+        """Return the next message, or None when the connection has ended.
+
+        Raises:
+            TimeoutError: No message has come within *timeout* seconds.
+        """
+        deadline = time.monotonic() + (LONGEST_POLL_SECONDS if timeout is None else timeout)
+        if not self._reading.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
+            raise TimeoutError(f"no message within {timeout:g} s")  # another thread waits for one
+        try:
+            if self.interest & READ:
+                self._loop.watch(self, remove=READ)
+            if self._messages:
+                message = self._messages.pop(0)
+                self._size -= len(message)
+                return message
+            while True:
+                while self._parsed is not None:
+                    message = self._step(self._parsed)
+                    if message is not None:
+                        return message
+                if self.ended:
+                    return None
+                remaining = deadline - time.monotonic()
+                if wait_for(self.client.fileno(), READ, remaining):
+                    self._parsed = super().on_readable()
+                elif timeout is None:
+                    deadline += LONGEST_POLL_SECONDS
+                elif remaining <= 0:
+                    raise TimeoutError(f"no message within {timeout:g} s")
+        finally:
+            self._received += 1
+            self._reading.release()
+            self._hand_over_soon()
+
+    def _step(self, parsed: Iterator[Event]) -> Any:
+        """Parse on to the next event. Return it if it is a message, or else handle it."""
+        event = next(parsed, None)
+        if event is None:
+            self._parsed = None
+        elif event[0] <= LAST_MESSAGE:
+            self.messages_in += 1
+            return event[1]
+        elif event[0] != YIELD_TURN:
+            self.handle(event)
+        return None
+
+    # Reading: the leader, while no thread is in `receive`
+
+    def _hand_over_soon(self) -> None:
+        """Have the leader read soon, unless `receive` is called again. The caller doesn't read."""
+        if not self._handing_over:
+            self._handing_over = True
+            self._loop.schedule(self._hand_over, time.monotonic() + HAND_OVER_SECONDS)
+
+    def take_over(self) -> None:
+        """Read, unless `receive` was called lately. The leader calls it."""
+        self._handing_over = False
+        if self._received == self._seen:
+            self.on_readable()
+        else:
+            self._seen = self._received
+            self._hand_over_soon()
+
+    def on_readable(self) -> None:
+        # Otherwise a thread is in `receive`, and hands over at its end.
+        if self._reading.acquire(False):
+            try:
+                self._read_ahead()
+            finally:
+                self._reading.release()
+        else:
+            self._loop.watch(self, remove=READ)
+
+    def _read_ahead(self) -> None:
+        """Read and parse what has come, until enough messages wait. The caller may read."""
+        if self._parsed is None and not self.paused and self.stage < CLOSED:
+            self._parsed = super().on_readable()
+        for _ in range(TURN_EVENTS):
+            if self._parsed is None or self.paused:
+                break
+            message = self._step(self._parsed)
+            if message is not None:
+                self._messages.append(message)
+                self._size += len(message)
+        else:  # other clients have their turn
+            self._loop.schedule(self._hand_over, 0)
+        if self.paused:
+            self._loop.watch(self, remove=READ)
+        else:
+            self._loop.watch(self, add=READ)
+
+    @property
+    def paused(self) -> bool:
+        """Whether enough messages wait for `receive`. After `close`, the rest is dropped."""
+        full = len(self._messages) >= READ_AHEAD or self._size > READ_AHEAD_SIZE
+        return full and self.stage == OPEN
+
+    def orphan(self) -> None:
+        super().orphan()
+        self._reading = threading.Lock()
+        self._parsed = None
+        self._messages.clear()
+
+    # What the leader reads the answer to
+
+    def ping(self) -> bool:
+        sent = super().ping()
+        self._loop.watch(self, add=READ)
+        return sent
+
+    def close(self, code: int, reason: str) -> bool:
+        closing = super().close(code, reason)
+        self._loop.watch(self, add=READ)
+        return closing
+
+    def linger(self) -> None:
+        super().linger()
+        self._loop.watch(self, add=READ)
+
+    def abandon(self, reason: str) -> None:
+        self.cut(reason)
+        self._loop.watch(self, add=READ)
+
+
+class _HandOver(Source):
+    """Has the leader look, a moment after the last call of `receive`, whether it should read."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: BlockingConnection) -> None:
+        super().__init__()
+        self._connection = connection
+
+    def on_deadline(self, now: float) -> None:
+        self._connection.take_over()
