@@ -399,7 +399,8 @@ class Connection(Source):
             return
         with self.outbox.lock:
             if self.stage == AWAITING_REQUEST:  # else it has been answered already
-                self.outbox.write(response.encode(method))
+                for piece in response.encode(method):
+                    self.outbox.write(piece)
                 self.linger()  # defence: linger
 
     def linger(self) -> None:
