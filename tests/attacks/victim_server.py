@@ -115,6 +115,7 @@ def report():
         "queued": stats["queued"],
         **{name: value for name, value in stats.items() if name.startswith("memory")},
         "messages_in": stats.get("messages_in", 0),
+        "memory_cuts": stats.get("memory_cuts", 0),
         "log": log.counts,
         "lines": log.lines,
     }
