@@ -94,8 +94,9 @@ class WSServer:
             it. If a message mixes secrets with an attacker's text, its length reveals them.
         keep_memory: Whether the process keeps freed memory for the next messages, instead of
             returning it to the system: up to 16 times `max_message_size`, and at most 62 MiB.
-            Messages of 64 KiB and more then take a quarter less CPU time. The setting is malloc's,
-            so it applies to the whole program. C libraries other than glibc ignore it.
+            Messages of 64 KiB and more then take a quarter less CPU time. The settings are
+            malloc's, so they apply to the whole program: all threads use one arena, or each would
+            keep as much. C libraries other than glibc ignore them.
         **limits: The fields of `Limits`, by name.
 
     Raises:
@@ -459,11 +460,14 @@ class WSServer:
 
         Returns:
             Totals since the start: connections (refused ones and plain HTTP included), bytes_in,
-            bytes_out, messages_in, messages_out. Now: active_connections (those in a handshake
-            and closing ones included), queued (bytes), threads, and clients. `clients` is a list
-            with a dict for each client, in order of arrival: address, bytes_in, bytes_out,
-            messages_in, messages_out, queued (bytes), and latency (seconds, or None). With a
-            backplane: backplane, what its own `stats` returned.
+            bytes_out, messages_in, messages_out; and for lack of memory, memory_refusals and
+            memory_cuts (connections) and memory_pauses (times that one was no longer read). Now:
+            active_connections (those in a handshake and closing ones included), queued (bytes),
+            memory (bytes of `max_memory` that are held), max_memory, threads, and clients.
+            `clients` is a list with a dict for each client, in order of arrival: address,
+            bytes_in, bytes_out, messages_in, messages_out, queued (bytes), memory (bytes, with
+            its part of what several hold), and latency (seconds, or None). With a backplane:
+            backplane, what its own `stats` returned.
         """
         running = self._lifecycle.state in (State.RUNNING, State.STOPPING)
         threads = self._service.threads.count if running else 0

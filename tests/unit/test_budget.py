@@ -148,6 +148,14 @@ def test_many_threads_may_count_at_once(budget):
     assert sizes(holders) == [0, 0, 0, 0]
 
 
+def test_those_who_hold_anything(budget):
+    one, two, three = peers(budget, 10, 0, 20)
+    assert set(budget.holders) == {one, three}
+    budget.charge(one, -10)
+    budget.charge(two, 1)
+    assert set(budget.holders) == {two, three}
+
+
 # Who holds most
 
 

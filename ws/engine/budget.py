@@ -87,6 +87,12 @@ class Budget:
         """Bytes that all hold together, without what is about to be freed."""
         return self._held + self._shared - self._falling
 
+    @property
+    def holders(self) -> list[Holder]:
+        """All that hold anything. The list is a copy."""
+        with self.lock:
+            return list(self._holders)
+
     def charge(self, holder: Holder, amount: int) -> None:
         """Note that a holder holds *amount* bytes more by itself, or fewer."""
         with self.lock:
@@ -105,7 +111,7 @@ class Budget:
         with self.lock:
             holders = self._buffers.get(id(buffer.obj), 0)
             self._buffers[id(buffer.obj)] = holders + 1
-            if not holders:
+            if not holders:  # defence: shared-once
                 self._shared += size + BUFFER_BYTES
             self._sharings += size
             holder.shared += size

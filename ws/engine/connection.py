@@ -201,6 +201,8 @@ class Connection(Holder):
     # Reading: the leader
 
     def on_readable(self) -> Iterator[Event] | None:
+        if self.protocol.holding and self.owner.overload.is_paused(self):
+            return None
         try:
             if not self._tls:
                 data = self.client.recv(READ_BYTES)
@@ -484,7 +486,7 @@ class Connection(Holder):
 
     def end_turn(self) -> bool:
         self._measure()
-        self.owner.overload.review(self)
+        self.owner.overload.make_room()
         return self._charged > self._head
 
     def _measure(self) -> None:

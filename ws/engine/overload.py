@@ -3,7 +3,8 @@
 Envoy's overload manager is the model: thresholds, an action at each, counts, and a log line.
 
     over 3/4 of the limit   addresses that hold more than the average get no new connections;
-                            of their connections, those that hold most are read only in turns
+                            of their connections, those that hold most are read only in turns,
+                            and for some seconds
     over the limit          of these, the first to be cut are those that make no progress
 
 So a crowd is held against itself, and whoever holds little notices nothing.
@@ -25,8 +26,10 @@ SMALL_BYTES = 1 << 16
 """A connection that holds less than this is always read."""
 PAUSE_SECONDS = 10.0
 """A connection that was paused, and holds as much as ever after this time, is cut."""
+TURN_SECONDS = 0.25
+"""A paused connection that is read in its turn, but sends nothing for so long, loses its turn."""
 TICK_SECONDS = 0.05
-"""Time between two looks at the connections that are paused."""
+"""Time between two looks at the connections that hold most, while there are any."""
 SPARE_PART = 16
 """Over the limit, so much is cut that this part of the limit is free: one sixteenth."""
 
@@ -40,7 +43,7 @@ class Overload(Source):
     """
 
     __slots__ = (
-        "_condemned _loop _mark _need _paused _turns _warn budget cuts pauses refusals"
+        "_condemned _loop _mark _need _paused _turns _warn _watching budget cuts pauses refusals"
     ).split()
 
     def __init__(self, limits: Limits, warn: Callable[..., None]) -> None:
@@ -57,10 +60,12 @@ class Overload(Source):
         self._mark = limits.max_memory * 3 // 4
         self._need = 2 * limits.max_message_size  # to complete a message that was begun
         self._warn = warn
+        self._watching = False  # whether `on_deadline` is due
         self._condemned: deque[Holder] = deque()  # of which the leader has to free something
-        # Those that are paused: when that was, or they had become lighter, and their weight then
+        # The leader's. Those that are paused: when that was, or they became lighter, and how heavy
+        # they were then. Those of them that are read all the same, as it is their turn: since when
         self._paused: dict[Holder, tuple[float, int]] = {}
-        self._turns: set[Holder] = set()  # the paused ones that are read, as it is their turn
+        self._turns: dict[Holder, float] = {}
 
     def run(self, loop: Loop) -> None:
         """Have the leader of this loop do what only a leader may do."""
@@ -83,9 +88,17 @@ class Overload(Source):
 
     def relieve(self) -> None:
         """If the limit is exceeded, cut the connections that hold most."""
+        if not self.pressed:
+            return
+        self._watch()
         if self.budget.expected > self.budget.limit:  # defence: memory-bound
             for holder in self.budget.largest(self.budget.limit // SPARE_PART):
                 self._cut(holder, "too much memory")
+
+    def _watch(self) -> None:
+        if not self._watching:
+            self._watching = True
+            self._loop.schedule(self, 0)
 
     def _cut(self, holder: Holder, what: str) -> None:
         reason = f"held {what}: {self.budget.weight(holder)} bytes"
@@ -97,55 +110,70 @@ class Overload(Source):
 
     # The leader
 
-    def review(self, holder: Holder) -> None:
-        """Look at a holder that was just served: it may have to be paused."""
-        if not self.pressed:
-            return
+    def make_room(self) -> None:
+        """Do as `relieve`, and free at once what only the leader may free."""
         self.relieve()
-        self._free()
-        if holder.condemned or holder in self._turns or self._holds_little(holder):
-            return
-        holder.pause(True)  # defence: memory-pause
-        if holder not in self._paused:
-            now = time.monotonic()
-            self._paused[holder] = now, self.budget.weight(holder)
-            self.pauses += 1
-            self._warn("3/4 of max_memory=%d are held: pausing %r", self.budget.limit, holder)
-            self._loop.schedule(self, now + TICK_SECONDS)
-
-    def _holds_little(self, holder: Holder) -> bool:
-        allowance = self.budget.allowance(holder.share)
-        return self.budget.weight(holder) < max(SMALL_BYTES, allowance)
-
-    def _free(self) -> None:
         while self._condemned:
             self._condemned.popleft().free()
 
+    def is_paused(self, holder: Holder) -> bool:
+        """Say whether a holder isn't to be read now. Then it is paused until it may be read."""
+        if not self.pressed or holder.condemned or holder in self._turns:
+            return False
+        if self._holds_little(holder):
+            return False
+        self._pause(holder, time.monotonic())
+        self._watch()
+        return True
+
+    def _holds_little(self, holder: Holder) -> bool:
+        allowance = self.budget.allowance(holder.share)
+        return self.budget.weight(holder) < max(SMALL_BYTES, allowance)  # defence: memory-pause
+
+    def _pause(self, holder: Holder, now: float) -> None:
+        holder.pause(True)
+        if holder not in self._paused:
+            self._paused[holder] = now, self.budget.weight(holder)
+            self.pauses += 1
+            self._warn("3/4 of max_memory=%d are held: pausing %r", self.budget.limit, holder)
+
     def on_deadline(self, now: float) -> None:
-        """Free what is condemned, and see how those go on that are paused."""
-        self.relieve()
-        self._free()
-        for holder, (since, before) in list(self._paused.items()):
-            weight = self.budget.weight(holder)
-            if holder.condemned or not self.pressed or self._holds_little(holder):
-                self._leave(holder)
-                holder.pause(False)
-            elif weight <= before - SMALL_BYTES:
-                self._paused[holder] = now, weight
-            elif now >= since + PAUSE_SECONDS:  # defence: memory-pause-timeout
-                self._leave(holder)
-                self.budget.condemn(holder)
-                self._cut(holder, "much memory for too long")
-        self._free()
-        self._give_turns()
-        if self._paused:
+        """Free what is condemned, pause those that hold most, and see how these go on."""
+        self.make_room()
+        for holder in self.budget.holders if self.pressed else ():
+            if not (holder in self._paused or holder.condemned or self._holds_little(holder)):
+                self._pause(holder, now)
+        for holder in list(self._paused):
+            self._check(holder, now)
+        self._give_turns(now)
+        self.make_room()
+        self._watching = self.pressed or bool(self._paused)
+        if self._watching:
             self._loop.schedule(self, now + TICK_SECONDS)
+
+    def _check(self, holder: Holder, now: float) -> None:
+        """See how a paused holder goes on."""
+        since, before = self._paused[holder]
+        weight = self.budget.weight(holder)
+        if holder.condemned or not self.pressed or self._holds_little(holder):
+            self._leave(holder)
+            holder.pause(False)
+        elif weight <= before - SMALL_BYTES:
+            self._paused[holder] = now, weight
+        elif now >= since + PAUSE_SECONDS:  # defence: memory-pause-timeout
+            self._leave(holder)
+            self.budget.condemn(holder)
+            self._cut(holder, "much memory for too long")
+        elif now >= max(self._turns.get(holder, now), holder.moved()) + TURN_SECONDS:
+            self._leave(holder)
+            self._paused[holder] = since, before  # behind the others
+            holder.pause(True)
 
     def _leave(self, holder: Holder) -> None:
         del self._paused[holder]
-        self._turns.discard(holder)
+        self._turns.pop(holder, None)
 
-    def _give_turns(self) -> None:
+    def _give_turns(self, now: float) -> None:
         """Read on from as many as have room to complete what they have begun, but from one."""
         room = self.budget.limit - self.budget.expected - self._need * len(self._turns)
         waiting = [holder for holder in self._paused if holder not in self._turns]
@@ -153,7 +181,7 @@ class Overload(Source):
             if self._turns and room < self._need:
                 break
             room -= self._need
-            self._turns.add(holder)
+            self._turns[holder] = now
             holder.pause(False)
 
     def on_fault(self) -> None:
