@@ -23,7 +23,7 @@ from .metrics import Metrics
 from .rooms import Rooms
 from .wire.deflate import Compression, negotiate
 from .wire.frames import CloseCode
-from .wire.handshake import accept, choose_subprotocol, not_an_upgrade, parse_extensions
+from .wire.handshake import accept, choose_subprotocol, not_an_upgrade
 from .wire.http11 import HandshakeError, Request, Response
 
 REASON = "server is shutting down"
@@ -218,8 +218,7 @@ class Service(Owner, Draining):
         client.subprotocol = choose_subprotocol(request, self._subprotocols)
         deflate, extension = None, ""
         if self._compression:
-            offers = parse_extensions(request.headers.get("sec-websocket-extensions", ""))
-            deflate, extension = negotiate(offers, self._compression)
+            deflate, extension = negotiate(request.offers, self._compression)
         headers = response.headers if response is not None else {}
         switching = accept(request, client.subprotocol, headers, extension)
         self.rooms.enter(client, connection)

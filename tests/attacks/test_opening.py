@@ -10,7 +10,7 @@ import time
 import pytest
 
 from tests.attacks.victim import gone, push
-from tests.support.certificates import client_hello
+from tests.support.certificates import client_hello, unverified_context
 from tests.support.heads import request
 from tests.support.rawclient import RawClient
 from tests.support.waiting import LATE, eventually
@@ -51,9 +51,9 @@ def test_slow_body(victim):
 
 
 def test_slow_download(victim):
-    """Peers that ask for a page and don't read it are cut."""
+    """Peers that ask for a page and don't read it are cut. They share the page's memory."""
     server = victim(close_timeout=0.5)
-    with server.attacked(memory=40):
+    with server.attacked():
         peers = [server.dial() for _ in range(30)]
         for peer in peers:
             peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -102,7 +102,11 @@ REFUSED = {
     "two origins": (request("/", "Origin: http://localhost", "Origin: http://x"), 400),
     "bare newline": (request("/", "X: y\nOrigin: http://localhost"), 400),
     "bare return": (request("/", "X: y\rOrigin: http://localhost"), 400),
+    "newlines for line ends": (request("/").replace(b"\r\n", b"\n"), 400),
     "NUL": (request("/", "X: y\0"), 400),
+    "escape character": (request("/", "X: \x1b[2J"), 400),
+    "two ports": (request("/", host="localhost:80:80"), 400),
+    "no path": (request("*"), 400),
     "folded field": (request("/", "X: y", " Host: other"), 400),
     "space before colon": (request("/", "Host : other"), 400),
     "not ASCII in a name": (request("/", "Hôst: other"), 400),
@@ -127,6 +131,24 @@ def test_forged_request(victim, name):
     with server.attacked():
         for _ in range(20):
             assert server.dial(head).status == status
+
+
+def test_empty_lines(victim):
+    """Empty lines before a request are no way to send for ever."""
+    server = victim()
+    with server.attacked():
+        for _ in range(20):
+            peer = server.dial(b"\r\n" * 10)
+            assert peer.status == 400
+
+
+def test_page_without_tls(victim, certificate):
+    """A page that came without TLS, and so may have been changed on its way, is of another site."""
+    server = victim(**certificate.options)
+    with server.attacked():
+        for scheme, status in (("https", 101), ("http", 403)):
+            head = request("/", f"Origin: {scheme}://localhost")
+            assert server.dial(head, context=unverified_context()).status == status
 
 
 def test_pipelined_request(victim):
@@ -158,6 +180,28 @@ def test_fields_that_are_slow_to_take_apart(victim):
     with server.attacked():
         for _ in range(3):
             assert server.dial(request("/", *fields)).status == 400
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        "Sec-WebSocket-Extensions: x" + ";a" * 7000,
+        "Sec-WebSocket-Extensions: " + "a," * 7000,
+        "X-Forwarded-For: " + "10.0.0.1," * 1500,
+        "Sec-WebSocket-Protocol: " + "a," * 7000,
+    ],
+    ids=["parameters", "extensions", "addresses", "subprotocols"],
+)
+def test_long_lists(victim, field):
+    """Lists of thousands of members are refused before they are taken apart."""
+    server = victim(compression=True, trusted_proxies=["127.0.0.1", "10.0.0.0/8"])
+    head = request("/", field)
+    with server.attacked():
+        cpu = server.cpu()
+        for _ in range(100):
+            with RawClient(server.port, head) as peer:
+                assert peer.status == 400
+        assert server.cpu() - cpu < 0.3, "seconds of CPU time for 100 heads"
 
 
 def test_tls_stalls(victim, certificate):
@@ -203,7 +247,7 @@ def test_log_flood(victim):
 def test_log_injection(victim):
     """What peers send can't forge log lines, or send control characters to a terminal."""
     server = victim()
-    evil = "https://evil.example\x1b[2J\x85ERROR forged \xff"
+    evil = "https://evil.example\x9b2J\x85ERROR forged \xff"
     with server.attacked():
         assert server.dial(request("/", f"Origin: {evil}")).status == 403
         assert server.dial(request("/", "\x1b[2J: x")).status == 400

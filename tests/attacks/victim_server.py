@@ -18,7 +18,7 @@ import ws.engine.workers
 from ws import Response, WSServer
 
 ws.engine.workers.FOLLOWER_SECONDS = 0.1  # so that threads end soon after the attack
-PAGE = "x" * (1 << 20)
+PAGE = Response(200, "x" * (1 << 20))
 malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", lambda pad: None)  # glibc's
 
 
@@ -57,7 +57,7 @@ def onrequest(request):
     if request.path == "/slow":
         time.sleep(0.2)
     if request.path == "/page":
-        return Response(200, PAGE)
+        return PAGE
     if request.path.startswith("/header/"):
         return Response(200, "", {"X-Path": request.path})
     if request.path.startswith("/type/"):
@@ -114,6 +114,7 @@ def report():
         "clients": len(server.clients),
         "queued": stats["queued"],
         "messages_in": stats.get("messages_in", 0),
+        "memory_cuts": stats.get("memory_cuts", 0),
         "log": log.counts,
         "lines": log.lines,
     }

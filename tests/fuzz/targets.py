@@ -56,7 +56,7 @@ def head(data):
     else:
         assert shown(outcome) == shown(read_head(parts))
     if isinstance(outcome, HandshakeError):
-        well_formed(outcome.response.encode())
+        well_formed(b"".join(outcome.response.encode()))
     elif outcome is not None:
         request, _ = outcome
         assert repr(request).isprintable()
@@ -66,10 +66,10 @@ def head(data):
                 raise not_an_upgrade(request)
             check_upgrade(request, ["https://a.example"])
             chosen = choose_subprotocol(request, ["a", "b"])
-            offers = parse_extensions(request.headers.get("sec-websocket-extensions", ""))
-            well_formed(accept(request, chosen, {}, negotiate(offers, Compression())[1]))
+            _, extension = negotiate(request.offers, Compression())
+            well_formed(accept(request, chosen, {}, extension))
         except HandshakeError as error:
-            well_formed(error.response.encode())
+            well_formed(b"".join(error.response.encode()))
 
 
 def read_head(parts):
@@ -147,7 +147,7 @@ def extensions(data):
     try:
         offers = parse_extensions(whole.decode("latin-1"))
     except HandshakeError as error:
-        well_formed(error.response.encode())
+        well_formed(b"".join(error.response.encode()))
         return
     both = settings & 1 == 1
     compression = Compression(server_context_takeover=both, client_context_takeover=both)

@@ -283,6 +283,7 @@ def test_offer(settings, header):
         ({}, f"{S_OFF}; client_max_window_bits=8", (15, False, 8, True)),
         ({"server_context_takeover": True}, "", (15, True, 15, True)),
         ({"client_context_takeover": False}, S_OFF, (15, False, 15, False)),
+        ({"client_context_takeover": False}, f"{S_OFF}; {C_OFF}", (15, False, 15, False)),
         (
             {"server_max_window_bits": 10},
             f"{S_OFF}; server_max_window_bits=9",

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.support.heads import EXAMPLE, GET, head, parse
 from tests.support.tables import table
-from ws.wire.http11 import HandshakeError, Headers, RequestReader, Response
+from ws.wire.http11 import SMALL_BODY_BYTES, HandshakeError, Headers, RequestReader, Response
 
 HOST = EXAMPLE["Host"]
 
@@ -20,7 +20,15 @@ HOST = EXAMPLE["Host"]
     "data, status",
     ("9112-2.2 MUST refuse a bare CR", head(X="a\rb"), 400),
     ("9112-2.2 nor is a bare LF the end of a line", head(X="a\nY: b"), 400),
+    ("9112-2.2 nor of all lines", head().replace(b"\r\n", b"\n"), 400),
+    ("9112-2.2 nor of the first", b"GET / HTTP/1.1\n", 400),
+    ("9112-2.2 nor is it an empty line", b"\nGET", 400),
+    ("9112-2.2 at least one empty line before it, but not many", b"\r\n" * 5, 400),
     ("9110-5.5 MUST refuse NUL", head(X="a\0b"), 400),
+    *(
+        (f"9110-5.5 other CTL characters are also invalid: {ord(c):#x}", head(X=f"a{c}b"), 400)
+        for c in "\x01\x08\x0b\x0c\x0e\x1b\x1f\x7f"
+    ),
     ("9112-3 three parts, not two", head("GET /chat"), 400),
     ("9112-3 nor four", head("GET /chat HTTP/1.1 "), 400),
     ("9112-3 a single space between them", head("GET  HTTP/1.1"), 400),
@@ -30,6 +38,9 @@ HOST = EXAMPLE["Host"]
     ("9112-3.2 without control characters", head("GET /\x7f HTTP/1.1"), 400),
     ("9112-3.2 a URI", head("GET http://[/ HTTP/1.1"), 400),
     ("9112-3.2 that starts with / or http", head("GET chat HTTP/1.1"), 400),
+    ("9112-3.2.4 asterisk-form is for OPTIONS", head("GET * HTTP/1.1"), 400),
+    ("9112-3 nor is a tab a space", head("GET\t/ HTTP/1.1"), 400),
+    ("9112-3.2 not in a target, either", head("GET /\t HTTP/1.1"), 400),
     ("3. fragments MUST NOT be used", head("GET /chat#x HTTP/1.1"), 400),
     ("9112-2.3 HTTP in capitals", head("GET /chat http/1.1"), 400),
     ("9112-2.3 HTTP in full", head("GET /chat HTTQ/2.0"), 400),
@@ -50,6 +61,17 @@ HOST = EXAMPLE["Host"]
     ("9112-3.2 also one with a path", head(Host="a/b"), 400),
     ("9112-3.2 MUST refuse more than one Host", head(host="x"), 400),
     ("9112-3.2 or whose port is none", head(Host="a:b"), 400),
+    ("3986-3.2 or that has two", head(Host="a:80:80"), 400),
+    ("9110-4.2.1 or an empty name", head(Host=":80"), 400),
+    ("3986-3.2.2 or brackets around nothing", head(Host="[]"), 400),
+    ("3986-3.2.2 or one of them", head(Host="[::1"), 400),
+    ("3986-3.2.2 or in the name", head(Host="a]"), 400),
+    ("3986-3.2.2 IPv6 MUST have brackets", head(Host="::1"), 400),
+    ("3986-3.2.2 not a character of a name", head(Host="a|b"), 400),
+    ("1035-2.3.4 names have 255 octets or less", head(Host="a" * 300), 400),
+    ("9110-5.6.1 over 100 members of a list", head(Connection="a," * 99 + "a,upgrade"), 400),
+    ("9110-5.6.1 empty ones count", head(GET, "X-Forwarded-For: " + "," * 100), 400),
+    ("9110-5.3 in repeated fields, too", head(GET, *["X-Forwarded-For: " + "a," * 50] * 2), 400),
     ("9112-3.2.2 a target of another host", head("GET http://evil/ HTTP/1.1"), 400),
     ("9112-3.2.2 with a user in front", head("GET http://x@server.example.com/ HTTP/1.1"), 400),
     ("9112-3.2.3 authority-form, for tunnels", head("CONNECT server.example.com:80 HTTP/1.1"), 400),
@@ -77,13 +99,22 @@ def test_malformed_head(data, status):
     ("9110-5.1 a name has no case", head(Host=None, hOST="x"), "Host", "x"),
     ("9112-5.1 whitespace around a value is not part of it", head(X=" \tx \t"), "x", "x"),
     ("9112-5.1 nor must there be any", head(GET, "X:x"), "x", "x"),
+    ("9110-5.5 a no-break space isn't such", head(X="\xa0 \xe9 \xa0"), "x", "\xa0 \xe9 \xa0"),
+    ("9110-5.6.1 100 members", head(Connection="a," * 98 + "a,b"), "connection", "a," * 98 + "a,b"),
+    ("9110-5.5 a tab within a value", head(X="a\tb"), "x", "a\tb"),
+    ("3986-3.2.2 IPv6", head(Host="[2001:db8::1]:80"), "host", "[2001:db8::1]:80"),
+    ("3986-3.2.2 all zeros", head(Host="[::]"), "host", "[::]"),
+    ("3986-3.2.2 IPvFuture", head(Host="[v7.a:b]"), "host", "[v7.a:b]"),
+    ("3986-3.2.3 an empty port", head(Host="a:"), "host", "a:"),
+    ("3986-2.1 percent-encoded", head(Host="%41_b.c"), "host", "%41_b.c"),
+    ("1034-3.1 a final dot", head(Host="a.:80"), "host", "a.:80"),
     ("9110-5.5 an empty value, a colon, obs-text", head(X="", Y=":\xe9"), "y", ":\xe9"),
     ("9110-5.3 repeated fields are a list, in order", head(X="a", x="b, c"), "x", "a, b, c"),
     ("9113-8.2.3 but cookies by semicolons", head(Cookie="a", cookie="b"), "cookie", "a; b"),
     ("9110-4.1 8192 bytes of target", head(f"GET /{'x' * 8191} HTTP/1.1", X="x"), "x", "x"),
     ("6585-5 100 fields", head(GET, *["X: x"] * 95), "x", ", ".join("x" * 95)),
     ("9112-3.2 HTTP/1.0 without Host", head("GET / HTTP/1.0", Host=None), "upgrade", "websocket"),
-    ("9112-2.2 empty lines before it", b"\r\n\r\n" + head(X="a"), "x", "a"),
+    ("9112-2.2 empty lines before it", b"\r\n" * 4 + head(X="a"), "x", "a"),
 )
 def test_field(data, name, value):
     assert parse(data).headers[name] == value
@@ -135,6 +166,8 @@ def test_cookies(value, cookies):
 
 
 def test_headers_are_a_mapping():
+    headers = Headers({"cookie": "a"})
+    assert dict(headers) == {"cookie": "a"}
     headers = Headers()
     headers.add("Accept", "a, ,B")
     headers.add("HOST", "h")
@@ -183,8 +216,23 @@ def test_response(response, status, more, body):
         f"HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\n{more}"
         f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     )
-    assert response.encode() == head.encode("latin-1") + body
-    assert response.encode("HEAD") == head.encode("latin-1"), "9110-9.3.2 MUST NOT send content"
+    assert sent(response) == head.encode("latin-1") + body
+    assert sent(response, "HEAD") == head.encode("latin-1"), "9110-9.3.2 MUST NOT send content"
+
+
+def sent(response: Response, method: str = "GET") -> bytes:
+    return b"".join(response.encode(method))
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_large_body_is_sent_as_it_is(method):
+    """Its memory is shared by all who get it. A small one leaves with its head, in one packet."""
+    page = bytes(SMALL_BODY_BYTES + 1)
+    large, small = Response(200, page), Response(200, page[1:])
+    assert len(small.encode(method)) == 1
+    pieces = large.encode(method)
+    assert pieces[0].endswith(b"Content-Length: 16385\r\nConnection: close\r\n\r\n")
+    assert [piece is page for piece in pieces[1:]] == [True] * (method == "GET")
 
 
 def test_response_content_type():
@@ -192,8 +240,8 @@ def test_response_content_type():
         Response(200, content_type="a/b"),
         Response(200, headers={"Content-Type": "a/b"}),
     ):
-        assert response.encode().count(b"Content-Type: a/b\r\n") == 1
-        assert response.encode().lower().count(b"content-type") == 1
+        assert sent(response).count(b"Content-Type: a/b\r\n") == 1
+        assert sent(response).lower().count(b"content-type") == 1
 
 
 @table(
@@ -211,7 +259,7 @@ def test_a_response_may_not_set(status, names):
 @pytest.mark.parametrize("status", [204, 205, 304])
 def test_a_response_that_has_no_body(status):
     """RFC 9110 §8.6, §15.3.5, §15.3.6, §15.4.5."""
-    start, end = Response(status, "x", {"ETag": '"y"'}).encode().split(b"\r\n", 1)
+    start, end = sent(Response(status, "x", {"ETag": '"y"'})).split(b"\r\n", 1)
     assert start.startswith(b"HTTP/1.1 %d " % status)
     assert end == b'ETag: "y"\r\nConnection: close\r\n\r\n'
 
@@ -266,7 +314,11 @@ some_cuts = st.lists(st.integers(0, 300), max_size=5)
 names = st.text("!#xyz09", min_size=1, max_size=9).map("X-{}".format)
 
 
-values = st.text(st.characters(min_codepoint=33, max_codepoint=255), min_size=1, max_size=9)
+values = st.text(
+    st.characters(min_codepoint=33, max_codepoint=255, blacklist_characters="\x7f"),
+    min_size=1,
+    max_size=9,
+)
 
 
 @given(st.dictionaries(names, values, max_size=4), st.binary(), some_cuts)
@@ -281,6 +333,14 @@ def test_any_change_of_a_good_head(at, inserted, dropped, cuts):
     answer = outcome(data, [])
     assert answer in (None, 400, 505) or isinstance(answer, tuple)
     assert outcome(data, cuts) == answer
+
+
+def test_what_a_reader_holds():
+    reader = RequestReader(10_000)
+    assert reader.held < 100
+    for _ in range(100):
+        reader.feed(b"x" * 50)
+    assert 5000 <= reader.held < 6000
 
 
 @given(st.binary(min_size=1), some_cuts)

@@ -203,8 +203,6 @@ def test_input_that_is_given_up_is_not_held():
 )
 def test_after_the_last_event_nothing_is_held(end):
     protocol = new()
-    real = fed(
-        protocol, lambda: [masked(TEXT, b"x" * MIB), masked(CONT)[:-1], masked(CONT)[-1:] + end]
-    )
+    real = fed(protocol, lambda: [masked(TEXT, b"x" * MIB), masked(CONT), end])
     assert protocol.held == 0
     assert real < SLACK_BYTES

@@ -20,7 +20,8 @@ from ws.wire import events as kinds
 from ws.wire.deflate import Compression, Deflate
 from ws.wire.events import PROTOCOL_ERROR
 from ws.wire.frames import BINARY, CLOSE, CONT, FIN, PING, PONG, RSV1, TEXT
-from ws.wire.protocol import PART_BYTES, PIECE_BYTES, SLICE_BYTES, SMALL_BYTES, Protocol
+from ws.wire.partial import PART_BYTES, SMALL_BYTES
+from ws.wire.protocol import PIECE_BYTES, SLICE_BYTES, Protocol
 
 
 def split(stream: bytes, cuts: list[int]) -> list[bytes]:

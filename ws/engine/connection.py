@@ -419,7 +419,8 @@ class Connection(Holder):
             return
         with self.outbox.lock:
             if self.stage == AWAITING_REQUEST:  # else it has been answered already
-                self.outbox.write(response.encode(method))
+                for piece in response.encode(method):
+                    self.outbox.write(piece)
                 self.linger()  # defence: linger
         self.owner.overload.relieve()
 

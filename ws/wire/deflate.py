@@ -29,14 +29,14 @@ _BITS = {str(bits): bits for bits in range(8, 16)}
 class Compression:
     """Settings of permessage-deflate, for a server or a client (RFC 7692).
 
-    Without `server_context_takeover` (the default), a broadcast is compressed once for all clients.
-    With it, similar messages become smaller, but each client costs memory: up to
-    `(1 << server_max_window_bits + 2) + (1 << memory_level + 9)` bytes, 256 KiB with the defaults.
+    With context takeover, a message may refer to earlier ones, so that similar messages become
+    smaller. It costs memory for each connection. The end that compresses keeps up to
+    `(1 << window_bits + 2) + (1 << memory_level + 9)` bytes, 256 KiB with the defaults. The other
+    end keeps up to `1 << window_bits` bytes and 10 KiB beside them, 42 KiB with the defaults. Both
+    begin with the first compressed message.
 
-    Most clients let their messages refer to earlier ones. So for each client that has sent a
-    compressed message, the server keeps the end of what came: at most `1 << client_max_window_bits`
-    bytes, and 10 KiB beside it, 42 KiB with the defaults. Nothing is kept for clients that offer
-    `client_no_context_takeover`. One object may serve any number of servers and threads.
+    Without `server_context_takeover` (the default), a server compresses a broadcast once for all
+    clients. One object may serve any number of servers, clients and threads.
 
     Raises:
         ValueError: A setting is out of its range.
@@ -56,10 +56,10 @@ class Compression:
     server_context_takeover: bool = False  # defence: server-context
     """Whether a message to a client may refer to earlier ones (RFC 7692 §7.1.1.1)."""
     client_context_takeover: bool = True
-    """Whether a message from a client may refer to earlier ones (RFC 7692 §7.1.1.2). With False,
-    every client is told that it may not, and none costs memory between messages. Browsers comply.
-    Tornado and Mojolicious, unless they have offered it, don't: their second compressed message
-    fails with 1007."""
+    """Whether a message from a client may refer to earlier ones (RFC 7692 §7.1.1.2). Messages from
+    clients that offer `client_no_context_takeover` never do. With False, a server asks all others
+    for it, too. Then it keeps no memory for a client between messages. Browsers comply, but Tornado
+    and Mojolicious don't: their second compressed message fails with 1007."""
     # Compressors that no thread is using, by window bits
     _idle: dict[int, list[Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
 

@@ -6,11 +6,16 @@ import base64
 import hashlib
 from typing import Mapping, Sequence
 
-from .http11 import DIGITS, HOST_CHARACTERS, HandshakeError, Headers, Request, encode_head
-from .http11 import is_token, split_host
+from .http11 import MAX_HOST_LENGTH, HandshakeError, Request, encode_head, is_host, is_token
+from .http11 import split_host
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 """Fixed by RFC 6455 §1.3."""
+
+MAX_OFFERS = 32  # defence: offer-count
+"""Most extensions that a client may offer, with their parameters. More are answered with 400."""
+SHOWN_LENGTH = 200
+"""Characters of a refused value that are shown in the answer."""
 
 _PORTS = {"http": "80", "ws": "80", "https": "443", "wss": "443"}
 
@@ -26,7 +31,7 @@ def parse_hosts(hosts: Sequence[str]) -> list[tuple[str, str]]:
         ipv6 = host.count(":") > 1 and host[0] != "["
         name, port = split_host(f"[{host}]" if ipv6 else host)
         rest = name[2:] if name[:2] == "*." else name
-        if not rest or rest.strip(HOST_CHARACTERS) or "*" in rest or port.strip(DIGITS):
+        if "*" in rest or not is_host(f"{rest}:{port}"):
             raise ValueError(f"hosts= takes names, with or without a port, not {host!r}")
         parsed.append((name, port))
     return parsed
@@ -47,14 +52,14 @@ def check_host(request: Request, hosts: Sequence[tuple[str, str]]) -> None:
         named = name == listed or (listed[0] == "*" and name.endswith(listed[1:]))
         if named and listed_port in ("", port):
             return
-    raise HandshakeError(421, f"host {host!a} is not served here")
+    raise HandshakeError(421, f"host {host[:SHOWN_LENGTH]!a} is not served here")
 
 
 def check_upgrade(request: Request, origins: Sequence[str] = ()) -> None:
     """Check that a request is a valid handshake (RFC 6455 §4.2.1, §10.2).
 
     Args:
-        request: The request.
+        request: The request. Its `offers` are set.
         origins: Origins whose pages may connect, besides pages of this host. "*" stands for any.
 
     Raises:
@@ -70,8 +75,9 @@ def check_upgrade(request: Request, origins: Sequence[str] = ()) -> None:
         raise HandshakeError(400, "a WebSocket handshake has no body")
     if headers.get("sec-websocket-version") != "13":
         raise upgrade_required("this server speaks WebSocket version 13")
+    key = headers.get("sec-websocket-key", "")
     try:
-        nonce = base64.b64decode(headers.get("sec-websocket-key", ""), validate=True)
+        nonce = base64.b64decode(key if len(key) == 24 else "", validate=True)
     except ValueError:
         nonce = b""
     if len(nonce) != 16:
@@ -79,19 +85,22 @@ def check_upgrade(request: Request, origins: Sequence[str] = ()) -> None:
     # defence: subprotocol-tokens
     if not all(is_token(p) for p in headers.tokens("sec-websocket-protocol")):
         raise HandshakeError(400, "Sec-WebSocket-Protocol must be a list of tokens")
-    parse_extensions(headers.get("sec-websocket-extensions", ""))
+    request.offers = parse_extensions(headers.get("sec-websocket-extensions", ""))
     origin = headers.get("origin")
     # defence: origin
-    if not (origin is None or "*" in origins or origin in origins or _same_host(origin, headers)):
-        raise HandshakeError(403, f"origin {origin!a} is not allowed")
+    if not (origin is None or "*" in origins or origin in origins or _same_host(origin, request)):
+        raise HandshakeError(403, f"origin {origin[:SHOWN_LENGTH]!a} is not allowed")
 
 
 def parse_extensions(header: str) -> list[tuple[str, list[tuple[str, str | None]]]]:
     """Return the names in Sec-WebSocket-Extensions, each with its parameters (RFC 6455 §9.1).
 
     Raises:
-        HandshakeError: The field is malformed (400).
+        HandshakeError: The field is malformed, or has too many offers and parameters (400).
     """
+    if header.count(",") + header.count(";") >= MAX_OFFERS:
+        reason = f"Sec-WebSocket-Extensions has over {MAX_OFFERS} offers and parameters"
+        raise HandshakeError(400, reason)
     offers = []
     for offer in filter(None, (part.strip(" \t") for part in header.split(","))):
         name, *fields = [field.strip(" \t") for field in offer.split(";")]
@@ -140,8 +149,16 @@ def accept(
     return encode_head(101, {**headers, **fields})
 
 
-def _same_host(origin: str, headers: Headers) -> bool:
-    """Say whether a page's origin has the host and the port that the page connects to."""
+def _same_host(origin: str, request: Request) -> bool:
+    """Say whether a page's origin has the host and the port that the page connects to.
+
+    If it connects by TLS, the page must have come by TLS, too: or whoever can change that page can
+    have it connect.
+    """
+    if len(origin) > MAX_HOST_LENGTH + len("https://"):
+        return False
     scheme, _, host = origin.lower().partition("://")
     port = _PORTS.get(scheme)
-    return port is not None and split_host(host, port) == split_host(headers["host"], port)
+    if port is None or (request.secure and port == "80"):  # defence: secure-origin
+        return False
+    return split_host(host, port) == split_host(request.headers["host"], port)

@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import http
+from sys import getsizeof
 from types import MappingProxyType
-from typing import Any, Iterator, Mapping, Sequence
+from typing import Any, Iterable, Iterator, Mapping, Sequence
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 MAX_TARGET_BYTES = 8192
 """Longest request target. A longer one is answered with 414."""
 MAX_FIELDS = 100  # defence: field-count
 """Most header fields in one request. One more is answered with 431."""
+MAX_MEMBERS = 100  # defence: member-count
+"""Most members of a field that is a list, empty ones included. One more is answered with 400."""
+MAX_EMPTY_LINES = 4
+"""Most empty lines before a request, which RFC 9112 §2.2 asks servers to ignore."""
+MAX_HOST_LENGTH = 261
+"""Longest Host: a name of 255 octets (RFC 1035 §2.3.4), and a port."""
+SMALL_BODY_BYTES = 1 << 14
+"""A body of up to this size is sent in one piece with its head."""
 DIGITS = "0123456789"
 TOKEN_CHARACTERS = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 """RFC 9110 §5.6.2."""
-HOST_CHARACTERS = TOKEN_CHARACTERS + "(),;=[]:"
-"""Characters of a host and its port, percent-encoded or not (RFC 3986 §3.2.2)."""
 
+_TOKEN_BYTES = TOKEN_CHARACTERS.encode()
+_HEAD_BYTES = b"\t" + bytes(octet for octet in range(32, 256) if octet != 127)
+"""What the lines of a head may have: no other control characters (RFC 9110 §5.5)."""
+_HOST_CHARACTERS = "-._~%!$&'()*+,;=0123456789abcdefghijklmnopqrstuvwxyz"
+"""Characters of a name, percent-encoded or not (RFC 3986 §3.2.2)."""
+_LISTS = tuple(
+    "connection upgrade sec-websocket-protocol x-forwarded-for x-forwarded-proto".split()
+)
 _HIGHER_VERSIONS = {f"{major}.{minor}" for major in range(1, 10) for minor in range(10)}
 _SINGLETONS = frozenset(
     "host origin authorization content-length sec-websocket-key sec-websocket-version".split()
@@ -28,12 +43,16 @@ _WITHOUT_BODY = (101, 204, 205, 304)  # RFC 9110 §8.6, §15
 
 
 class Headers(Mapping[str, str]):
-    """Header fields by name, whatever its case. Repeated fields are joined by commas."""
+    """Header fields by name, whatever its case. Repeated fields are joined by commas.
+
+    Args:
+        fields: The first fields, by name in lower case.
+    """
 
     __slots__ = ("_fields",)
 
-    def __init__(self) -> None:
-        self._fields: dict[str, str] = {}
+    def __init__(self, fields: dict[str, str] | None = None) -> None:
+        self._fields: dict[str, str] = fields or {}
 
     def add(self, name: str, value: str) -> None:
         """Add one field line (RFC 9110 §5.3)."""
@@ -56,12 +75,13 @@ class Headers(Mapping[str, str]):
 
     def tokens(self, name: str) -> Sequence[str]:
         """Return the members of a comma-separated field, with their case kept."""
-        # defence: linear-fields
-        return [token.strip(" \t") for token in self.get(name, "").split(",") if token.strip(" \t")]
+        value = self.get(name, "")
+        strip = str.strip if value.isascii() else _strip
+        return [token for token in map(strip, value.split(",")) if token]  # defence: linear-fields
 
     def has_token(self, name: str, token: str) -> bool:
         """Say whether *token* is a member of a field, whatever its case."""
-        return token in (member.lower() for member in self.tokens(name))  # defence: token-whole
+        return token in [member.lower() for member in self.tokens(name)]  # defence: token-whole
 
 
 class Response:
@@ -101,16 +121,24 @@ class Response:
         self.body: bytes = body.encode() if isinstance(body, str) else body
         self.headers: Mapping[str, str] = MappingProxyType(fields)  # stays as checked
 
-    def encode(self, method: str = "GET") -> bytes:
-        """Return the bytes to send. There is no body if *method* or the status allows none."""
+    def encode(self, method: str = "GET") -> Sequence[bytes]:
+        """Return what to send, in pieces. There is no body if *method* or the status allows none.
+
+        A large body is a piece by itself, the same object each time. So it takes memory once,
+        however many peers are slow to read it.
+        """
         fields = dict(self.headers)
         upgrade = "upgrade" in map(str.lower, fields)
         bodiless = self.status in _WITHOUT_BODY
         if not bodiless:
             fields["Content-Length"] = str(len(self.body))
         fields["Connection"] = "close, Upgrade" if upgrade else "close"  # RFC 9110 §7.8
-        body = b"" if bodiless or method == "HEAD" else self.body
-        return encode_head(self.status, fields) + body
+        head, body = encode_head(self.status, fields), self.body
+        if bodiless or method == "HEAD":
+            return (head,)
+        if len(body) > SMALL_BODY_BYTES:  # defence: shared-body
+            return head, body
+        return (head + body,)
 
 
 class HandshakeError(Exception):
@@ -135,9 +163,11 @@ class Request:
         secure: Whether the client used TLS; a trusted proxy may report it.
         user: The name that `basic_auth` has checked, or None.
         data: A dict for your own use. `client.data` is the same dict.
+        offers: The extensions that the client offers, each with its parameters: (name, value) or
+            (name, None). Empty unless it asks for a WebSocket (RFC 6455 §9.1).
     """
 
-    __slots__ = ("address", "data", "headers", "method", "secure", "target", "user", "version")
+    __slots__ = ("address data headers method offers secure target user version").split()
 
     def __init__(self, method: str, target: str, version: str, headers: Headers) -> None:
         self.method: str = method
@@ -147,6 +177,7 @@ class Request:
         self.address: Any = None
         self.secure: bool = False
         self.user: str | None = None
+        self.offers: Sequence[tuple[str, Sequence[tuple[str, str | None]]]] = ()
         self.data: dict[Any, Any] = {}
 
     @property
@@ -182,16 +213,17 @@ class RequestReader:
         limit: Bytes that the head may have.
     """
 
-    __slots__ = ("_buffer", "_limit")
+    __slots__ = ("_buffer", "_empty_lines", "_limit")
 
     def __init__(self, limit: int) -> None:
         self._buffer = bytearray()
+        self._empty_lines = 0
         self._limit = limit
 
     @property
     def held(self) -> int:
-        """Bytes of memory that it holds."""
-        return len(self._buffer)
+        """Bytes of memory that the head takes so far."""
+        return getsizeof(self._buffer)
 
     def feed(self, data: bytes) -> tuple[Request, bytes] | None:
         """Add bytes. Return None until the request is complete, then it and the bytes after it.
@@ -199,21 +231,29 @@ class RequestReader:
         Raises:
             HandshakeError: The head, or its incomplete beginning, is malformed or too long.
         """
-        searched = max(0, len(self._buffer) - 3)
-        self._buffer += data
-        while self._buffer.startswith(b"\r\n"):  # RFC 9112 §2.2
-            del self._buffer[:2]
-        end = self._buffer.find(b"\r\n\r\n", searched)
+        buffer = self._buffer
+        searched = max(0, len(buffer) - 3)
+        buffer += data
+        while buffer.startswith(b"\r\n"):  # RFC 9112 §2.2
+            self._empty_lines += 1
+            if self._empty_lines > MAX_EMPTY_LINES:  # defence: empty-lines
+                raise HandshakeError(400, f"over {MAX_EMPTY_LINES} empty lines before a request")
+            del buffer[:2]
+        end = buffer.find(b"\r\n\r\n", searched)
+        if 0 <= end <= self._limit:
+            return parse_request(bytes(buffer[:end])), bytes(buffer[end + 4 :])
+        if buffer[:1] == b"\x16":
+            raise HandshakeError(400, "this port doesn't speak TLS: use ws:// or http://")
+        # With such line ends, the empty line never comes.
+        pairs = buffer.count(b"\r\n", max(0, searched - 1), self._limit)
+        if buffer.count(b"\n", searched, self._limit) > pairs:  # defence: bare-newline
+            raise HandshakeError(400, "lines must end with CR and LF")
         # Without the empty line, up to three bytes may be its beginning.
-        if (end if end >= 0 else len(self._buffer) - 3) > self._limit:  # defence: head-size
-            if self._buffer.find(b"\r\n", 0, self._limit) < 0:
+        if end >= 0 or len(buffer) - 3 > self._limit:  # defence: head-size
+            if buffer.find(b"\r\n", 0, self._limit) < 0:
                 raise HandshakeError(414, f"request line of over {self._limit} bytes")
             raise HandshakeError(431, f"request head of over {self._limit} bytes")
-        if end < 0:
-            if self._buffer[:1] == b"\x16":
-                raise HandshakeError(400, "this port doesn't speak TLS: use ws:// or http://")
-            return None
-        return parse_request(bytes(self._buffer[:end])), bytes(self._buffer[end + 4 :])
+        return None
 
 
 def parse_request(head: bytes) -> Request:
@@ -222,12 +262,13 @@ def parse_request(head: bytes) -> Request:
     Raises:
         HandshakeError: The head is malformed, or too large.
     """
-    lines = head.decode("latin-1").split("\r\n")
-    if any(c in "".join(lines) for c in "\r\n\0"):  # defence: line-ends
-        raise HandshakeError(400, "control character in the request head")
-    if len(lines) - 1 > MAX_FIELDS:
+    start, *lines = head.decode("latin-1").split("\r\n", MAX_FIELDS + 1)
+    if len(lines) > MAX_FIELDS:
         raise HandshakeError(431, f"request of over {MAX_FIELDS} header fields")
-    parts = lines[0].split(" ")
+    text = "".join([start, *lines]).encode("latin-1")
+    if text.translate(None, _HEAD_BYTES):  # defence: line-ends
+        raise HandshakeError(400, "control character in the request head")
+    parts = start.split(" ", 3)
     if len(parts) != 3 or not parts[1] or not is_token(parts[0]):
         raise HandshakeError(400, "malformed request line")
     method, target, version = parts
@@ -237,9 +278,11 @@ def parse_request(head: bytes) -> Request:
         if version[:5] == "HTTP/" and version[5:] in _HIGHER_VERSIONS:
             raise HandshakeError(505, "use HTTP/1.1")
         raise HandshakeError(400, "malformed HTTP version")
-    if not all("!" <= c <= "~" and c != "#" for c in target):  # defence: target
+    if not target.isascii() or "\t" in target or "#" in target:  # defence: target
         raise HandshakeError(400, "request target must be printable ASCII without a fragment")
     authority = None
+    if target == "*" and method != "OPTIONS":  # RFC 9112 §3.2.4
+        raise HandshakeError(400, "the target * is for OPTIONS")
     if target[0] != "/" and target != "*":  # absolute-form
         try:
             scheme, authority, *_ = urlsplit(target.lower())
@@ -247,21 +290,44 @@ def parse_request(head: bytes) -> Request:
                 raise ValueError
         except ValueError:
             raise HandshakeError(400, "malformed request target") from None
-    headers = Headers()
-    for line in lines[1:]:
-        name, colon, value = line.partition(":")
-        if not colon or not is_token(name):  # defence: field-name
-            raise HandshakeError(400, "malformed header field")
-        if headers.get(name) is not None and name.lower() in _SINGLETONS:  # defence: singletons
-            raise HandshakeError(400, f"repeated header field {name.lower()}")
-        headers.add(name, value.strip(" \t"))
+    headers = _parse_fields(lines)
     host = headers.get("host", "").lower()
-    port = split_host(host)[1]
-    if (version == "HTTP/1.1" and not host) or host.strip(HOST_CHARACTERS) or port.strip(DIGITS):
+    if not is_host(host) if host else version == "HTTP/1.1":
         raise HandshakeError(400, "missing or malformed Host")
     if authority not in (None, host):  # or server and proxy may disagree on the host
         raise HandshakeError(400, "Host differs from the request target")
     return Request(method, target, version, headers)
+
+
+def _parse_fields(lines: Iterable[str]) -> Headers:
+    fields: dict[str, str] = {}
+    repeated: dict[str, list[str]] = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not colon or not name:
+            raise HandshakeError(400, "malformed header field")
+        name, value = name.lower(), _strip(value)
+        if name not in fields:
+            fields[name] = value
+            continue
+        if name in _SINGLETONS:  # defence: singletons
+            raise HandshakeError(400, f"repeated header field {name}")
+        repeated.setdefault(name, [fields[name]]).append(value)
+    if fields and not is_token("".join(fields)):  # defence: field-name
+        raise HandshakeError(400, "malformed header field")
+    for name, values in repeated.items():  # RFC 9110 §5.3
+        fields[name] = ("; " if name == "cookie" else ", ").join(values)
+    for name in _LISTS:
+        if fields.get(name, "").count(",") >= MAX_MEMBERS:
+            raise HandshakeError(400, f"{name} has over {MAX_MEMBERS} members")
+    return Headers(fields)
+
+
+def _strip(value: str) -> str:
+    """Strip spaces and tabs, of which there may be many. Other controls were refused."""
+    if value.isascii():
+        return value.strip()
+    return value.encode("latin-1").strip().decode("latin-1")  # keeps U+00A0
 
 
 def split_host(host: str, default_port: str = "") -> tuple[str, str]:
@@ -270,6 +336,16 @@ def split_host(host: str, default_port: str = "") -> tuple[str, str]:
     if not colon or port.endswith("]"):
         name, port = host.lower(), ""
     return name[:-1] if name.endswith(".") else name, port or default_port
+
+
+def is_host(host: str) -> bool:
+    """Say whether *host* is a name or an IP address, perhaps with a port (RFC 9110 §7.2)."""
+    name, port = split_host(host[: MAX_HOST_LENGTH + 1])
+    characters = _HOST_CHARACTERS
+    if name[:1] == "[" and name[-1:] == "]":
+        name, characters = name[1:-1], characters + ":"
+    is_short = len(host) <= MAX_HOST_LENGTH
+    return is_short and bool(name) and not name.strip(characters) and not port.strip(DIGITS)
 
 
 def encode_head(status: int, fields: Mapping[str, str]) -> bytes:
@@ -281,4 +357,4 @@ def encode_head(status: int, fields: Mapping[str, str]) -> bytes:
 
 def is_token(name: str) -> bool:
     """Say whether *name* is a token, as names and parameters must be (RFC 9110 §5.6.2)."""
-    return bool(name) and not name.strip(TOKEN_CHARACTERS)
+    return bool(name) and name.isascii() and not name.encode().translate(None, _TOKEN_BYTES)

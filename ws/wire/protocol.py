@@ -1,14 +1,8 @@
-"""The state machine of one connection: bytes in, events out.
-
-Over 400 lines, because what a frame may do is read together with what becomes of its payload.
-"""
+"""The state machine of one connection: bytes in, events out."""
 
 from __future__ import annotations
 
-from codecs import utf_8_decode
-from itertools import groupby
-from sys import getsizeof
-from typing import Any, Callable, Iterator, NoReturn
+from typing import Callable, Iterator, NoReturn
 
 from . import events
 from .deflate import Deflate
@@ -16,6 +10,7 @@ from .events import URGENT, YIELD_TURN, Event
 from .frames import BINARY, CLOSE, CONT, FIN, MASK_BIT, MAX_CONTROL_PAYLOAD, PING, PONG, RSV1
 from .frames import TEXT, Buffer, CloseCode, ProtocolError, close_payload, frame, masked_frame
 from .frames import parse_close, unmask
+from .partial import PartialMessage
 
 TURN_BYTES = 1 << 18
 """Work after which others have a turn, in bytes that are unmasked or inflated: half a millisecond
@@ -32,13 +27,6 @@ SLICE_BYTES = 1 << 14
 """Compressed bytes that are inflated in one step, of a millisecond at most."""
 PIECE_BYTES = (1 << 20) + 1
 """Bytes that one step may inflate to: one more than the default of `max_message_size`."""
-SMALL_BYTES = 1 << 12
-"""Shorter pieces of an unfinished message are collected. Longer ones of text are kept decoded, if
-that takes little more memory."""
-PART_BYTES = 1 << 16
-"""This many bytes of short pieces are collected in one part."""
-PART_OVERHEAD_BYTES = 80
-"""Memory that each part takes besides its bytes."""
 
 _NOT_UTF8 = CloseCode.INVALID_PAYLOAD, "text is not UTF-8"
 _TEXT_MESSAGE, _BINARY_MESSAGE = FIN | TEXT, FIN | BINARY  # first bytes of whole messages
@@ -62,15 +50,18 @@ class Protocol:
     """
 
     __slots__ = (
-        "_character _compressed _declared _deflate _fin _first_bytes _fragments _input _key "
-        "_key_size _longest_whole _mask_bit _opcode _parts _pending _remaining _size _surplus "
-        "_unfinished _whole _work close_sent done holding max_fragments max_message_size more"
+        "_compressed _declared _deflate _fin _first_bytes _fragments _input _key _key_size "
+        "_longest_whole _mask_bit _message _pending _remaining _unfinished _whole _work "
+        "close_sent done holding max_fragments max_message_size more"
     ).split()
 
     # The role (RFC 6455 §5.1): a server gets masked frames, and sends unmasked ones.
     frame: Callable[..., bytes] = staticmethod(frame)
     """Returns one frame as this role sends it, see `frames.frame`."""
     _masked = True  # whether the frames that come are masked
+    _unmask: Callable[[Buffer, bytes], bytes | bytearray] = staticmethod(
+        unmask
+    )  # a payload, by its key
 
     def __init__(self, max_message_size: int = 1 << 20, max_fragments: int = 1 << 17) -> None:
         self.max_message_size: int = max_message_size
@@ -91,12 +82,8 @@ class Protocol:
         self._pending = b""  # an incomplete header, or an incomplete control frame
         self._input = 0  # bytes given to `feed` that are being parsed
         self._work = 0  # see TURN_BYTES
-        self._parts: list[Any] | None = None  # of an unfinished message: str, bytes or bytearray
-        self._size = 0  # the message's bytes so far, inflated
-        self._surplus = 0  # the bytes of memory that its parts take beyond these; may be negative
+        self._message: PartialMessage | None = None  # an unfinished message
         self._declared = 0  # its bytes so far, and those to come of the current frame
-        self._character = b""  # the bytes of its last character, if that is incomplete
-        self._opcode = 0  # the message's opcode
         self._compressed = False  # whether its payload is to be inflated
         self._unfinished = False  # whether the inflater may have more of what it was given
         self._fragments = 0  # its frames so far
@@ -112,8 +99,8 @@ class Protocol:
         inflater's window. Only the thread that feeds may ask.
         """
         held = self._input + len(self._pending)
-        if self._parts:
-            held += self._size + self._surplus + PART_OVERHEAD_BYTES * len(self._parts)
+        if self._message:
+            held += self._message.held
         if self._deflate:
             held += self._deflate.inflater_held
         return held
@@ -138,9 +125,9 @@ class Protocol:
             self._pending = b""
         position, end = 0, len(data)
         self._input, self._work = end, 0
+        mask_bit, key_size, unmask = self._mask_bit, self._key_size, self._unmask
         # At a yield, no variable here may hold a payload or a message: it may be long until others
         # have had their turn, and there may be hundreds of them.
-        mask_bit, key_size = self._mask_bit, self._key_size
         try:
             if self._remaining:
                 position = min(self._remaining, end)
@@ -151,7 +138,7 @@ class Protocol:
                 else:
                     self._append(masked)
                 if self._fin and not self._remaining and self._end_message():
-                    yield self._opcode, self._join()
+                    yield self._take_message()
             while end - position >= 2:
                 first = data[position]
                 length = data[position + 1] ^ mask_bit  # over 127 if the mask bit is wrong
@@ -176,22 +163,21 @@ class Protocol:
                 stop = start + length
                 # The fast path, for a whole message in one frame. The other branch takes any frame.
                 if first in self._whole and stop <= end and length <= self._longest_whole:
+                    key = data[start - key_size : start]
                     position = stop
                     self.more = stop < end
-                    key = data[start - key_size : start]
                     if first == _TEXT_MESSAGE:
-                        yield TEXT, _plain(data[start:stop], key).decode()
+                        yield TEXT, unmask(data[start:stop], key).decode()
                         continue
                     if first == _BINARY_MESSAGE:
-                        yield BINARY, bytes(_plain(data[start:stop], key))
+                        yield BINARY, bytes(unmask(data[start:stop], key))
                         continue
                     if length <= SLICE_BYTES:
-                        payload = _plain(data[start:stop], key)
+                        payload = unmask(data[start:stop], key)
                         inflated = [self._inflate(payload, self.max_message_size, True)]
                         del payload
                         if self._unfinished:
-                            self._begin(first, 0, key)
-                            self._keep(inflated.pop())
+                            self._begin(first, 0, key).add(inflated.pop())
                             start = stop
                         elif first & TEXT:
                             yield TEXT, inflated.pop().decode()
@@ -209,22 +195,23 @@ class Protocol:
                     position = stop
                     self.more = stop < end
                     if control:
-                        payload = bytes(_plain(data[start:stop], data[start - key_size : start]))
-                        self.done = first == FIN | CLOSE
-                        if self.done:
-                            yield events.CLOSE, parse_close(payload)
+                        payload = bytes(unmask(data[start:stop], data[start - key_size : start]))
+                        if first == FIN | CLOSE:
+                            closing = parse_close(payload)
+                            self.end()
+                            yield events.CLOSE, closing
                             return  # defence: close-ends-parsing
                         yield URGENT | first & 0x0F, payload
                         continue
                     self._begin(first, length, data[start - key_size : start])
-                if self._parts is not None:
+                if self._message:
                     masked = memoryview(data)[start:stop]
                     if self._compressed:
                         yield from self._append_inflated(masked)
                     else:
                         self._append(masked)
                     if self._fin and not self._remaining and self._end_message():
-                        yield self._opcode, self._join()
+                        yield self._take_message()
                 if self._work >= TURN_BYTES and position < end:
                     self._work = 0
                     yield YIELD_TURN, ""
@@ -233,20 +220,18 @@ class Protocol:
                 self.holding = True
             self.more = False
         except (ProtocolError, UnicodeDecodeError) as error:
-            self.done, self.more = True, False
+            self.end()
             fault = error.args if isinstance(error, ProtocolError) else _NOT_UTF8
             yield events.PROTOCOL_ERROR, fault
         finally:
             self._input = 0
-            if self.done:
-                self.end()
 
     def end(self) -> None:
-        """Release the memory of an unfinished message. `feed` does nothing from now on."""
+        """Let go of all memory. `feed` does nothing from now on."""
         self.done, self.more = True, False
         if self._deflate:
             self._deflate.end()
-        self._parts = self._deflate = None
+        self._message = self._deflate = None
         self._pending = b""
 
     def close(self, code: int, reason: str = "") -> bytes:
@@ -277,7 +262,7 @@ class Protocol:
 
     def _check_frame(self, first: int, length: int) -> None:
         """Refuse a data frame that comes out of turn, or whose declared length is too large."""
-        first_frame = self._parts is None
+        first_frame = self._message is None
         if first_frame is (first & 0x0F == CONT):
             what = "continuation of no" if first_frame else "another message inside a fragmented"
             raise ProtocolError(CloseCode.PROTOCOL_ERROR, f"{what} message")
@@ -292,30 +277,33 @@ class Protocol:
         if size > self.max_message_size:  # defence: message-size
             self._fail_too_big()
 
-    def _begin(self, first: int, length: int, key: bytes) -> None:
+    def _begin(self, first: int, length: int, key: bytes) -> PartialMessage:
         """Start a frame of a fragmented message, or one that has come only in part."""
-        if self._parts is None:
-            self._parts = []
+        message = self._message
+        if message is None:
+            message = self._message = PartialMessage(first & 0x0F == TEXT)
             self.holding = True
-            self._opcode = first & 0x0F
             self._compressed = bool(first & RSV1)
-            self._fragments = self._size = self._declared = self._surplus = 0
-            self._character = b""
+            self._fragments = self._declared = 0
             self._longest_whole = -1
         self._fragments += 1
         self._fin = first >= FIN
         self._declared += length
         self._remaining = length
         self._key = key
+        return message
 
     def _append(self, masked: memoryview) -> None:
         """Add the next part of the frame's payload."""
+        assert self._message
         self._work += len(masked) + FRAGMENT_BYTES
-        self._keep(_plain(masked, self._key))
+        self._message.add(self._unmask(masked, self._key))
         self._advance(len(masked))
 
     def _append_inflated(self, masked: memoryview) -> Iterator[Event]:
         """Inflate the next part of the frame's payload, or the rest of one that was begun."""
+        message = self._message
+        assert message
         starts = range(0, 0 if self._unfinished else len(masked) or 1, SLICE_BYTES)
         slices = [masked[start : start + SLICE_BYTES] for start in starts]
         last = self._fin and len(masked) == self._remaining
@@ -324,9 +312,9 @@ class Protocol:
                 self._work = 0
                 yield YIELD_TURN, ""
             # defence: inflated-left
-            room = self.max_message_size - self._size
-            payload = None if self._unfinished else _plain(slices.pop(0), self._key)
-            self._keep(self._inflate(payload, room, last and not slices))
+            room = self.max_message_size - message.size
+            payload = None if self._unfinished else self._unmask(slices.pop(0), self._key)
+            message.add(self._inflate(payload, room, last and not slices))
             del payload
         self._advance(len(masked))
 
@@ -337,27 +325,20 @@ class Protocol:
         self._key = self._key[turn:] + self._key[:turn]  # defence: masking-key
 
     def _end_message(self) -> bool:
-        """End a message whose payload is complete. Return whether it is to be reported."""
-        if self._character:
-            raise ProtocolError(*_NOT_UTF8)
+        """Note that the message is complete. Return whether it is to be reported."""
+        assert self._message
+        self._message.check_end()
         if self.close_sent:
-            self._parts = None
+            self._message = None
             return False
         self._longest_whole = self.max_message_size
         return True
 
-    def _join(self) -> str | bytes:
-        """Return the message that has ended, and let go of its parts."""
-        parts, self._parts = self._parts or [], None
-        if self._opcode == BINARY:
-            return b"".join(parts)
-        texts: list[str] = []
-        for kind, run in groupby(parts, type):
-            if kind is str:
-                texts.extend(run)
-            else:
-                texts.append(b"".join(run).decode())
-        return "".join(texts)
+    def _take_message(self) -> Event:
+        """Return the complete message, and let go of it."""
+        message, self._message = self._message, None
+        assert message
+        return TEXT if message.text else BINARY, message.join()
 
     def _inflate(self, payload: Buffer | None, room: int, last: bool) -> bytes:
         """Inflate the next slice of a message, or with None, more of the one before.
@@ -378,43 +359,13 @@ class Protocol:
             self.holding = True
         return inflated
 
-    def _keep(self, payload: Buffer) -> None:
-        """Keep the next piece of an unfinished message, so that it takes little memory."""
-        size = len(payload)
-        self._size += size
-        piece: Any = self._check_text(payload) if self._opcode == TEXT else payload
-        parts = self._parts
-        assert parts is not None
-        if size < SMALL_BYTES:
-            last = parts[-1] if parts else None
-            if isinstance(last, bytearray) and len(last) < PART_BYTES:  # defence: joined-parts
-                last += piece  # it grows by an eighth at a time, so no byte is moved often
-                return
-            piece = bytearray(piece)
-        elif isinstance(piece, str):
-            self._surplus += getsizeof(piece) - size
-        parts.append(piece)
-
-    def _check_text(self, payload: Buffer) -> str | Buffer:
-        """Check the next piece of a text, up to its last complete character (RFC 6455 §8.1).
-
-        Return a long one decoded, unless that takes more memory: a single character may make all
-        the others of its piece take four bytes.
-        """
-        is_long = len(payload) >= SMALL_BYTES
-        if self._character:
-            payload = self._character + payload
-        text, used = utf_8_decode(payload, "strict", False)
-        self._character = character = bytes(payload[used:])
-        # The decoder waits for the third byte of a surrogate, which can't become valid.
-        if character[:1] == b"\xed" and character[1:] >= b"\xa0":
-            raise UnicodeDecodeError("utf-8", character, 0, len(character), "a surrogate")
-        if is_long and getsizeof(text, 5 * used) * 4 <= used * 5:  # defence: text-as-bytes
-            return text
-        return payload[:used] if character else payload
-
     def _fail_too_big(self) -> NoReturn:
         raise ProtocolError(CloseCode.TOO_BIG, f"message of over {self.max_message_size} bytes")
+
+
+def _unmasked(payload: Buffer, key: bytes) -> bytes:
+    """Return a payload that came without a mask."""
+    return bytes(payload)
 
 
 class ClientProtocol(Protocol):
@@ -424,6 +375,7 @@ class ClientProtocol(Protocol):
 
     frame = staticmethod(masked_frame)
     _masked = False
+    _unmask = staticmethod(_unmasked)
 
 
 def _plain(payload: Buffer, key: bytes) -> bytes | bytearray:

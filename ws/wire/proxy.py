@@ -17,6 +17,9 @@ LONGEST_BLOCK_BYTES = 4096
 UNKNOWN = "unknown"
 """Stands for the address of a client that a proxy doesn't tell (RFC 7239 §6.2)."""
 
+LONGEST_ADDRESS = 100
+"""Characters that a forwarded address has at most, with the name of a network interface."""
+
 IP = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
 _LOCAL, _PROXY = 0x20, 0x21
@@ -68,6 +71,8 @@ class Proxies:
 
 def _parse(text: str) -> IP | None:
     """Return the IP address in "1.2.3.4", "1.2.3.4:80", "::1", "[::1]:80" or "fe80::1%3"."""
+    if len(text) > LONGEST_ADDRESS:
+        return None
     if text[:1] == "[":
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:
