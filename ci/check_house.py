@@ -89,7 +89,7 @@ MAY_IMPORT: dict[str, str] = {
     "engine.connection": (
         "engine.backlog engine.budget engine.cork engine.limits engine.log engine.loop "
         "engine.outbox engine.overload engine.poll engine.sockets wire.deflate wire.events "
-        "wire.frames wire.http11 wire.protocol"
+        "wire.frames wire.http11 wire.message wire.protocol"
     ),
     "engine.listen": (
         "engine.connection engine.loop engine.poll engine.sockets wire.events wire.proxy"

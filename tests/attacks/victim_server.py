@@ -113,6 +113,7 @@ def report():
         "bytes_in": stats["bytes_in"],
         "clients": len(server.clients),
         "queued": stats["queued"],
+        **{name: value for name, value in stats.items() if name.startswith("memory")},
         "messages_in": stats.get("messages_in", 0),
         "memory_cuts": stats.get("memory_cuts", 0),
         "log": log.counts,
