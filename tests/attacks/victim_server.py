@@ -18,7 +18,7 @@ import ws.engine.threads
 from ws import Response, WSServer
 
 ws.engine.threads.FOLLOWER_SECONDS = 0.1  # so that threads end soon after the attack
-PAGE = Response(200, "x" * (1 << 20))
+PAGE = Response(200, "x" * (8 << 20))
 malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", lambda pad: None)  # glibc's
 
 
