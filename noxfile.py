@@ -20,8 +20,9 @@ COVERAGE_PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
 """The version that nox itself runs on, so that coverage is always measured."""
 COVERED = (
     *"wire/deflate wire/events wire/frames wire/handshake wire/http11 wire/message".split(),
-    *"wire/opening wire/partial wire/protocol wire/proxy engine/backlog engine/cork".split(),
-    *"engine/limits engine/log engine/outbox engine/timers engine/writer".split(),
+    *"wire/opening wire/partial wire/protocol wire/proxy engine/backlog engine/budget".split(),
+    *"engine/cork engine/limits engine/log engine/outbox engine/overload engine/timers".split(),
+    "engine/writer",
     *"admission auth backplane descriptors lifecycle metrics rooms".split(),
 )
 """The modules that need no sockets: all branches of each are covered by its own test files."""
@@ -40,9 +41,9 @@ OLD_TEST_TOOLS = {  # the last for these Pythons
     "3.10": "pytest==9.2.0 pytest-timeout==2.4.0 pytest-xdist==3.8.0 hypothesis==6.168.5 "
     "trustme==1.2.1",
 }
-FRAMEWORKS = "flask==3.1.3 django==5.2.19"
-"""The frameworks that two examples serve next to."""
-WSGI_SERVERS = "gunicorn==27.0.1 waitress==3.0.2 cheroot==11.1.2 werkzeug==3.1.9 gevent==26.9.0"
+FLASK, GUNICORN = "flask==3.1.3", "gunicorn==27.0.1"
+FRAMEWORKS = FLASK + " django==5.2.19"
+WSGI_SERVERS = GUNICORN + " waitress==3.0.2 cheroot==11.1.2 werkzeug==3.1.9 gevent==26.9.0"
 COVERAGE = "coverage==7.17.3"
 FAST = "zlib-ng==1.1.0 numpy"
 RUFF = "ruff==0.17.6"
@@ -61,6 +62,11 @@ NOX = "nox"
 MYPY = "mypy==2.4.1"
 PYRIGHT = "pyright==1.1.414"
 BUILD = "build==1.6.1"
+HOSTED = (
+    f"{FLASK} {GUNICORN} flask-sock==0.7.0 channels==4.3.2 daphne==4.2.3 uvicorn==0.54.0 "
+    "websockets==17.4"
+)
+"""What else gives WebSockets to a web application, and serves it."""
 
 CI = bool(os.environ.get("CI"))
 ROOT = Path(__file__).parent
@@ -147,8 +153,8 @@ def _networks() -> tuple[str, ...]:
 
 @nox.session(default=False)
 def defences(session: nox.Session) -> None:
-    """Take each defence out of a copy of ws/, and see its test fail: `-- bomb flood`."""
-    session.install(*TEST_TOOLS.split(), *OTHER_PROTOCOLS.split())
+    """Take each defence out of a copy of ws/ and chat/, and see its test fail: `-- bomb flood`."""
+    session.install(*TEST_TOOLS.split(), *OTHER_PROTOCOLS.split(), REDIS)
     python = ("python", "-m", "tests.attacks.defences", *session.posargs)
     session.run(*_networks(), *python, external=True)
 
@@ -205,7 +211,7 @@ with ws.WSServer("127.0.0.1", 0) as server:
 @nox.session
 def conformance(session: nox.Session) -> None:
     """Autobahn in Docker, and tables of our own: `-- --fast`, `-- -k 6.4.3`, `-- -k opening`."""
-    session.install(*TEST_TOOLS.split(), DOCKER)
+    session.install(*TEST_TOOLS.split(), DOCKER, FLASK, GUNICORN)
     pytest = ("python", "-m", "pytest", "-q", "conformance", f"--junitxml={REPORTS}/junit.xml")
     session.run(*pytest, *session.posargs, **PATIENCE)
 
@@ -224,6 +230,13 @@ def bench(session: nox.Session) -> None:
     session.install(*BENCH_TOOLS.split())
     _install_peers(session)
     session.run("python", "-m", "bench", *session.posargs)
+
+
+@nox.session(default=False)
+def hosted(session: nox.Session) -> None:
+    """Ours in Flask beside flask-sock and Channels: `-- --picture docs/wsgi.svg`."""
+    session.install(MATPLOTLIB, *HOSTED.split(), TRUSTME)
+    session.run("python", "-m", "bench.hosted", *session.posargs)
 
 
 @nox.session(default=False)
@@ -258,7 +271,7 @@ def tools(session: nox.Session) -> None:
 @nox.session
 def e2e(session: nox.Session) -> None:
     """The chat in browsers: `-- --headed`, `-- -k image`, `-- --browser firefox`."""
-    session.install(*TEST_TOOLS.split(), *BROWSER_TOOLS.split())
+    session.install(*TEST_TOOLS.split(), *BROWSER_TOOLS.split(), FLASK, GUNICORN)
     pytest = ("python", "-m", "pytest", "e2e", f"--output={RESULTS}", *session.posargs)
     session.run(*_browsers(), *pytest, external=True)
 

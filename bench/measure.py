@@ -164,7 +164,7 @@ def about(load: Load, names: Iterable[str]) -> Results:
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.release().partition('-')[0]}",
         "python": platform.python_version(),
-        "node": _node(),
+        "node": node(),
         "load": load.title,
         "versions": {name: PEERS[name].version for name in names},
     }
@@ -179,7 +179,8 @@ def _cpu() -> str:
     return names[0] if names else platform.machine()
 
 
-def _node() -> str:
+def node() -> str:
+    """Return the version of Node.js, or an empty string."""
     try:
         return subprocess.run(
             ["node", "--version"], stdout=subprocess.PIPE, text=True, check=True

@@ -13,7 +13,7 @@ from typing import Any, Callable
 
 from chat.cluster import workers
 from chat.room import Chat
-from chat.server import ADDRESS_SHARE, MAX_CLIENTS, make_server
+from chat.server import ADDRESS_SHARE, MAX_CLIENTS, MAX_MEMORY_MIB, make_server
 from chat.store import SQLiteStore
 from ws import WSServer
 
@@ -87,7 +87,8 @@ def server_options(arguments: argparse.Namespace) -> dict[str, Any]:
     origins = set(arguments.origin or ())
     names = arguments.host_name
     if arguments.host in LOCAL_NAMES and not arguments.proxy:
-        names = names or LOCAL_NAMES  # nobody else's pages, whatever name leads them here
+        # Whatever name of an attacker's leads here; defence: chat-hosts
+        names = names or LOCAL_NAMES
     return {
         "host": arguments.host,
         "port": arguments.port,
@@ -100,6 +101,7 @@ def server_options(arguments: argparse.Namespace) -> dict[str, Any]:
         "reuse_port": arguments.workers > 1,
         "max_clients": arguments.max_clients,
         "max_clients_per_address": arguments.max_clients_per_address,
+        "max_memory": arguments.max_memory << 20,
     }
 
 
@@ -161,6 +163,13 @@ def parse_arguments() -> argparse.Namespace:
         metavar="N",
         help="clients with the same IP address, or in the same IPv6 network of 64 bits; "
         f"default: 1/{ADDRESS_SHARE} of --max-clients",
+    )
+    parser.add_argument(
+        "--max-memory",
+        type=positive,
+        default=MAX_MEMORY_MIB,
+        metavar="MIB",
+        help="memory that all connections of a process may hold together; default: %(default)s MiB",
     )
     parser.add_argument(
         "--proxy",

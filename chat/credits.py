@@ -18,7 +18,7 @@ from collections import OrderedDict
 from typing import Any
 from weakref import WeakValueDictionary
 
-WORK_CREDITS = 2000.0
+WORK_CREDITS = 1000.0
 """The size of an address's bucket of work, full at first. A credit is about 0.1 ms of CPU time."""
 WORK_CREDITS_PER_SECOND = 200.0
 """Two hundredths of a core. A message to a room of a hundred costs six credits."""
@@ -34,6 +34,7 @@ MAX_ADDRESSES = 10_000
 """Addresses that are remembered without having clients: those that connected last."""
 
 DELIVERIES_PER_CREDIT = 20
+DELIVERED_BYTES_PER_CREDIT = 256 << 10
 ANSWER_BYTES_PER_CREDIT = 16 << 10
 TEXT_CHARS_PER_CREDIT = 1 << 10
 """Of a request, which has to be parsed."""
@@ -150,7 +151,7 @@ class Accounts:
             account = self._accounts.get(network) or Account()
             self._accounts[network] = self._lately[network] = account
             self._lately.move_to_end(network)
-            if len(self._lately) > MAX_ADDRESSES:
+            if len(self._lately) > MAX_ADDRESSES:  # defence: chat-addresses
                 self._lately.popitem(last=False)
             return account
 
@@ -164,7 +165,9 @@ def network_of(address: Any) -> str:
         return ""
     ip = ipaddress.ip_address(address[0].partition("%")[0])
     ip = getattr(ip, "ipv4_mapped", None) or ip
-    return str(ip) if ip.version == 4 else str(ipaddress.ip_network((ip, 64), strict=False))
+    if ip.version == 4:
+        return str(ip)
+    return str(ipaddress.ip_network((ip, 64), strict=False))  # defence: chat-ipv6-network
 
 
 def price(message: str | bytes) -> float:

@@ -33,18 +33,18 @@ def string(value: Any) -> str:
 
 def clean(text: str) -> str:
     """Return text without control characters and lone surrogates."""
-    return _CONTROLS.sub("", text.replace("\r\n", "\n"))
+    return _CONTROLS.sub("", text.replace("\r\n", "\n"))  # defence: chat-clean
 
 
 def clean_id(text: Any) -> str:
     """Return an id or a key, cut to its maximum length."""
-    return clean(string(text)[:MAX_ID_CHARS])
+    return clean(string(text)[:MAX_ID_CHARS])  # defence: chat-id-length
 
 
 def clean_name(name: Any) -> str:
     """Return a name in one line, without invisible characters such as those that turn text."""
     joiners = "\u200c\u200d"  # scripts and emoji need them
-    name = clean(string(name)[: 4 * MAX_NAME_CHARS])
+    name = clean(string(name)[: 4 * MAX_NAME_CHARS])  # defence: chat-name-length
     visible = (c for c in name if c in joiners or unicodedata.category(c) != "Cf")
     return " ".join("".join(visible).split())[:MAX_NAME_CHARS].strip(" " + joiners)
 

@@ -54,11 +54,11 @@ class Member:
         """Count a refusal, and have the client wait. Return whether it has had too many."""
         if refusal.code in BLAMELESS:
             return False
-        if self._refusals.wait(1):
+        if self._refusals.wait(1):  # defence: chat-refusals
             return True
         before = round(self._refusals.taken())
         self._refusals.take(1)
-        if refusal.retry_seconds:
+        if refusal.retry_seconds:  # defence: chat-retry
             seconds = min(FIRST_RETRY_SECONDS * 2**before, LONGEST_RETRY_SECONDS)
             refusal.retry_seconds = max(refusal.retry_seconds, seconds)
         return False

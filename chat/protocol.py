@@ -48,14 +48,22 @@ import secrets
 from dataclasses import dataclass
 from typing import Any, Dict, Mapping
 
-from chat.fields import clean, clean_id, clean_name, file_name, safe_integer, string
+from chat.fields import (
+    MAX_NAME_CHARS,
+    clean,
+    clean_id,
+    clean_name,
+    file_name,
+    safe_integer,
+    string,
+)
 
 SUBPROTOCOL = "chat.v1"
 
 MAX_TEXT_CHARS = 4000
 """A message's text; that is at most 16,000 bytes of UTF-8."""
 MAX_FILE_BYTES = 5 << 20
-MAX_MESSAGE_BYTES = 64 << 10
+MAX_MESSAGE_BYTES = 64 << 10  # defence: chat-message-size
 """The longest message from a client. 4,000 characters fit in, even if each is escaped."""
 MAX_HEADER_BYTES = 4 << 10
 """The line of JSON before a piece of a file."""
@@ -63,6 +71,13 @@ MAX_PIECE_BYTES = 56 << 10
 """The longest piece that pages are told to send."""
 MAX_IMAGE_PIXELS = 20_000
 """The width or height of an image."""
+LIMITS = {
+    "text": MAX_TEXT_CHARS,
+    "name": MAX_NAME_CHARS,
+    "file": MAX_FILE_BYTES,
+    "piece": MAX_PIECE_BYTES,
+}
+"""What a welcome tells."""
 
 BYTES_PER_CREDIT = 512 << 10
 """A file costs one credit for this many bytes, in addition to the request's cost."""
@@ -148,7 +163,8 @@ class Say(Request):
     @classmethod
     def read(cls, fields: Fields, content: bytes) -> Say:
         text = string(fields.get("text"))
-        if len(text) <= 2 * MAX_TEXT_CHARS:  # each may be a line's end, CR LF
+        # Each may be a line's end, CR LF; defence: chat-text-length
+        if len(text) <= 2 * MAX_TEXT_CHARS:
             text = clean(text)
         if len(text) > MAX_TEXT_CHARS:
             raise Refused("long", f"A message has at most {MAX_TEXT_CHARS:,} characters.")

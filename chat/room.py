@@ -8,13 +8,16 @@ import threading
 import time
 from typing import Any, Callable, Iterable
 
-from chat.credits import ANSWER_BYTES_PER_CREDIT, DELIVERIES_PER_CREDIT, price
-from chat.fields import MAX_NAME_CHARS, file_type
+from chat.credits import (
+    ANSWER_BYTES_PER_CREDIT,
+    DELIVERED_BYTES_PER_CREDIT,
+    DELIVERIES_PER_CREDIT,
+    price,
+)
+from chat.fields import file_type
 from chat.member import TOO_FAST, Member, json_channel, lines_channel
 from chat.protocol import (
-    MAX_FILE_BYTES,
-    MAX_PIECE_BYTES,
-    MAX_TEXT_CHARS,
+    LIMITS,
     REQUESTS,
     Event,
     Fields,
@@ -48,7 +51,7 @@ MAX_TYPING_PEOPLE = 100
 """In a larger room, nobody is told that somebody is typing."""
 PAGE_MESSAGES = 50
 """Messages in the welcome of a newcomer, and in the answer to "older", unless these are long."""
-PAGE_BYTES = 64 << 10
+PAGE_BYTES = 64 << 10  # defence: chat-page
 """About the longest such messages, together."""
 MAX_MISSED_MESSAGES = 100
 MAX_MISSED_BYTES = 256 << 10
@@ -56,19 +59,16 @@ MAX_MISSED_BYTES = 256 << 10
 PLAIN_HISTORY_LINES = 20
 """Lines of history that a plain client gets."""
 
+LONGEST_NAMED_CHARS = 16 << 10
+"""A longer request of an address in debt isn't even parsed, so the refusal doesn't name it. Pages
+need such a length only for a text of many control characters."""
+
 STORE_RETRY_SECONDS = 5.0
 FULL_RETRY_SECONDS = 30.0
 GIVE_UP_SECONDS = 60.0
 """A file that would have to wait for longer isn't to be sent again."""
 POLICY_VIOLATION = 1008
 
-LIMITS = {
-    "text": MAX_TEXT_CHARS,
-    "name": MAX_NAME_CHARS,
-    "file": MAX_FILE_BYTES,
-    "piece": MAX_PIECE_BYTES,
-}
-"""What pages have to know."""
 TOO_MUCH = "Too much came from your address lately."
 
 
@@ -130,11 +130,14 @@ class Chat:
         fields: Fields = {}
         try:
             debt_seconds = member.account.work(price(message))
+            slow = Refused("slow", TOO_FAST, debt_seconds)
+            if debt_seconds and isinstance(message, str) and len(message) > LONGEST_NAMED_CHARS:
+                raise slow
             fields, content = decode(message)  # also if it is refused, to name it in the answer
             kind = REQUESTS[fields["type"]]
             begun = kind is SendFile and fields.get("start")  # its first piece was let in
-            if debt_seconds and not begun:
-                raise Refused("slow", TOO_FAST, debt_seconds)
+            if debt_seconds and not begun:  # defence: chat-debt
+                raise slow
             if not member.room and kind not in (Hello, Ping):
                 raise Refused("hello", "Say hello first.")
             request = kind.read(fields, content)
@@ -162,10 +165,11 @@ class Chat:
         if debt_seconds:
             raise Refused("slow", TOO_FAST, debt_seconds)
 
-    def _owe_deliveries(self, member: Member, times: int = 1) -> None:
+    def _owe_deliveries(self, member: Member, size: int = 0) -> None:
         """Take credits of the address for sending something to everyone in the member's room."""
         people = len(self.members.get(member.room, ()))
-        member.account.work(times * people / DELIVERIES_PER_CREDIT)
+        each = 1 / DELIVERIES_PER_CREDIT + size / DELIVERED_BYTES_PER_CREDIT
+        member.account.work(people * each)  # defence: chat-deliveries
 
     # Coming and going
 
@@ -173,12 +177,7 @@ class Chat:
         self._enter(member, hello, plain=False)
 
     def _enter(self, member: Member, hello: Hello, plain: bool | None = None) -> None:
-        """Put a member into a room.
-
-        Args:
-            member: Who enters.
-            hello: The request.
-            plain: Whether it is a plain client from now on.
+        """Put a member into a room; *plain* says whether it is a plain client from now on.
 
         Raises:
             Refused: It stays where it is.
@@ -192,7 +191,10 @@ class Chat:
                 text = "There are too many rooms; try again later."
                 raise Refused("full", text, FULL_RETRY_SECONDS)
             of_address = sum(other.account is member.account for other in others)
-            if len(others) >= MAX_PEOPLE or of_address >= MAX_PEOPLE_OF_ADDRESS:
+            if (
+                len(others) >= MAX_PEOPLE
+                or of_address >= MAX_PEOPLE_OF_ADDRESS  # defence: chat-room-of-address
+            ):
                 raise Refused("full", "This room is full; try another one.", FULL_RETRY_SECONDS)
             self._leave(member)
             self._guests += 1
@@ -208,7 +210,7 @@ class Chat:
                 raise
             self.members.setdefault(member.room, {})[member.client] = member
             self.server.join(member.client, member.channel)
-            self._owe_deliveries(member, times=2)  # of its leaving, too
+            self._owe_deliveries(member)
 
     def arrive(self, member: Member, hello: Hello) -> None:
         """Welcome a member who enters, and tell the others; with the lock held."""
@@ -255,6 +257,7 @@ class Chat:
         members = self.members.get(member.room, {})
         if members.pop(member.client, None) is None:
             return
+        self._owe_deliveries(member)
         if not members:
             del self.members[member.room]
         self.server.leave(member.client, member.channel)
@@ -302,7 +305,7 @@ class Chat:
         client, account = member.client, member.account
         if not piece.start:
             seconds = account.wait_for_file(piece.size)
-            if seconds:
+            if seconds:  # defence: chat-stored-files
                 raise Refused("slow", TOO_MUCH, seconds if seconds < GIVE_UP_SECONDS else 0)
             self._uploads.begin(client, piece, account)
         upload = self._uploads.add(client, piece)
@@ -324,9 +327,9 @@ class Chat:
     def _submit(self, member: Member, message_id: str, content: Event, size: int) -> None:
         """Send a message to everyone in the room; its text has so many bytes."""
         seconds = member.account.store_text(size + ROW_BYTES)
-        if seconds:
+        if seconds:  # defence: chat-stored-text
             raise Refused("slow", TOO_MUCH, seconds)
-        self._owe_deliveries(member)
+        self._owe_deliveries(member, size)
         message = {
             "type": "message",
             "id": message_id,
@@ -357,7 +360,7 @@ class Chat:
 
     def _get_file(self, member: Member, get: GetFile) -> None:
         debt_seconds = member.account.fetch(0)
-        if debt_seconds:
+        if debt_seconds:  # defence: chat-fetched
             raise Refused("slow", TOO_MUCH, debt_seconds)
         piece = self.store.piece(get.file, get.start)
         if piece is None:

@@ -13,7 +13,12 @@ from ws import Request, Response, WSServer
 
 MAX_CLIENTS = 1000
 ADDRESS_SHARE = 4
-"""One address may have a quarter of the clients."""
+"""One address may have a quarter of the clients, but at least the next."""
+LEAST_PER_ADDRESS = 10
+MAX_MEMORY_MIB = 128
+"""Memory that all connections together may hold, by default."""
+PATIENCE_SECONDS = 1.0
+"""An address that is deeper in debt gets no more connections."""
 MAX_QUEUE_BYTES = 2 << 20
 """May wait for one client. Enough for the longest welcome, and for messages that come meanwhile."""
 PING_SECONDS = 10.0
@@ -49,6 +54,7 @@ def make_server(
     files: bool | None = None,
     max_clients: int = MAX_CLIENTS,
     max_clients_per_address: int | None = None,
+    max_memory: int = MAX_MEMORY_MIB << 20,
     **options: Any,
 ) -> WSServer:
     """Return a server for a `chat.room.Chat`, not started yet. The options are those of `WSServer`.
@@ -64,9 +70,13 @@ def make_server(
         files: Whether pages opened from a file may connect. By default, they may where the browser
             runs on this machine, and knows it as localhost.
         max_clients: See `WSServer`.
-        max_clients_per_address: By default, a quarter of that.
+        max_clients_per_address: By default, a quarter of that, but at least 10.
+        max_memory: See `WSServer`.
         **options: See `WSServer`.
     """
+    if max_clients_per_address is None:
+        share = max_clients // ADDRESS_SHARE  # defence: chat-places
+        max_clients_per_address = max(LEAST_PER_ADDRESS, share)
     server = WSServer(
         host,
         port,
@@ -77,7 +87,8 @@ def make_server(
         max_message_size=MAX_MESSAGE_BYTES,
         max_queue_size=MAX_QUEUE_BYTES,
         max_clients=max_clients,
-        max_clients_per_address=max_clients_per_address or max(1, max_clients // ADDRESS_SHARE),
+        max_clients_per_address=max_clients_per_address,
+        max_memory=max_memory,
         ping_interval=PING_SECONDS,
         ping_timeout=PING_SECONDS,
         **options,
@@ -87,11 +98,13 @@ def make_server(
     @server.onrequest
     def respond(request: Request) -> Response | None:
         if request.is_upgrade:
-            if files is None and request.headers.get("origin") == "null" and not is_local(request):
+            from_file = request.headers.get("origin") == "null"
+            if from_file and files is None and not is_local(request):  # defence: chat-null-origin
                 return Response(403, "pages opened from a file may connect with --file only\n")
+            # defence: chat-account
             account = request.data["account"] = accounts.of(request.address)
             seconds = account.work(HANDSHAKE_CREDITS)
-            if seconds:
+            if seconds > PATIENCE_SECONDS:  # defence: chat-handshake
                 retry = {"Retry-After": str(math.ceil(seconds))}
                 return Response(429, "too much came from your address\n", retry)
             return None

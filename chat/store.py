@@ -255,6 +255,7 @@ class SQLiteStore(Store):
 
     def _delete_message(self) -> None:
         """Delete the oldest message of the room that has the most."""
+        # defence: chat-largest-room
         largest = "SELECT room FROM rooms ORDER BY size DESC, rowid LIMIT 1"
         (room,) = self._db.execute(largest).fetchone()
         oldest = "SELECT seq, size FROM messages WHERE room = ? ORDER BY seq LIMIT 1"
@@ -287,7 +288,7 @@ class SQLiteStore(Store):
             pieces = [(seq, start, view[start : start + PIECE_BYTES]) for start in starts]
             db.executemany("INSERT INTO pieces VALUES (?, ?, ?)", pieces)
             self._used["files"] += size
-            while self._used["files"] > self._bounds.file_bytes:
+            while self._used["files"] > self._bounds.file_bytes:  # defence: chat-files
                 oldest = "SELECT seq, size FROM files ORDER BY seq LIMIT 1"
                 number, freed = db.execute(oldest).fetchone()
                 db.execute("DELETE FROM files WHERE seq = ?", (number,))

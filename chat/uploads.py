@@ -55,9 +55,9 @@ class Uploads:
             for other, upload in list(self._uploads.items()):
                 if self._fits(file, account):
                     break
-                if upload.is_late(now):
+                if upload.is_late(now):  # defence: chat-late-uploads
                     del self._uploads[other]
-            if not self._fits(file, account):
+            if not self._fits(file, account):  # defence: chat-uploads
                 text = "Many files are on their way: wait a moment."
                 raise Refused("busy", text, RETRY_SECONDS)
             self._uploads[client] = Upload(file, account)

@@ -15,8 +15,8 @@ def test_case(run: Run, testee: str, case: str) -> None:
         pytest.fail(f"{testee} {case}: {result}", pytrace=False)
 
 
-def test_server(run: Run, testee: str) -> None:
-    """It was one process throughout, logged no exception, and ended when told to."""
+def test_testee(run: Run, testee: str) -> None:
+    """It logged no exception, and ended well. A server was one process throughout."""
     faults = [
         fault
         for outcome in run.outcomes

@@ -31,6 +31,10 @@ def _ours(name: str, about: str, cases: list[str], options: str, default: bool =
     return Testee(name, about, cases, f"conformance.echo {options}", default)
 
 
+def _hosted(name: str, about: str, cases: list[str], options: str, default: bool = True) -> Testee:
+    return Testee(name, about, cases, f"conformance.hosted {options}", default)
+
+
 def _client(name: str, about: str, cases: list[str], options: str, scheme: str = "ws") -> Testee:
     return Testee(name, about, cases, f"conformance.echo_client {options}", True, scheme)
 
@@ -61,15 +65,13 @@ OURS = {
             select("1", "2", "3", "4", "5", "6", "7", "9.1", "9.2", "10"),
             "--reply slowly",
         ),
+        _hosted("gunicorn-sync", "in Flask on gunicorn, sync", PLAIN, "sync"),
+        _hosted("gunicorn-gthread", "in Flask on gunicorn, gthread", PLAIN, "gthread"),
+        _hosted("gunicorn-compressed", "both", ALL, "gthread --compress", default=False),
         _client("client", "client, permessage-deflate", ALL, "--compress"),
         _client("client-plain", "client, no extension", PLAIN, ""),
         _client("client-tls", "client, wss://", PLAIN, "", "wss"),
-        _client(
-            "client-calls",
-            "client with callbacks, permessage-deflate",
-            ALL,
-            "--way callbacks --compress",
-        ),
+        _client("client-calls", "client with callbacks", PLAIN, "--way callbacks"),
         _client(
             "client-thread",
             "client that replies from another thread",

@@ -10,6 +10,7 @@ from typing import Any, Callable, Sequence
 from .descriptors import provide
 from .engine.connection import Connection
 from .engine.limits import LEAST_PER_ADDRESS, Limits
+from .engine.overload import Overload
 from .engine.shares import NOBODY, Share
 from .wire.handshake import check_host, check_upgrade, parse_hosts
 from .wire.http11 import HandshakeError, Request
@@ -36,6 +37,7 @@ class Admission:
 
     Args:
         limits: `max_clients` and `max_clients_per_address`.
+        overload: Refuses connections when there is little memory left.
         origins: See `WSServer`.
         hosts: See `WSServer`.
         proxies: The trusted proxies.
@@ -47,6 +49,7 @@ class Admission:
         self,
         limits: Limits,
         *,
+        overload: Overload,
         origins: Sequence[str],
         hosts: Sequence[str] | None,
         proxies: Proxies,
@@ -54,6 +57,7 @@ class Admission:
         warn: Callable[..., None],
     ) -> None:
         self._limits, self._warn = limits, warn
+        self.overload: Overload = overload
         self._origins = origins
         self._hosts = None if hosts is None else parse_hosts(hosts)
         self._proxies, self._proxy_protocol = proxies, proxy_protocol
@@ -77,6 +81,10 @@ class Admission:
         """All connections. The list is a copy."""
         with self.lock:
             return list(self._connections)
+
+    def is_one_network(self) -> bool:
+        """Say whether all connections are from one network."""
+        return len(self._shares) < 2
 
     def prepare(self) -> None:
         """Have the system provide a descriptor for each connection, or have fewer connections.
@@ -122,9 +130,6 @@ class Admission:
         if self._proxy_protocol and ip not in self._proxies:  # defence: proxy-header-peers
             self._warn("%s refused; to let it in, pass trusted_proxies=[...]", ip or "unix")
             raise TooMany
-        # Trusted proxies are exempt: their clients are counted, by the addresses that they report
-        exempt = not ip or ip in self._proxies
-        refusal = None if exempt else self._check_network(network_of(ip))
         over = len(self._connections) - self._limits.max_clients  # defence: client-count
         if over >= 0:
             self._warn("max_clients=%d reached, refusing %s", self._limits.max_clients, ip)
@@ -133,7 +138,11 @@ class Admission:
             self._warn("only the application's reserve of descriptors is left, refusing %s", ip)
         if max(over, short) >= self._spare:
             raise TooMany
-        return HandshakeError(503, "too many connections") if max(over, short) >= 0 else refusal
+        if max(over, short) >= 0:
+            return HandshakeError(503, "too many connections")
+        # Trusted proxies are exempt: their clients are counted, by the addresses that they report
+        exempt = not ip or ip in self._proxies
+        return None if exempt else self._check_network(network_of(ip))
 
     def _check_network(self, network: str) -> HandshakeError | None:
         """Decide on one more connection from a network, or from an address of IPv4.
@@ -141,8 +150,11 @@ class Admission:
         Raises:
             TooMany: The connection is to be closed without an answer.
         """
-        over = self._shares.get(network, NOBODY).connections - self._per_address
+        share = self._shares.get(network, NOBODY)
+        over = share.connections - self._per_address
         if over < 0:  # defence: address-count
+            if self.overload.refuse(share):
+                return HandshakeError(503, "too much memory is in use by your address")
             return None
         self._warn("max_clients_per_address=%d reached by %s", self._per_address, network)
         if over >= self._spare:

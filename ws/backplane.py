@@ -72,4 +72,5 @@ def unseal(message: bytes) -> tuple[PreparedMessage, str]:
     compress, length = _ENVELOPE.unpack_from(message)
     start = _ENVELOPE.size + length
     exclude = message[_ENVELOPE.size : start].decode(errors="surrogatepass")
-    return PreparedMessage(message[start:], None if compress < 0 else bool(compress)), exclude
+    compressed = None if compress < 0 else bool(compress)
+    return PreparedMessage(message[start:], compressed, shared=True), exclude

@@ -77,7 +77,7 @@ class Dialler:
                 except ValueError as error:
                     raise HandshakeRefused(response, str(error)) from None
                 if not same_origin(url, target):
-                    headers = _for_others(headers)
+                    headers = _for_others(headers)  # defence: redirect-secrets
                 url = target
             except TimeoutError:
                 raise TimeoutError(f"{url} hasn't answered within {timeout:g} s") from None
@@ -130,7 +130,7 @@ def _for_others(headers: Mapping[str, str]) -> dict[str, str]:
 
 @functools.lru_cache(maxsize=None)
 def _default_context() -> ssl.SSLContext:
-    context = ssl.create_default_context()
+    context = ssl.create_default_context()  # defence: certificate
     context.set_alpn_protocols(["http/1.1"])
     context.sslsocket_class = TLSClient
     return context

@@ -41,6 +41,7 @@ class Metrics:
         with self.lock:
             totals = Counter(self._ended)
             connections = self._admission.connections
+        overload = self._admission.overload
         queued = 0
         for connection in connections:
             queued += connection.outbox.queued
@@ -49,6 +50,7 @@ class Metrics:
             {
                 "address": client.getpeername(),
                 "queued": connection.outbox.queued,
+                "memory": overload.budget.weight(connection),
                 "latency": client.latency,
                 **_counters(connection),
             }
@@ -62,6 +64,11 @@ class Metrics:
             "messages_in": totals["messages_in"],
             "messages_out": totals["messages_out"],
             "queued": queued,
+            "memory": overload.budget.total,
+            "max_memory": overload.budget.limit,
+            "memory_refusals": overload.refusals,
+            "memory_pauses": overload.pauses,
+            "memory_cuts": overload.cuts,
             "threads": threads,
             "clients": details,
         }

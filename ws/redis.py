@@ -33,18 +33,42 @@ BATCH_MESSAGES = 64
 """How many messages are delivered together at most."""
 MAX_NODES = 1024
 """The number of the last message is kept for at most this many nodes."""
-PRESENCE = """
-local clients, total = redis.call('HGETALL', KEYS[1]), 0
-for i = 1, #clients, 2 do
-    if redis.call('EXISTS', ARGV[1] .. clients[i]) == 0 then
-        redis.call('HDEL', KEYS[1], clients[i])
-    elseif clients[i] ~= ARGV[2] then
-        total = total + clients[i + 1]
+COUNTS_AT_ONCE = 1000
+"""One command sends the counts of at most this many rooms. Redis does nothing else meanwhile."""
+
+# Each node has a hash with the number of its clients in each room. It expires if it isn't updated,
+# so nothing is left of a node that is killed. A set has the names of all hashes.
+REGISTER = """
+redis.call('HSET', KEYS[1], ARGV[2], 0)
+redis.call('EXPIRE', KEYS[1], ARGV[1])
+for _, key in ipairs(redis.call('SMEMBERS', KEYS[2])) do
+    if redis.call('EXISTS', key) == 0 then redis.call('SREM', KEYS[2], key) end
+end
+return 1
+"""
+"""Makes a node's hash, and forgets nodes that have ended."""
+UPDATE = """
+if redis.call('EXPIRE', KEYS[1], ARGV[1]) == 0 then return nil end
+redis.call('SADD', KEYS[2], KEYS[1])
+redis.call('EXPIRE', KEYS[2], ARGV[1])
+for i = 2, #ARGV, 2 do
+    if ARGV[i + 1] == '' then
+        redis.call('HDEL', KEYS[1], ARGV[i])
+    else
+        redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
     end
+end
+return 1
+"""
+"""Keeps a node for some more time, and takes new counts. Returns nil if it has expired."""
+PRESENCE = """
+local total = 0
+for _, key in ipairs(redis.call('SMEMBERS', KEYS[2])) do
+    if key ~= KEYS[1] then total = total + (redis.call('HGET', key, ARGV[1]) or 0) end
 end
 return total
 """
-"""Adds up the clients of the other nodes, and removes nodes that have ended."""
+"""Adds up the clients of the other nodes."""
 
 
 class RedisBackplane(Backplane):
@@ -85,6 +109,7 @@ class RedisBackplane(Backplane):
         if buffer <= 0 or timeout <= 0:
             raise ValueError("buffer and timeout must be over 0")
         self._prefix, self._buffer, self._timeout = prefix, buffer, timeout
+        self._nodes = f"{prefix}:nodes".encode()
         connect: Callable[..., Any] = functools.partial(
             redis.Redis.from_url,
             url,
@@ -110,7 +135,7 @@ class RedisBackplane(Backplane):
         self._buffered = self._sequence = 0
         self._counts: dict[str | None, int] = {}  # this node's clients, by room
         self._uncounted: set[str | None] = set()  # rooms whose count Redis doesn't have yet
-        self._alias = ""  # under this name, Redis has our counts
+        self._key = b""  # of the hash that has our counts
         self._moved: set[str | None] = set()  # rooms that got their first client or lost their last
         self._unknown = False  # whether the reader has to be woken for them
         self._away = {"reader", "writer"}  # the threads that have no connection
@@ -169,12 +194,11 @@ class RedisBackplane(Backplane):
 
     def presence(self, room: str | None) -> int:
         with self._changed:
-            own, away, alias = self._counts.get(room, 0), self._away, self._alias
+            own, away, key = self._counts.get(room, 0), self._away, self._key
         if away:
             return own
         try:
-            names = (self._key(room), f"{self._prefix}:alive:", alias)
-            return own + int(self._redis.eval(PRESENCE, 1, *names))
+            return own + int(self._redis.eval(PRESENCE, 2, key, self._nodes, self._name(room)))
         except (redis.RedisError, OSError) as error:
             if isinstance(error, redis.ResponseError):  # the threads notice all other errors
                 self._complain(error)
@@ -273,26 +297,27 @@ class RedisBackplane(Backplane):
                 moved, self._unknown = self._unknown, False
             if late or self._away_since is not None:  # let the other nodes come back first
                 late = self._stopping.wait(LONGEST_RETRY_SECONDS)
-            refused = self._execute(("PUBLISH", *one) for one in self._batch)
+            results = self._execute(("PUBLISH", *one) for one in self._batch)
+            refused = sum(isinstance(result, Exception) for result in results)
             with self._changed:
                 self._buffered -= size
                 self._totals["dropped"] += refused
                 self._totals["published"] += len(self._batch) - refused
                 self._batch.clear()
                 idle = not (self._queue or self._uncounted)
-            self._execute(
-                ("HSET", self._key(room), self._alias, clients)
-                if clients
-                else ("HDEL", self._key(room), self._alias)
-                for room, clients in counts
-            )
+            updates = [
+                self._update(counts[start : start + COUNTS_AT_ONCE])
+                for start in range(0, len(counts), COUNTS_AT_ONCE)
+            ]
             if self._stopping.is_set() and idle:
-                self._execute([("DEL", f"{self._prefix}:alive:{self._alias}"), self._wake()])
+                end = (("DEL", self._key), ("SREM", self._nodes, self._key), self._wake())
+                self._execute(end)
                 return
             if moved or time.monotonic() >= due:
                 due = time.monotonic() + HEARTBEAT_SECONDS
-                if self._execute([self._wake(), self._heartbeat("XX")]):
-                    self._register()  # too late: the others may have removed it by now
+                updates += self._update([]), self._wake()
+            if None in self._execute(updates):
+                self._register()
 
     def _connect_writer(self, connection: Any) -> None:
         """Connect only when the writer begins.
@@ -307,31 +332,38 @@ class RedisBackplane(Backplane):
     def _register(self) -> None:
         """Take a new name, under which Redis has no counts yet, and have all counts sent."""
         with self._changed:
-            self._alias = os.urandom(8).hex()
+            self._key = f"{self._prefix}:counts:{os.urandom(8).hex()}".encode()
             self._uncounted = {None, *self._counts}
-        self._execute([self._heartbeat()])
+        arguments = self._key, self._nodes, self._lifetime(), self._name(None)
+        self._execute([("EVAL", REGISTER, 2, *arguments)])
 
-    def _heartbeat(self, *condition: str) -> tuple[Any, ...]:
-        seconds = int(3 * HEARTBEAT_SECONDS)
-        return ("SET", f"{self._prefix}:alive:{self._alias}", "1", "EX", seconds, *condition)
+    def _update(self, counts: list[tuple[str | None, int]]) -> tuple[Any, ...]:
+        """Return the command that is a heartbeat, and sends counts of rooms."""
+        arguments: list[Any] = [self._key, self._nodes, self._lifetime()]
+        for room, clients in counts:  # an empty room is removed; but a hash has to have some field
+            arguments += self._name(room), clients if clients or room is None else ""
+        return ("EVAL", UPDATE, 2, *arguments)
+
+    def _lifetime(self) -> int:
+        """Return after how many seconds without a heartbeat a node is no longer counted."""
+        return int(3 * HEARTBEAT_SECONDS)
 
     def _wake(self) -> tuple[Any, ...]:
         """Return the command that wakes the reader, and lets it measure the latency of Redis."""
         return "PUBLISH", self._own_channel, struct.pack("!d", time.monotonic())
 
-    def _execute(self, commands: Iterable[tuple[Any, ...]]) -> int:
-        """Run commands in one round trip. Return how many were refused or had no effect."""
+    def _execute(self, commands: Iterable[tuple[Any, ...]]) -> list[Any]:
+        """Run commands in one round trip. Return their results, an exception for a refusal."""
         pipeline = self._writer.pipeline(transaction=False)
         for command in commands:
             pipeline.execute_command(*command)
-        refused = 0
-        for result in pipeline.execute(raise_on_error=False):
+        results: list[Any] = pipeline.execute(raise_on_error=False)
+        for result in results:
             if isinstance(result, (redis.ConnectionError, redis.ReadOnlyError)):
                 raise result  # it is loading its data, or no longer the primary
             if isinstance(result, Exception):
                 self._complain(result)
-            refused += result is None or isinstance(result, Exception)
-        return refused
+        return results
 
     def _read(self) -> None:
         """Subscribe to the rooms of this node's clients, and deliver their messages."""
@@ -400,15 +432,12 @@ class RedisBackplane(Backplane):
 
     # Names in Redis
 
+    def _name(self, room: str | None) -> bytes:
+        return b"all" if room is None else b"room:" + room.encode(errors="surrogatepass")
+
     def _channel(self, room: str | None) -> bytes:
-        name = f"{self._prefix}:all" if room is None else f"{self._prefix}:room:{room}"
-        return name.encode(errors="surrogatepass")
+        return self._prefix.encode() + b":" + self._name(room)
 
     def _room(self, channel: bytes) -> str | None:
         room = channel[len(self._channel("")) :].decode(errors="surrogatepass")
         return None if channel == self._channel(None) else room
-
-    def _key(self, room: str | None) -> bytes:
-        """Return the name of the hash that has the number of each node's clients in the room."""
-        name = f"{self._prefix}:clients" + ("" if room is None else f":{room}")
-        return name.encode(errors="surrogatepass")

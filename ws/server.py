@@ -22,6 +22,7 @@ from .engine.connection import Connection
 from .engine.limits import Limits
 from .engine.log import Warnings, logger
 from .engine.malloc import keep_freed_memory
+from .engine.overload import Overload
 from .engine.sockets import Client, TLSClient
 from .lifecycle import State
 from .rooms import Rooms, Targets, check_client
@@ -162,6 +163,7 @@ class WSServer:
             proxy_protocol=proxy_protocol,
             admission=Admission(
                 self.limits,
+                overload=Overload(self.limits, warnings.warn),
                 origins=self.origins,
                 hosts=None if hosts is None else _listed(hosts),
                 proxies=Proxies(_listed(trusted_proxies)),
@@ -337,8 +339,8 @@ class WSServer:
                 type.
             UnicodeEncodeError: A str has a lone surrogate.
         """
-        prepared = PreparedMessage(encode(message), compress)
         connections = self._rooms.select(to, exclude)
+        prepared = PreparedMessage(encode(message), compress, len(connections) > 1)
         if len(connections) >= BROADCAST_CLIENTS:
             self._service.threads.keep_lead()
         accepted = self._put_to_all(connections, prepared)
@@ -352,12 +354,12 @@ class WSServer:
         self, connections: Iterable[Connection], message: PreparedMessage | PreparedMessages
     ) -> int:
         """Send to many clients without waiting. Return how many accepted it."""
-        plain, count, accepted = message.plain, message.count, 0
+        buffer, count, accepted = message.buffer, message.count, 0
         cut = self.limits.slow_client == "close"
         for connection in connections:
             outbox = connection.outbox
             if outbox.deflate is None:
-                accepted += outbox.put(plain, 0, count, cut)
+                accepted += outbox.put(buffer, 0, count, cut)
             else:
                 accepted += outbox.put_prepared(message, 0, cut)
         return accepted
@@ -369,8 +371,11 @@ class WSServer:
             message, exclude = unseal(sealed)
             for connection in self._rooms.select(room, exclude):
                 queues.setdefault(connection, []).append(message)
+        alike: dict[tuple[int, ...], list[Connection]] = {}  # who get the same messages share them
         for connection, queue in queues.items():
-            self._put_to_all([connection], PreparedMessages(queue))
+            alike.setdefault(tuple(map(id, queue)), []).append(connection)
+        for connections in alike.values():
+            self._put_to_all(connections, PreparedMessages(queues[connections[0]]))
 
     def close(self, client: Client, code: int = CloseCode.NORMAL, reason: str = "") -> bool:
         """Begin the closing handshake (RFC 6455 §7.1.2). Never blocks.

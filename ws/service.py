@@ -15,6 +15,7 @@ from .engine.limits import Limits
 from .engine.listen import Listener, ProxiedConnection
 from .engine.log import Warnings, logger
 from .engine.loop import Loop
+from .engine.overload import Overload
 from .engine.sockets import Client
 from .engine.threads import LeaderFollowers
 from .lifecycle import Draining, Lifecycle
@@ -68,6 +69,7 @@ class Service(Owner, Draining):
         self._limits, self._context = limits, context
         self._subprotocols, self._compression = subprotocols, compression
         self.admission: Admission = admission
+        self.overload: Overload = admission.overload
         self.rooms: Rooms = rooms
         self._warnings = warnings
         self._locks, self._release = locks, release
@@ -95,7 +97,10 @@ class Service(Owner, Draining):
         """
         self.admission.prepare()
         self.loop = Loop()
-        self.threads = LeaderFollowers(self.loop, self._limits.threads)
+        self.overload.run(self.loop)
+        self.threads = LeaderFollowers(
+            self.loop, self._limits.threads, self.admission.is_one_network
+        )
         self._listeners = []
         try:
             for sock in sockets:
@@ -289,6 +294,7 @@ class Service(Owner, Draining):
 
     def locks(self) -> Iterator[Any]:
         yield from (*self._locks, self.metrics.lock, self.admission.lock, self.rooms.lock)
+        yield self.overload.budget.lock
         for connection in self.admission.connections:
             yield connection.outbox.lock
 

@@ -13,8 +13,9 @@ from .engine import shared
 from .engine.client import BlockingConnection, ClientConnection
 from .engine.connection import CLOSED, Connection, Owner
 from .engine.limits import Limits
-from .engine.log import logger
+from .engine.log import Warnings, logger
 from .engine.loop import Source
+from .engine.overload import Overload
 from .engine.sockets import Client
 from .wire.frames import CloseCode
 from .wire.http11 import Request
@@ -58,6 +59,7 @@ class Session(Owner, Source, shared.Member):
         """Bytes that were accepted, but not sent when the last connection ended."""
         self.state: int = NEW
         self.engine: shared.Engine
+        self.overload = Overload(limits, Warnings().warn)
         self._dialler, self._limits, self._reconnect = dialler, limits, reconnect
         self._closing = False  # no further connection is to be made
         self._failures = 0  # in a row
@@ -83,6 +85,7 @@ class Session(Owner, Source, shared.Member):
             self._ended.acquire()
         try:
             self.engine = shared.join(self)
+            self.overload.run(self.engine.loop)
             if self._reconnect:
                 self.engine.call(self._attempt)
             else:
@@ -129,7 +132,8 @@ class Session(Owner, Source, shared.Member):
                 self._opened_at = 0.0
                 bound = min(LONGEST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2.0**self._failures)
                 self._failures = min(self._failures + 1, 16)
-                pause = random.uniform(0, bound)  # so that many clients don't come together
+                # So that many clients don't come together; defence: retry-pause
+                pause = random.uniform(0, bound)
                 self.engine.loop.schedule(self, time.monotonic() + pause)
                 return
         self._end()

@@ -111,7 +111,7 @@ class RedisStore(Store):
 
     def add(self, room: str, message: Message) -> tuple[Message, bool]:
         identity = f"{message['from']}:{message['id']}"
-        bounds = self._bounds.message_bytes, KNOWN_SECONDS
+        bounds = self._bounds.message_bytes, KNOWN_SECONDS  # defence: chat-redis-messages
         seq, body, new = self._try(self._add, room, identity, encode(message)[0], *bounds)
         return {"seq": seq, **json.loads(body)}, bool(new)
 
@@ -122,19 +122,22 @@ class RedisStore(Store):
         return self._last(room, f"({seq}-0", "-", count, size)
 
     def _last(self, room: str, highest: str, lowest: str, count: int, size: int) -> Page:
+        # defence: chat-redis-page
         rows = self._try(self._page, room, highest, lowest, count, size)
         return page(((_number(key), body, len(body)) for key, body in rows), count, size)
 
     def add_file(self, content: bytes | bytearray) -> str:
         file, size = file_id(content), file_size(content)
-        self._try(self._add_file, file, bytes(content), size, self._bounds.file_bytes)
+        most = self._bounds.file_bytes  # defence: chat-redis-files
+        self._try(self._add_file, file, bytes(content), size, most)
         return file
 
     def piece(self, file: str, start: int) -> Piece | None:
         def get() -> list[Any]:
             with self._redis.pipeline(transaction=False) as pipeline:
                 key = f"{self._prefix}file:{file}"
-                pipeline.strlen(key).getrange(key, start, start + PIECE_BYTES - 1)
+                pipeline.strlen(key)
+                pipeline.getrange(key, start, start + PIECE_BYTES - 1)  # defence: chat-redis-piece
                 return list(pipeline.execute())
 
         size, content = self._try(get)

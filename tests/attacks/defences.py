@@ -1,8 +1,8 @@
-"""Take each defence out of a copy of ws/, and check that its test fails.
+"""Take each defence out of a copy of ws/ and chat/, and check that its test fails.
 
 `python -m tests.attacks.defences [NAME ...]` does so for the tests whose names contain one of
-these. A test that can't run on this machine counts as skipped. Defences are marked in ws/, and
-`tests.attacks.marks` says what becomes of a statement that is marked.
+these. A test that can't run on this machine counts as skipped. Defences are marked in the sources,
+and `tests.attacks.marks` says what becomes of a statement that is marked.
 """
 
 from __future__ import annotations
@@ -14,12 +14,17 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.attacks import marks
+from tests.attacks import chat_defences, marks
 from tests.support import ROOT
 
 DEFENCES = {
     # wire
     "bare-newline": "the check for newlines alone in a head that isn't complete",
+    "answer-checks": "the checks of a server's answer to the handshake: Accept and the others",
+    "answer-size": "the check of max_head_size for a server's answer",
+    "extension-asked": "the refusal of an extension that wasn't asked for",
+    "mask-bit": "the check that frames from clients are masked, and those from servers aren't",
+    "redirect-downgrade": "the refusal of a redirection from TLS to none",
     "close-ends-parsing": "the return after a close frame: nothing after it is parsed",
     "empty-lines": "the check of empty lines before a request",
     "field-count": "MAX_FIELDS: how many fields a head may have",
@@ -57,6 +62,7 @@ DEFENCES = {
     "unmask-bytes": "unmasking by tables of bytes",
     "unmask-numpy": "unmasking by numpy",
     # engine
+    "accept-time": "ACCEPTING_SECONDS: for how long connections are accepted in a row",
     "accept-errors": "the except clause of accepting a connection",
     "accept-pause": "the line that stops watching a listener when accepting fails",
     "broadcast-lead": "for how long a broadcast keeps the lead",
@@ -106,8 +112,20 @@ DEFENCES = {
     "unix-abandoned": "the check that nobody listens on a Unix socket that is to be replaced",
     "unix-kind": "the check that what is to be replaced is a socket",
     "unix-own": "the check that a Unix socket to remove is the server's own",
+    **chat_defences.DEFENCES,
 }
 """What is marked with each name."""
+DEFENCES.update(  # of the client
+    {
+        "certificate": "the context that verifies a server's certificate",
+        "client-exit": "the goodbye of all clients when the interpreter exits",
+        "client-fork": "the end of a forked child's clients",
+        "client-inbox": "the bound of the messages that wait for recv",
+        "dial-deadline": "the deadline of all steps of connecting",
+        "redirect-secrets": "leaving out passwords and cookies for another server",
+        "retry-pause": "the random pause before a client connects again",
+    }
+)
 
 LOCKS = [f"lock-of-{what}" for what in ("sending", "control", "reading", "joining", "leaving")]
 FORGED = "test_opening.py::test_forged_request"
@@ -181,6 +199,7 @@ TESTS = [  # each with the defences that are taken out for it, some with a repla
     ("test_crowds.py::test_many_connections_from_one_address", ("address-count", "True")),
     ("test_crowds.py::test_many_connections_from_many_addresses", ("client-count", "-1")),
     ("test_crowds.py::test_connections_beyond_count", "refused-count"),
+    ("live/test_listen.py::test_accepting_makes_way_for_clients", "accept-time"),
     (
         "test_crowds.py::test_addresses_of_one_network",
         ("ipv6-network", "socket.inet_ntop(socket.AF_INET6, packed)"),
@@ -224,13 +243,13 @@ TESTS = [  # each with the defences that are taken out for it, some with a repla
         "ends-once",
     ),
     ("test_messages.py::test_close_that_is_never_finished", "close-timeout"),
-    ("test_messages.py::test_deflated_nothing", ("input-is-work", "0")),
-    ("test_messages.py::test_crumbs_within_raised_limits", "joined-parts"),
-    ("live/test_lifecycle.py::test_shutdown_does_not_wait_for_the_end_of_tcp", "goodbye-finish"),
+    ("live/test_endings.py::test_shutdown_does_not_wait_for_the_end_of_tcp", "goodbye-finish"),
     (
-        "live/test_lifecycle.py::test_shutdown_does_not_wait_for_peers_that_say_nothing",
+        "live/test_endings.py::test_shutdown_does_not_wait_for_peers_that_say_nothing",
         "goodbye-finish",
     ),
+    ("test_messages.py::test_deflated_nothing", ("input-is-work", "0")),
+    ("test_messages.py::test_crumbs_within_raised_limits", "joined-parts"),
     (
         "test_messages.py::test_masking",
         "unmask-numpy",
@@ -276,6 +295,39 @@ TESTS = [  # each with the defences that are taken out for it, some with a repla
     ("test_differential.py::test_wsproto", "reserved-bits"),
     ("test_differential.py::test_websockets", "reserved-bits"),
     ("unit/test_model.py::test_any_stream_in_any_pieces", "reserved-bits"),
+    ("live/test_client_opening.py::test_what_is_no_answer", "answer-size"),
+    ("live/test_client_opening.py::test_the_handshake_has_a_deadline", "dial-deadline"),
+    (
+        "live/test_client_opening.py::test_a_wrong_answer_fails_the_connection",
+        "answer-checks",
+        "extension-asked",
+    ),
+    ("live/test_client_opening.py::test_redirected_from_tls_to_none", "redirect-downgrade"),
+    (
+        "live/test_client_opening.py::test_secrets_stay_with_the_server_that_they_are_for",
+        "redirect-secrets",
+    ),
+    (
+        "live/test_client.py::test_certificates_are_verified",
+        (
+            "certificate",
+            '[c for c in [{}] if not (setattr(c, "check_hostname", False)'
+            ' or setattr(c, "verify_mode", 0))][0]',
+        ),
+    ),
+    ("live/test_client_faults.py::test_a_fault_of_the_server", "mask-bit"),
+    ("live/test_client_faults.py::test_a_close_frame_that_is_not_answered", "close-timeout"),
+    ("live/test_client_faults.py::test_a_frozen_server_is_noticed", "unanswered-ping"),
+    ("live/test_client_faults.py::test_a_forked_child_has_no_clients_of_its_parent", "client-fork"),
+    ("live/test_client_faults.py::test_the_interpreter_exits_with_clients_open", "client-exit"),
+    (
+        "live/test_client_reconnecting.py::test_pauses_grow_and_are_bounded",
+        ("retry-pause", "0.0"),
+    ),
+    ("test_servers.py::test_messages_that_nobody_takes", ("client-inbox", "False")),
+    ("test_servers.py::test_pongs_that_are_not_read", "unread-pongs"),
+    ("test_servers.py::test_a_message_that_is_too_large", "message-size"),
+    *chat_defences.TESTS,
 ]
 
 
@@ -285,9 +337,9 @@ def weakenings(taken):
 
 
 def marked(folder=ROOT):
-    """Return all that is marked in the ws/ in a folder: (path, what it is) by name."""
+    """Return all that is marked in ws/ and chat/ in a folder: (path, what it is) by name."""
     found = {}
-    for path in sorted((folder / "ws").rglob("*.py")):
+    for path in sorted([*(folder / "ws").rglob("*.py"), *(folder / "chat").rglob("*.py")]):
         for name, what in marks.find(path.read_text(encoding="utf-8")).items():
             assert name not in found, f"{name} is marked in {found[name][0]} and in {path}"
             found[name] = path, what
@@ -295,7 +347,7 @@ def marked(folder=ROOT):
 
 
 def weaken(folder, taken):
-    """Take defences out of the ws/ in a folder."""
+    """Take defences out of the sources in a folder."""
     for name, replacement in weakenings(taken):
         path, what = marked(folder)[name]
         path.write_text(what.without(replacement), encoding="utf-8")

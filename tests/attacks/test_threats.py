@@ -31,6 +31,8 @@ def test_each_test_that_is_named_exists():
     files = [
         *HERE.glob("test_*.py"),
         *TESTS.glob("live/test_*.py"),
+        *TESTS.glob("chat/test_*.py"),
+        TESTS / "cluster" / "test_bounds.py",
         TESTS / "unit" / "test_model.py",
     ]
     assert set().union(*map(ids_in, files)) >= NAMED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 from chat.protocol import MAX_PIECE_BYTES, SUBPROTOCOL
 from tests.support.rawclient import connect
@@ -17,8 +18,13 @@ class Talker:
         self.enter(name, room, key or name, **hello)
 
     def enter(self, name, room, key, **hello):
+        """Say hello, again if the server asks for a moment's patience."""
         self.send("hello", name=name, room=room, key=key, **hello)
-        self.welcome = self.get("welcome")
+        self.welcome = self.get("welcome", "error")
+        if self.welcome["type"] == "error":
+            assert self.welcome["code"] == "slow", self.welcome
+            time.sleep(self.welcome["retry"])
+            self.enter(name, room, key, **hello)
         self.id = self.welcome["you"]
 
     def send(self, kind, **fields):
@@ -49,13 +55,13 @@ class Talker:
         header, _, content = message.partition(b"\n")
         return json.loads(header.decode()), content
 
-    def get(self, kind):
-        """Return the next event of a kind, and drop those before."""
+    def get(self, *kinds):
+        """Return the next event of one of these kinds, and drop those before."""
         while True:
             event = self.recv()
             if not isinstance(event, dict):
                 raise AssertionError(event)
-            if event["type"] == kind:
+            if event["type"] in kinds:
                 return event
 
     def older(self):

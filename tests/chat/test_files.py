@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from chat import protocol, store, uploads
+from chat import credits, protocol, store, uploads
 from tests.chat.talker import Talker
 from tests.support.waiting import eventually
 
@@ -97,6 +97,32 @@ def narrow(monkeypatch):
     """Room for a few bytes of files on their way."""
     monkeypatch.setattr(uploads, "MAX_BYTES", 25)
     monkeypatch.setattr(uploads, "MAX_BYTES_OF_ADDRESS", 20)
+
+
+def test_files_of_an_address_are_bounded_by_the_hour(serve, monkeypatch):
+    monkeypatch.setattr(credits, "FILE_BYTES", 25)
+    port = serve().port
+    for name in "123":
+        with Talker(port, name) as talker:
+            talker.send_piece(name.encode() * 10, id="1")
+            event = talker.recv()
+            assert event["type"] == ("message" if name < "3" else "error")
+    assert (event["code"], event["retry"]) == ("slow", 0), "too long a time to wait for"
+
+
+def test_fetching_is_bounded_by_the_hour(serve, monkeypatch):
+    monkeypatch.setattr(credits, "FETCHED_BYTES", 25)
+    port = serve().port
+    with Talker(port) as ann:
+        ann.send_piece(b"x" * 10, id="1")
+        file = ann.get("message")["file"]["id"]
+        for _ in range(3):
+            assert ann.fetch_file(file) == b"x" * 10
+    with Talker(port) as again:
+        again.send("get", file=file)
+        error = again.recv()
+        assert (error["code"], error["file"]) == ("slow", file)
+        assert error["retry"] > 60
 
 
 def begin(client, size=10):

@@ -21,7 +21,7 @@ from tests.support.frames import TEXT, frame
 from tests.support.heads import request
 from tests.support.processes import PORT, SMALL_HEAP, ServerProgram, module
 from tests.support.rawclient import RawClient, connect
-from tests.support.waiting import eventually
+from tests.support.waiting import DEADLINE, eventually
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.2 and /proc")
 OTHER = "127.0.0.2"
@@ -132,6 +132,22 @@ def test_many_connections_share_them(poor):
         assert codes[2] == ["slow"] * 4
 
 
+def test_what_many_get_costs_more(serve, monkeypatch):
+    monkeypatch.setattr(credits, "WORK_CREDITS", 200.0)
+    monkeypatch.setattr(credits, "WORK_CREDITS_PER_SECOND", 0.5)
+    monkeypatch.setattr(room, "DELIVERIES_PER_CREDIT", 0.5)
+    alone, together = serve(), serve()
+    with Talker(alone.port) as ann:
+        assert "slow" not in refusals(ann, lambda: ann.send("say", text="x"), 15)
+    with contextlib.ExitStack() as stack:
+        people = [stack.enter_context(Talker(together.port, str(number))) for number in range(5)]
+        for _ in range(15):
+            people[-1].send("say", text="x")
+        events = [people[-1].recv() for _ in range(15)]
+        assert [event["type"] for event in events[:5]] == ["message"] * 5
+        assert events[-1].get("code") == "slow"
+
+
 def test_a_plain_client_that_only_connects_pays_too(poor):
     statuses = []
     for _ in range(20):
@@ -142,25 +158,31 @@ def test_a_plain_client_that_only_connects_pays_too(poor):
 
 
 def test_a_hundred_people_behind_one_address_can_chat(serve):
-    """They enter one room at once and greet each other, and nobody is even asked to wait."""
+    """They enter one room at once and greet each other; some have to wait for a moment."""
     port = serve().port
+    began = time.monotonic()
     with contextlib.ExitStack() as stack:
         people = [stack.enter_context(Talker(port, f"P{number}")) for number in range(100)]
         for number, person in enumerate(people):
             person.send("say", text="Good morning", id=str(number))
-        for person in people:
-            for _ in people:
-                person.get("message")
-        for person in people:
-            assert person.silent()
+            answer = person.get("error", "message")
+            while answer["type"] == "error" or answer["id"] != str(number):
+                if answer["type"] == "error":
+                    assert answer["code"] == "slow"
+                    time.sleep(answer["retry"])
+                    person.send("say", text="Good morning", id=str(number))
+                answer = person.get("error", "message")
+        assert len(people[-1].welcome["people"]) == 100
+    assert time.monotonic() - began < DEADLINE
 
 
 # What others keep
 
 
 @on_linux
-def test_a_flood_from_one_address_does_not_push_out_what_others_said(serve):
+def test_a_flood_from_one_address_does_not_push_out_what_others_said(serve, monkeypatch):
     """It would take hundreds of the longest messages; an address may store less at once."""
+    monkeypatch.setattr(credits, "WORK_CREDITS", 1e12)  # which would bound it, too
     history = SQLiteStore(bounds=Bounds(message_bytes=2 * credits.TEXT_BYTES, file_bytes=1))
     port = serve(history).port
     with Talker(port, "Ann") as ann, Talker(port, "Bob", "kitchen") as bob:
@@ -195,11 +217,11 @@ def test_one_address_can_not_fill_a_room(serve, monkeypatch):
 
 @on_linux
 def test_one_address_can_not_take_all_places():
-    server = make_server("127.0.0.1", 0, max_clients=8)
+    server = make_server("127.0.0.1", 0, max_clients=44)
     Chat(server, SQLiteStore())
     with server, contextlib.ExitStack() as stack:
-        clients = [stack.enter_context(RawClient(server.port, HEAD)) for _ in range(3)]
-        assert [client.status for client in clients] == [101, 101, 429]
+        clients = [stack.enter_context(RawClient(server.port, HEAD)) for _ in range(12)]
+        assert [client.status for client in clients] == [101] * 11 + [429]
         with RawClient(server.port, HEAD, source=OTHER) as other:
             assert other.status == 101
 
@@ -270,30 +292,3 @@ def test_clients_that_have_not_said_hello_hold_little(program):
     with connect(program.port, "/", *fields) as peer:
         peer.send_frames(frame(TEXT, bytes(protocol.MAX_MESSAGE_BYTES + 1))[:20])
         assert peer.recv()[0] == 1009, "more isn't even waited for"
-
-
-def test_others_wait_little_while_many_ask_for_the_costliest(program):
-    """64 clients of one address, each at once all that it may."""
-    with contextlib.ExitStack() as stack:
-        for _ in range(8):
-            with Talker(program.port, "x", "long", source=next(ADDRESSES)) as peer:
-                for number in range(8):
-                    peer.say(LONGEST[:-1] + str(number), str(number))
-        peers = []
-        for _ in range(64):
-            with contextlib.suppress(AssertionError):
-                peer = RawClient(program.port, HEAD, source=OTHER)
-                peers.append(stack.enter_context(peer))
-        honest = stack.enter_context(Talker(program.port, "Ann", "calm"))
-        ask = frame(TEXT, b'{"type": "hello", "room": "long", "id": "%s"}' % (b"a" * 1000))
-        cpu = program.cpu()
-        for peer in peers:
-            peer.send_frames(ask * 40)
-        worst = 0.0
-        for _ in range(100):
-            before = program.cpu()
-            assert honest.silent()
-            worst = max(worst, program.cpu() - before)
-            time.sleep(0.01)
-        assert worst <= 0.3, "seconds of CPU time for others between a ping and its pong"
-        assert program.cpu() - cpu <= 1.5, "in all"

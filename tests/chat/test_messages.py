@@ -154,6 +154,31 @@ def test_a_message_that_could_not_be_stored_is_refused_and_can_be_sent_again(ser
         assert ann.say("lost?", "1")
 
 
+class Unreadable(SQLiteStore):
+    """A history that can't be read while it is `locked`."""
+
+    locked = False
+
+    def before(self, *arguments):
+        if self.locked:
+            raise StoreError("database is locked")
+        return super().before(*arguments)
+
+
+def test_what_can_not_be_read_is_not_said_to_be_not_stored(serve, caplog):
+    store = Unreadable()
+    with Talker(serve(store).port) as ann:
+        store.locked = True
+        ann.older()
+        error = ann.recv()
+        assert (error["code"], error["text"]) == ("store", "The history can't be read.")
+        assert error["retry"] > 0
+        assert "database is locked" in caplog.text
+        store.locked = False
+        ann.older()
+        assert ann.recv() == {"type": "older", "messages": [], "more": False}
+
+
 def test_an_empty_message_is_refused(running):
     with Talker(running.port) as ann:
         ann.send("say", text=" ", id="1")

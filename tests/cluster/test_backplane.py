@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 
 import pytest
 import redis
@@ -10,6 +11,7 @@ import redis
 from tests.cluster.nodes import LONG, joined, nodes
 from tests.cluster.programs import Redis
 from tests.support.certificates import authority
+from tests.support.processes import Program
 from tests.support.rawclient import connect
 from tests.support.waiting import eventually
 from ws import WSServer
@@ -121,6 +123,57 @@ def test_presence_counts_all_nodes_and_follows(server):
         eventually(lambda: first.server.presence("tea") == 1)
         second.server.shutdown(0.3)
         eventually(lambda: third.server.presence() == 1)
+
+
+NODE = """
+import sys, ws.redis
+from ws import WSServer
+
+ws.redis.HEARTBEAT_SECONDS = 1.0
+server = WSServer("127.0.0.1", 0, backplane=ws.redis.RedisBackplane(sys.argv[1], prefix="killed"))
+
+@server.onopen
+def enter(client):
+    for number in range(50):
+        server.join(client, str(number))
+
+server.start()
+print(server.port, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_nothing_is_left_in_redis_of_a_node_that_is_killed(server, monkeypatch):
+    monkeypatch.setattr("ws.redis.HEARTBEAT_SECONDS", 1.0)
+    with contextlib.ExitStack() as stack:
+        asks = stack.enter_context(contextlib.closing(redis.Redis.from_url(server.url)))
+        killed = stack.enter_context(Program([sys.executable, "-c", NODE, server.url], talks=True))
+        client = stack.enter_context(connect(int(killed.read_line())))
+        with joined(server.url, 1, prefix="killed") as (node,):
+            eventually(lambda: node.server.presence("49") == 1)
+            assert len(asks.keys("killed:*")) == 3
+            killed.kill()
+            client.close()
+            eventually(lambda: len(asks.keys("killed:*")) == 2)
+            assert node.server.presence("49") == 0
+            with joined(server.url, 1, prefix="killed"):
+                eventually(lambda: asks.scard("killed:nodes") == 2)
+        eventually(lambda: not asks.keys("killed:*"))
+
+
+def test_a_node_that_was_taken_for_killed_counts_again(server, monkeypatch):
+    monkeypatch.setattr("ws.redis.HEARTBEAT_SECONDS", 1.0)
+    asks = contextlib.closing(redis.Redis.from_url(server.url))
+    with asks as asks, joined(server.url, prefix="stalled") as (first, second):
+        clients = [second.connect("tea") for _ in range(2)]
+        eventually(lambda: first.server.presence("tea") == 2)
+        for key in asks.keys("stalled:*"):  # as if it had expired
+            asks.delete(key)
+        assert first.server.presence("tea") == 0
+        eventually(lambda: first.server.presence("tea") == 2)
+        clients.append(second.connect("tea"))
+        eventually(lambda: first.server.presence("tea") == 3)
+        assert all(asks.ttl(key) > 0 for key in asks.keys("stalled:*"))
 
 
 def test_password_and_tls_come_with_the_url(tmp_path, certificate):

@@ -199,7 +199,7 @@ def test_an_onrequest_that_blocks(serve, gate, early):
     peer = RawClient(serving.port)
     peer.sock.sendall(request() + early)
     assert started.wait(DEADLINE)
-    eventually(lambda: not serving.service.threads.inline)  # the lead was lost
+    eventually(lambda: serving.service.threads.workers.trust_needed)  # the lead was lost
     gate.set()
     peer.handshake(b"")
     assert peer.status == 101

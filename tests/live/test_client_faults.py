@@ -13,9 +13,12 @@ import time
 import pytest
 
 from tests.support.frames import CLOSE, PING, PONG, TEXT
+from tests.support.processes import Program
+from tests.support.rawserver import RawServer
 from tests.support.tables import table
 from tests.support.waiting import DEADLINE, LATE, eventually
 from ws import ConnectionClosed, WSClient
+from ws.wire.frames import frame
 
 
 def connect(url, **options):
@@ -60,6 +63,32 @@ def test_a_fault_of_the_server(raw, data, code, callbacks):
     eventually(lambda: closed)
     assert closed[0][0] == CLOSE
     assert struct.unpack("!H", closed[0][1][:2]) == (code,)
+
+
+@pytest.mark.parametrize("end", [b"\x83\x00", b"\x88\x02\x03\xe8"], ids=["fault", "close"])
+def test_a_message_is_replied_to_before_the_end_that_came_with_it(raw, end):
+    """The leader may have read both before the program asks for the message."""
+    got = []
+
+    def script(peer):
+        peer.accept()
+        peer.send(b"\x81\x05hello", end)
+        got.append(peer.recv_frame())
+        got.append(peer.recv_frame()[0])
+
+    client = connect(raw(script))
+    time.sleep(0.4)
+    assert client.recv(DEADLINE) == "hello"
+    assert client.send("reply") is True
+    with pytest.raises(ConnectionClosed):
+        client.recv(DEADLINE)
+    eventually(lambda: got == [(TEXT, b"reply"), CLOSE])
+
+
+def test_the_end_does_not_wait_for_recv_for_ever(raw):
+    client = connect(raw(lambda peer: (peer.accept(), peer.close(1001))))
+    eventually(lambda: client.close_code == 1001)
+    assert client.send("late") is False
 
 
 # Endings
@@ -285,3 +314,57 @@ print("ended", client.close_code)
     out, err = process.communicate(timeout=DEADLINE)
     assert (out, err) == (b"ended 1001\n", b"")
     assert peer.close_code == 1001
+
+
+# Floods
+
+
+FLOODED = """
+import sys, time
+from ws import WSClient
+victims = [WSClient(url, proxy=None).start() for url in sys.argv[2:]]
+honest = WSClient(sys.argv[1], proxy=None)
+waits = []
+@honest.onmessage
+def measure(message):
+    waits.append(time.monotonic() - float(message))
+honest.start()
+print("open", flush=True)
+for line in sys.stdin:
+    for _ in range(100):
+        honest.send(str(time.monotonic()))
+        time.sleep(0.02)
+    deadline = time.monotonic() + 10
+    while len(waits) < 100 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    print(len(waits), max(waits), flush=True)
+"""
+"""Some clients of one server, and one of another that measures how long its messages take."""
+
+
+def test_a_flood_of_pings():
+    """Their clients take turns with the others of the process."""
+
+    def flood(peer):
+        peer.accept()
+        peer.sock.settimeout(DEADLINE)
+        threading.Thread(target=peer.at_eof, daemon=True).start()  # reads the pongs
+        while True:
+            peer.send(frame(PING, b"") * 5000)
+
+    def echo(peer):
+        peer.accept()
+        while True:
+            opcode, payload = peer.recv_frame()
+            peer.send_frame(opcode, payload)
+
+    with RawServer(echo) as honest, RawServer(flood) as server:
+        command = [sys.executable, "-c", FLOODED, honest.url, *[server.url] * 3]
+        with Program(command, talks=True) as program:
+            assert program.read_line() == "open\n"
+            count, longest = program.ask("measure").split()
+            assert int(count) == 100
+            assert float(longest) < LATE
+            memory, threads, _ = program.usage()
+            assert memory < 64
+            assert threads < 10

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from tests.support.certificates import server_context, trusting_context
 from tests.support.frames import PONG, TEXT
 from tests.support.tables import table
 from tests.support.waiting import DEADLINE, LATE, eventually
@@ -61,18 +62,18 @@ def test_a_refusal_has_its_content(raw, answer, body):
 
 
 @table(
-    "answer",
-    ("another protocol", b"SSH-2.0-OpenSSH\r\n"),
-    ("a page without a head", b"<html>"),
-    ("a frame", b"\x81\x05hello"),
-    ("a head without end", b"HTTP/1.1 101 x\r\nX: " + b"x" * 40_000),
-    ("fields without end", b"HTTP/1.1 101 x\r\n" + b"X: y\r\n" * 9000),
-    ("interim ones without end", b"HTTP/1.1 100 Continue\r\n\r\n" * 2000),
-    ("nothing", b""),
+    "answer, why",
+    ("another protocol", b"SSH-2.0-OpenSSH\r\n", "HTTP/1.1"),
+    ("a page without a head", b"<html>", "HTTP/1.1"),
+    ("a frame", b"\x81\x05hello", "HTTP/1.1"),
+    ("a head without end", b"HTTP/1.1 101 x\r\nX: " + b"x" * 40_000, "over 16384 bytes"),
+    ("fields without end", b"HTTP/1.1 101 x\r\n" + b"X: y\r\n" * 9000, "over 16384 bytes"),
+    ("interim ones", b"HTTP/1.1 100 Continue\r\n\r\n" * 2000, "over"),
+    ("nothing", b"", "ended"),
 )
-def test_what_is_no_answer(raw, answer):
+def test_what_is_no_answer(raw, answer, why):
     url = raw(lambda peer: (peer.read_head(), peer.send(answer)))
-    with pytest.raises(ConnectionError, match="localhost"):
+    with pytest.raises(ConnectionError, match=f"localhost.*{why}"):
         connect(url)
 
 
@@ -198,6 +199,13 @@ def test_redirected_for_ever(raw):
 def test_redirected_nowhere(raw, target):
     with pytest.raises(HandshakeRefused):
         connect(raw(location(target)))
+
+
+def test_redirected_from_tls_to_none(raw):
+    target = raw(lambda peer: (peer.accept(), peer.echo_close()))
+    url = raw(location(target), context=server_context())
+    with pytest.raises(HandshakeRefused, match="without TLS"):
+        connect(url, ssl_context=trusting_context())
 
 
 def test_secrets_stay_with_the_server_that_they_are_for(raw):

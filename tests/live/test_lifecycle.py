@@ -14,12 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.certificates import trusting_context
 from tests.support.frames import close_frame, frame
 from tests.support.heads import request
 from tests.support.processes import free_port, listens
 from tests.support.rawclient import RawClient, connect
-from tests.support.waiting import DEADLINE, LATE, eventually
+from tests.support.waiting import DEADLINE, eventually
 from ws import WSServer
 from ws.engine.threads import LeaderFollowers
 
@@ -79,55 +78,6 @@ def test_shutdown_cuts_who_does_not_leave(serve):
         assert serving.next("close").close_code == 1006
     assert serving.server.clients == []
     assert mute.read_until(b"\r\n").startswith(b"HTTP/1.1 503 ")
-
-
-@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-@pytest.mark.parametrize("closes", ["client", "server", "shutdown"])
-def test_shutdown_does_not_wait_for_the_end_of_tcp(serve, certificate, closes, tls):
-    """When both close frames have been sent, all has been said (RFC 6455 §7.1.1)."""
-    options, context = (certificate.options, trusting_context()) if tls else ({}, None)
-    serving = serve(close_timeout=60, **options)
-    peer, client = serving.connect(context=context)
-    if closes == "client":
-        peer.send_frames(close_frame(1000))
-        assert peer.recv() == (1000, "")
-    elif closes == "server":
-        serving.server.close(client)
-        assert peer.recv() == (1000, "")
-        peer.send_frames(close_frame(1000))
-    if closes != "shutdown":
-        assert serving.next("close") is client
-    result = queue.Queue()
-    threading.Thread(target=lambda: result.put(serving.server.shutdown(DEADLINE))).start()
-    if closes == "shutdown":
-        assert peer.recv() == (1001, "server is shutting down")
-        peer.send_frames(close_frame(1001))
-    assert result.get(timeout=DEADLINE + LATE) is True
-    assert peer.at_eof()
-
-
-def test_shutdown_does_not_wait_for_peers_that_say_nothing(serve):
-    serving = serve(close_timeout=60)
-    mute = [RawClient(serving.port) for _ in range(3)]
-    eventually(lambda: serving.active == 3)
-    assert serving.server.shutdown(DEADLINE) is True
-    for peer in mute:
-        assert peer.read_until(b"\r\n").startswith(b"HTTP/1.1 503 ")
-
-
-def test_shutdown_waits_for_what_is_queued_for_a_client_that_has_closed(serve):
-    serving = serve(max_queue_size=64 << 20, close_timeout=60)
-    peer, client = serving.connect()
-    serving.server.send(client, "x" * (32 << 20))
-    peer.send_frames(close_frame(1000))
-    assert serving.next("close") is client
-    result = queue.Queue()
-    threading.Thread(target=lambda: result.put(serving.server.shutdown(2 * DEADLINE))).start()
-    eventually(lambda: not listens(serving.port))
-    assert peer.recv() == "x" * (32 << 20)
-    assert peer.recv() == (1000, "")
-    assert peer.at_eof()
-    assert result.get(timeout=DEADLINE) is True
 
 
 def test_shutdown_in_time_with_a_stuck_callback_and_a_full_queue(serve):

@@ -7,13 +7,16 @@ import os
 import socket
 import sys
 import threading
-from contextlib import suppress
+import time
+from contextlib import ExitStack, suppress
 
 import pytest
 
 from tests.support.processes import listens
 from tests.support.rawclient import connect
 from ws import WSServer
+from ws.engine.listen import Listener
+from ws.engine.loop import Loop
 
 unix_only = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no Unix sockets here")
 
@@ -179,6 +182,28 @@ def test_a_socket_that_listens_already(serve):
     peer, _ = serving.connect()
     peer.send("x")
     assert peer.recv() == "x"
+
+
+def test_accepting_makes_way_for_clients():
+    """However many connect at once: after a few milliseconds, those who are there are served."""
+    accepted = []
+
+    def admit(client, address):
+        time.sleep(0.002)  # as long as a busy machine takes
+        accepted.append(client)
+
+    with socket.socket() as sock, ExitStack() as stack:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen(50)
+        listener = Listener(sock, Loop(), admit, print)
+        for _ in range(50):
+            stack.enter_context(socket.create_connection(sock.getsockname()))
+        listener.on_readable()
+        assert 1 <= len(accepted) <= 2
+        while len(accepted) < 50:  # the others wait
+            listener.on_readable()
+        for client in accepted:
+            client.close()
 
 
 def test_empty_host_serves_ipv4_and_ipv6(serve):

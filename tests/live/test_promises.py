@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import socket
 import threading
@@ -16,6 +17,7 @@ from tests.support.rawclient import RawClient
 from tests.support.waiting import DEADLINE, eventually
 from ws import WSServer
 from ws.backplane import Backplane
+from ws.engine.workers import Workers
 
 MIB = 1 << 20
 
@@ -215,14 +217,8 @@ def test_someone_leads_at_the_bound_of_threads(serve, monkeypatch, threads):
     server, gate = serving.server, threading.Event()
     server.onmessage(lambda client, message: gate.wait(DEADLINE))
     peers = [serving.connect()[0] for _ in range(threads + 2)]
-    service = serving.service
-    leave = service.threads.leave_to_workers
-
-    def late(turns):  # the leader learns too late that all workers are busy
-        leave(turns)
-        service.threads.inline = True
-
-    monkeypatch.setattr(service.threads, "leave_to_workers", late)
+    too_late = property(lambda self: -math.inf, lambda self, needed: None)
+    monkeypatch.setattr(Workers, "trust_needed", too_late, raising=False)  # the leader isn't told
     try:
         for peer in peers:
             peer.send("block")

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import socket
-import time
-
 import pytest
 
-from tests.support.certificates import trusting_context
 from tests.support.frames import TEXT, frame
 from tests.support.heads import request
 from tests.support.rawclient import RawClient
-from tests.support.waiting import DEADLINE, eventually
+from tests.support.waiting import eventually
 from ws import Response
 
 
@@ -92,59 +88,3 @@ def test_what_onrequest_found_out_stays_with_the_client(serve):
 def test_frames_right_behind_the_request(serve):
     peer = RawClient(serve().port, request() + frame(TEXT, b"early"))
     assert peer.recv() == "early"
-
-
-# Pages
-
-GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
-
-
-@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-@pytest.mark.parametrize("blocks", [False, True], ids=["inline", "in a worker"])
-def test_a_client_that_ends_its_sending_direction_gets_the_whole_page(
-    serve, certificate, gate, tls, blocks
-):
-    options, context = (certificate.options, trusting_context()) if tls else ({}, None)
-    serving = serve(**options, close_timeout=60)
-    page = "0123456789abcdef" * (1 << 19)
-
-    @serving.server.onrequest
-    def answer(request):
-        if blocks:
-            gate.wait(DEADLINE)
-        return Response(200, page)
-
-    with RawClient(serving.port, context=context) as peer:
-        peer.sock.sendall(GET)
-        socket.socket.shutdown(peer.sock, socket.SHUT_WR)
-        gate.set()
-        peer.read_until(b"\r\n\r\n")
-        assert peer.read(len(page)) == page.encode()
-        assert peer.at_eof()
-    eventually(lambda: not serving.active)
-
-
-def test_a_client_that_has_left_gets_no_page(serve):
-    serving = serve(close_timeout=60)
-    serving.server.onrequest(lambda request: Response(200, "x" * (8 << 20)))
-    with RawClient(serving.port, GET) as peer:
-        peer.sock.shutdown(socket.SHUT_WR)
-    eventually(lambda: not serving.active)
-
-
-def test_a_slow_reader_gets_the_whole_page(serve):
-    serving = serve(close_timeout=1.5)
-    size = 16 << 20
-    serving.server.onrequest(lambda request: Response(200, "x" * size))
-    started = time.monotonic()
-    with RawClient(serving.port) as peer:
-        peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
-        peer.handshake(GET)
-        while size:
-            read = len(peer.buffer) or len(peer.sock.recv(size))
-            peer.buffer = b""
-            assert read
-            size -= read
-            time.sleep(read / (4 << 20))
-        assert peer.at_eof()
-    assert time.monotonic() - started > 2 * 1.5

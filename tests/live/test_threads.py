@@ -15,6 +15,7 @@ from tests.support.waiting import DEADLINE, eventually
 from ws.engine.loop import Loop, Source
 from ws.engine.outbox import Outbox
 from ws.engine.poll import READ
+from ws.engine.shares import Share
 from ws.engine.threads import TURN_EVENTS, LeaderFollowers
 from ws.wire import frames
 from ws.wire.events import TEXT
@@ -27,10 +28,12 @@ def test_no_wake_ups_while_idle(serve):
     peer.send("x")
     assert peer.recv() == "x"
     threads = serving.service.threads
-    eventually(lambda: threads.asleep)
+    eventually(lambda: threads.monitor.asleep)
     rounds = serving.service.loop.rounds
     with pytest.raises(AssertionError):
-        eventually(lambda: serving.service.loop.rounds != rounds or not threads.asleep, seconds=0.5)
+        eventually(
+            lambda: serving.service.loop.rounds != rounds or not threads.monitor.asleep, seconds=0.5
+        )
 
 
 class Backlog(Source):
@@ -40,6 +43,7 @@ class Backlog(Source):
 
     def __init__(self, messages):
         super().__init__()
+        self.share = Share()
         self.messages = messages
         self.pair = socket.socketpair()
         self.pair[1].send(b"x")
@@ -79,7 +83,7 @@ def test_turns_are_shared_fairly_however_long_a_backlog_lasts(monkeypatch):
 
 
 def test_threads_that_are_not_needed_end(serve, monkeypatch):
-    monkeypatch.setattr("ws.engine.threads.FOLLOWER_SECONDS", 0.1)
+    monkeypatch.setattr("ws.engine.workers.FOLLOWER_SECONDS", 0.1)
     serving = serve()
     barrier = threading.Barrier(8)
     serving.server.onmessage(lambda client, message: barrier.wait(DEADLINE))
@@ -105,7 +109,7 @@ def test_when_no_thread_can_be_started_callbacks_wait(serve, gate, monkeypatch, 
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
     stuck.send("wait")
-    eventually(lambda: serving.service.threads.short_of_threads)
+    eventually(lambda: serving.service.threads.workers.short_of_threads)
     if help_comes == "a thread can be started":
         other.send("x")
         allowed.set()
@@ -113,7 +117,7 @@ def test_when_no_thread_can_be_started_callbacks_wait(serve, gate, monkeypatch, 
     else:
         gate.set()
         assert stuck.recv() == "wait"
-    eventually(lambda: serving.service.threads.asleep)
+    eventually(lambda: serving.service.threads.monitor.asleep)
 
 
 def test_under_a_tiny_switch_interval(serve):
@@ -150,9 +154,9 @@ def test_reading_goes_on_although_the_worker_was_quicker_than_the_leader(serve, 
         watch(self, source, add, remove)
 
     monkeypatch.setattr(Loop, "watch", slowly)
-    monkeypatch.setattr("ws.engine.threads.READ_AHEAD", 1)
+    monkeypatch.setattr("ws.engine.workers.READ_AHEAD", 1)
     serving = serve()
-    serving.service.threads.leave_to_workers(10**6)  # all callbacks go to workers
+    serving.service.threads.workers.distrust(10**6)  # all callbacks go to workers
     peer, _ = serving.connect()
     messages = [str(n) for n in range(100)]
     peer.send_frames(*[frame(TEXT, message.encode()) for message in messages])
@@ -161,7 +165,7 @@ def test_reading_goes_on_although_the_worker_was_quicker_than_the_leader(serve, 
 
 def test_a_callback_that_blocks_at_the_end_of_a_long_batch_is_noticed(serve, gate, monkeypatch):
     """The monitor must not sleep through it, though the batch looked idle for a while."""
-    monkeypatch.setattr("ws.engine.threads.IDLE_CHECKS", 1)
+    monkeypatch.setattr("ws.engine.monitor.IDLE_CHECKS", 1)
     serving = serve()
     serving.gated(gate)
     peer, client = serving.connect()
@@ -186,7 +190,7 @@ def test_a_callback_that_blocks_at_the_end_of_a_long_batch_is_noticed(serve, gat
 @pytest.mark.parametrize(("many", "kept"), [(1, True), (2, False)])
 def test_a_callback_that_sends_to_many_keeps_the_lead(serve, monkeypatch, many, kept):
     monkeypatch.setattr("ws.server.BROADCAST_CLIENTS", many)
-    monkeypatch.setattr("ws.engine.threads.LONG_SECONDS", DEADLINE)
+    monkeypatch.setattr("ws.engine.monitor.LONG_SECONDS", DEADLINE)
     serving = serve()
     inline = queue.Queue()
 
@@ -194,7 +198,7 @@ def test_a_callback_that_sends_to_many_keeps_the_lead(serve, monkeypatch, many, 
     def sendall(client, message):
         serving.server.sendall(message)
         time.sleep(0.1)
-        inline.put(serving.service.threads.inline)
+        inline.put(not serving.service.threads.workers.trust_needed)
 
     peer, _ = serving.connect()
     peer.send("x")
@@ -222,17 +226,17 @@ def test_a_broadcast_keeps_the_lead_only_so_long(serve, gate, monkeypatch):
 def test_workers_keep_callbacks_that_block(serve, monkeypatch, share, blocks):
     """share: The share of a callback's time in which it computes, 0 to 1."""
     monkeypatch.setattr(time, "thread_time", lambda: share * time.monotonic())
-    monkeypatch.setattr("ws.engine.threads.INLINE_AFTER", 5)
+    monkeypatch.setattr("ws.engine.workers.INLINE_AFTER", 5)
     serving = serve()
     threads = serving.service.threads
     inline = []
 
     @serving.server.onmessage
     def record(client, message):
-        inline.append(threads.inline)
+        inline.append(not threads.workers.trust_needed)
         time.sleep(0.005)
 
-    threads.leave_to_workers(5)
+    threads.workers.distrust(5)
     peer, _ = serving.connect()
     peer.send_frames(*[frame(TEXT, b"x")] * 50, close_frame())
     assert peer.recv() == (1000, "")

@@ -77,28 +77,6 @@ def test_closing_is_clean(tls, context):
     eventually(lambda: not serving.active)
 
 
-@pytest.mark.parametrize("closes", ["client", "server", "both at once"])
-def test_the_end_of_tls_is_the_end(tls, context, closes):
-    """A peer's close_notify after the close frames is enough, though it keeps TCP open."""
-    serving = tls(close_timeout=60)
-    peer, client = serving.connect(context=context)
-    if closes == "server":
-        serving.server.close(client)
-        assert peer.recv() == (1000, "")
-    peer.send_frames(close_frame(1000))
-    if closes == "client":
-        assert peer.recv() == (1000, "")
-    try:
-        below = peer.sock.unwrap()  # keeps TCP open
-    except ssl.SSLError:  # the answer is still to be read, but the close_notify has been sent
-        assert closes == "both at once"
-        below = peer.sock
-    eventually(lambda: not serving.active)
-    assert serving.next("close") is client
-    assert (client.close_code, client.close_reason) == (1000, "")
-    below.close()
-
-
 @pytest.mark.parametrize("fault", [False, True], ids=["close_notify", "fault"])
 def test_an_end_that_comes_with_a_full_record_is_noticed(tls, context, fault):
     serving = tls(ping_interval=None)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import threading
+from types import SimpleNamespace
 from typing import Any, Callable
 
 from tests.support.waiting import DEADLINE
+from ws.engine.budget import Holder
 from ws.engine.cork import WriteBatch
 from ws.engine.outbox import Outbox
+from ws.engine.overload import Overload
 from ws.engine.poll import READ
 from ws.engine.sockets import PlainClient, TLSClient
 from ws.wire.deflate import Deflate
@@ -56,8 +59,18 @@ class TLS(Wire, TLSClient):  # type: ignore[misc]
     """A TLS socket without a descriptor."""
 
 
-class Line:
-    """An open outbox, and stand-ins for everything that it uses."""
+class Line(Holder):
+    """An outbox, and stand-ins for everything that it uses.
+
+    Args:
+        wire: The socket.
+        limit: The high-water mark.
+        deflate: The extension for compression.
+        patience: Seconds without progress after which the client is too slow.
+        budget: Bytes that it may hold.
+        opened: Whether its 101 response was written.
+        batch: What collects writes, if a test has one of its own.
+    """
 
     def __init__(
         self,
@@ -65,16 +78,28 @@ class Line:
         limit: int = LIMIT,
         deflate: Deflate | None = None,
         patience: float = DEADLINE,
+        budget: int = 1 << 40,
+        opened: bool = True,
+        batch: Any = None,
     ) -> None:
+        super().__init__()
         self.wire = wire
         self.watched = 0
+        self.drains = 0
         self.cuts: list[str] = []
         self.deadlines: list[float | None] = []
-        self.batch = WriteBatch(lambda source: self.flush())
+        self.batch = batch or WriteBatch(lambda source: self.flush())
         itself: Any = self  # both the source and the loop
-        self.outbox = Outbox(wire, itself, itself, self.batch, limit, patience, self.cuts.append)
-        self.outbox.open(SWITCHING, deflate)
-        wire.calls.clear()
+        limits: Any = SimpleNamespace(max_memory=budget, max_message_size=0)
+        overload = Overload(limits, print)
+        overload.run(itself)
+        self.budget = overload.budget
+        self.outbox = Outbox(
+            *(wire, itself, itself, self.batch, overload, limit, patience, self.cuts.append)
+        )
+        if opened:
+            self.outbox.open(SWITCHING, deflate)
+            wire.calls.clear()
 
     def watch(self, source: object, add: int = 0, remove: int = 0) -> None:
         """Stand in for the loop's method."""
@@ -82,10 +107,21 @@ class Line:
         assert add & READ == remove & READ == 0, "the connection decides on reading"
         self.watched = self.watched & ~remove | add
 
+    def drained(self, source: object) -> None:
+        """Stand in for the loop's method."""
+        assert source is self and not self.congested
+        self.drains += 1
+
     def schedule(self, source: object, deadline: float | None) -> None:
         """Stand in for the loop's method."""
-        assert source is self
         self.deadlines.append(deadline)
+
+    def moved(self) -> float:
+        return self.outbox.moved()
+
+    def shed(self, reason: str) -> None:
+        self.cuts.append(reason)
+        self.dispose()
 
     def block(self, error: Exception | None = None) -> None:
         self.wire.room, self.wire.error = 0, error or BlockingIOError()

@@ -13,7 +13,9 @@ from tests.support.heads import head
 from tests.support.tables import table
 from ws import Limits
 from ws.admission import REFUSED_SPARE, Admission, TooMany, ip_of, network_of
+from ws.engine.budget import Holder
 from ws.engine.log import Warnings
+from ws.engine.overload import Overload
 from ws.wire.http11 import HandshakeError, RequestReader
 from ws.wire.proxy import UNKNOWN, Proxies
 
@@ -48,14 +50,19 @@ class Door:
     def __init__(self, *, origins=(), hosts=None, proxies=(), proxy_protocol=False, **limits):
         self.warnings = []
         self.limits = Limits(**limits)
+        self.overload = Overload(self.limits, self.warn)
         self.admission = Admission(
             self.limits,
+            overload=self.overload,
             origins=origins,
             hosts=hosts,
             proxies=Proxies(proxies),
             proxy_protocol=proxy_protocol,
-            warn=lambda message, *values: self.warnings.append(message % values),
+            warn=self.warn,
         )
+
+    def warn(self, message, *values):
+        self.warnings.append(message % values)
 
     def knock(self, address, descriptor=5):
         """Admit a peer; return its connection, the status of its refusal, or TooMany."""
@@ -544,9 +551,33 @@ def test_other_faults_of_a_handshake_are_no_warnings():
     assert not door.warnings
 
 
+def hold(door, ip, size):
+    """Have a connection from an address hold memory."""
+    holder = Holder()
+    (connection,) = door.enter(ip)
+    holder.share = connection.share
+    door.overload.budget.charge(holder, size)
+    return holder
+
+
+def test_when_memory_is_short_who_holds_most_gets_no_more_connections():
+    door = Door(max_memory=100 << 20)
+    holder = hold(door, "1.1.1.1", 80 << 20)
+    hold(door, "2.2.2.2", 1 << 20)
+    assert door.knock(("1.1.1.1", 7)) == 503
+    assert door.warnings == [f"3/4 of max_memory={100 << 20} are held: refusing 1.1.1.1"]
+    assert door.overload.refusals == 1
+    door.enter("2.2.2.2")
+    door.enter("3.3.3.3")
+    door.overload.budget.charge(holder, -(10 << 20))
+    door.enter("1.1.1.1")
+
+
 def test_warnings_are_rate_limited(caplog):
+    limits = Limits(max_clients_per_address=1)
     admission = Admission(
-        Limits(max_clients_per_address=1),
+        limits,
+        overload=Overload(limits, print),
         origins=(),
         hosts=None,
         proxies=Proxies([]),

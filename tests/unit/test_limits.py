@@ -21,7 +21,8 @@ def test_everything_is_limited_by_default():
 @pytest.mark.parametrize(
     "name, value",
     [
-        *((name, 1) for name in NUMBERS),
+        *((name, 1) for name in NUMBERS if name != "max_memory"),
+        ("max_memory", 8 << 20),
         *((name, 0.25) for name in NUMBERS if "_timeout" in name),
         ("ping_interval", None),  # no pings
         ("slow_client", "close"),
@@ -56,7 +57,33 @@ def test_the_bound_of_an_address_follows_from_the_bound_in_all(clients, per_addr
     assert Limits(max_clients=clients, max_clients_per_address=7).max_clients_per_address == 7
 
 
-CAN_BE_NONE = ("ping_interval", "max_clients_per_address")
+GIB = 1 << 30
+
+
+@pytest.mark.parametrize(
+    "machine, max_message_size, max_memory",
+    [
+        (4 * GIB, 1 << 20, GIB),
+        (GIB // 8, 1 << 20, 64 << 20),
+        (4 * GIB, 128 << 20, GIB),
+        (4 * GIB, 256 << 20, 2 * GIB),
+        (10**15, 1 << 20, 10**12),
+        (GIB, 10**12, 10**12),
+    ],
+)
+def test_the_memory_follows_from_the_machines(monkeypatch, machine, max_message_size, max_memory):
+    monkeypatch.setattr("ws.engine.limits.memory_bytes", lambda: machine)
+    assert Limits(max_message_size=max_message_size).max_memory == max_memory
+
+
+def test_the_memory_suffices_for_one_message():
+    assert Limits(max_message_size=1000, max_memory=8000).max_memory == 8000
+    told = "^max_memory must be at least 8000, 8 times max_message_size, not 7999$"
+    with pytest.raises(ValueError, match=told):
+        Limits(max_message_size=1000, max_memory=7999)
+
+
+CAN_BE_NONE = ("ping_interval", "max_clients_per_address", "max_memory")
 
 
 @pytest.mark.parametrize("name", [name for name in NUMBERS if name not in CAN_BE_NONE])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 
 import pytest
@@ -9,7 +10,14 @@ import pytest
 from tests.support.tables import table
 from ws.wire.deflate import Compression, agree, negotiate
 from ws.wire.handshake import parse_extensions
-from ws.wire.message import MaskedMessage, PreparedMessage, PreparedMessages, encode, fragments
+from ws.wire.message import (
+    SMALL_BYTES,
+    MaskedMessage,
+    PreparedMessage,
+    PreparedMessages,
+    encode,
+    fragments,
+)
 
 TAKEOVER = Compression(server_context_takeover=True, client_context_takeover=True)
 TAIL = b"\x00\x00\xff\xff"
@@ -107,6 +115,26 @@ def test_a_message_is_compressed_once_for_equal_parameters():
         assert zlib.decompressobj(-9).decompress(payload_of(frame) + TAIL) == b"x" * 5000
 
 
+@pytest.mark.parametrize("size", [SMALL_BYTES - 4, SMALL_BYTES - 3])
+def test_a_message_for_many_is_a_view_of_one_buffer_unless_it_is_small(size):
+    message = PreparedMessage(encode("x" * size), shared=True)
+    assert message.buffer == message.plain
+    assert isinstance(message.buffer, memoryview) is (len(message.plain) > SMALL_BYTES)
+    assert PreparedMessage(message.plain).buffer is message.plain
+    many = PreparedMessages([message])
+    assert many.buffer == message.plain
+    assert isinstance(many.buffer, memoryview) is (len(message.plain) > SMALL_BYTES)
+
+
+def test_a_compressed_message_for_many_is_a_view_of_one_buffer():
+    message = PreparedMessage(encode(os.urandom(1000)), True, shared=True)
+    settings = Compression()
+    one, other = message.deflated(agreed(settings)), message.deflated(agreed(settings))
+    assert one is other
+    assert isinstance(one, memoryview)
+    assert isinstance(message.deflated(agreed(TAKEOVER)), bytes), "it is for one client"
+
+
 def test_with_takeover_messages_share_the_window():
     deflate = agreed(TAKEOVER)
     payload = bytes(range(256)) * 2
@@ -131,7 +159,7 @@ def test_a_message_that_was_not_sent_leaves_no_trace_in_the_window():
 def test_several_messages_in_a_row():
     one, two = PreparedMessage(encode("1")), PreparedMessage(encode("2"))
     both = PreparedMessages([one, two])
-    assert (both.plain, both.count, list(both.messages)) == (one.plain + two.plain, 2, [one, two])
+    assert (both.buffer, both.count, list(both.messages)) == (one.plain + two.plain, 2, [one, two])
     assert (one.count, list(one.messages)) == (1, [one])
 
 

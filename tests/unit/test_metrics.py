@@ -9,6 +9,7 @@ import pytest
 from ws.metrics import Metrics
 
 COUNTERS = ("bytes_in", "bytes_out", "messages_in", "messages_out")
+MEMORY = ("memory_refusals", "memory_pauses", "memory_cuts")
 
 
 class Admission:
@@ -17,6 +18,8 @@ class Admission:
     def __init__(self):
         self.connections = []
         self.accepted = 0
+        budget = SimpleNamespace(total=0, limit=1000, weight=lambda connection: 5)
+        self.overload = SimpleNamespace(budget=budget, refusals=0, pauses=0, cuts=0)
 
     def leave(self, connection):
         self.connections.remove(connection)
@@ -64,7 +67,9 @@ def server():
 def test_a_new_server_has_counted_nothing(server):
     stats = server.stats()
     assert stats.pop("clients") == []
-    assert set(stats) == {*COUNTERS, "connections", "active_connections", "queued", "threads"}
+    assert stats.pop("max_memory") == 1000
+    now = {"active_connections", "queued", "threads", "memory"}
+    assert set(stats) == {*COUNTERS, *MEMORY, "connections", *now}
     assert set(stats.values()) == {0}
 
 
@@ -97,6 +102,14 @@ def test_bytes_that_wait(server):
     assert server.stats()["queued"] == 0
 
 
+def test_memory(server):
+    overload = server.admission.overload
+    overload.budget.total, overload.refusals, overload.pauses, overload.cuts = 7, 1, 2, 3
+    stats = server.stats()
+    assert stats["memory"] == 7
+    assert [stats[name] for name in MEMORY] == [1, 2, 3]
+
+
 def test_each_client_by_itself(server):
     server.connect()  # one in its handshake is no client
     connection = server.connect(queued=3)
@@ -108,6 +121,7 @@ def test_each_client_by_itself(server):
     assert entry == {
         "address": ("1.1.1.1", 7),
         "queued": 3,
+        "memory": 5,
         "latency": 0.25,
         "bytes_in": 10,
         "bytes_out": 20,

@@ -6,6 +6,7 @@ The socket, the loop and the connection are stand-ins: a test chooses what the s
 from __future__ import annotations
 
 import math
+import ssl
 from types import SimpleNamespace
 
 import pytest
@@ -13,8 +14,6 @@ import pytest
 from tests.support.lines import CLOSE, LIMIT, Attempt, Line, Plain
 from tests.support.waiting import DEADLINE, eventually
 from ws.engine.backlog import CHUNK_BYTES
-from ws.engine.cork import WriteBatch
-from ws.engine.outbox import Outbox
 
 PATIENCE = 10.0
 
@@ -35,9 +34,17 @@ def clock(monkeypatch):
 
 
 def test_nothing_is_accepted_before_the_101():
-    outbox = Outbox(Plain(), None, None, WriteBatch(print), LIMIT, 0, print)
-    assert not outbox.put(b"early")
-    assert not outbox.put_control(b"early")
+    line = Line(Plain(), opened=False)
+    assert not line.outbox.put(b"early")
+    assert not line.outbox.put_control(b"early")
+
+
+def test_a_client_of_a_server_has_no_response_to_write():
+    line = Line(Plain(), opened=False)
+    with line.outbox.lock:
+        line.outbox.open(b"", None)
+    assert line.outbox.put(b"x")
+    assert line.wire.calls == [b"x"]
 
 
 # The high-water mark
@@ -58,12 +65,37 @@ def test_one_message_of_any_size_may_wait():
     assert line.outbox.queued == 10 * LIMIT
 
 
-def test_the_mark_itself_may_be_reached():
+def test_below_the_mark_a_message_of_any_size_may_wait():
     line = Line(Plain(), patience=0)
-    line.fill(LIMIT - 10)
-    assert not line.outbox.put(b"x" * 11)
-    assert line.outbox.put(b"x" * 10)
+    line.fill(LIMIT - 1)
+    assert line.outbox.put(b"x" * LIMIT)
+    assert not line.outbox.put(b"")
     assert line.outbox.messages_out == 2, "what isn't accepted doesn't count"
+
+
+def test_at_the_mark_the_source_is_congested_until_it_has_drained(line):
+    line.fill(LIMIT - 1)
+    assert not line.congested
+    line.outbox.put(b"x")
+    assert line.congested
+    line.unblock(1)
+    assert (line.congested, line.drains) == (False, 1)
+
+
+@pytest.mark.parametrize("end", [Line.end, Line.dispose])
+def test_a_source_is_not_congested_by_what_will_never_leave(line, end):
+    line.fill()
+    line.wire.error = ConnectionResetError()
+    end(line)
+    assert (line.congested, line.drains) == (False, 1)
+
+
+def test_what_waits_for_the_peer_to_be_read_does_not_congest(line):
+    """Or it would never be read."""
+    line.block(ssl.SSLWantReadError())
+    line.outbox.put(b"x" * LIMIT)
+    line.outbox.put(b"x")
+    assert not line.congested
 
 
 TOO_SLOW = f"took too long to read: {LIMIT} bytes were waiting for it"
@@ -126,6 +158,7 @@ def test_a_client_that_never_catches_up_misses_messages_if_it_is_not_to_be_cut(l
     for _ in range(2):
         clock.now += PATIENCE / 2
         line.unblock(1)
+        assert line.outbox.put(b"x")
     assert not line.outbox.put(b"xxx")
     line.unblock()
     line.fill()
@@ -142,10 +175,9 @@ def test_a_client_that_is_leaving_is_not_cut_for_being_slow(line):
 
 def test_a_client_that_is_just_coming_is_not_cut_either():
     """The client is listed already, so a broadcast may reach it before the 101 is written."""
-    cuts = []
-    outbox = Outbox(Plain(), None, None, WriteBatch(print), LIMIT, 0, cuts.append)
-    assert not outbox.put(b"early", cut=True)
-    assert cuts == []
+    line = Line(Plain(), opened=False, patience=0)
+    assert not line.outbox.put(b"early", cut=True)
+    assert line.cuts == []
 
 
 def test_a_send_waits_for_room(line):
@@ -185,6 +217,72 @@ def test_a_send_does_not_wait_for_a_client_that_leaves(line, end):
     end(line)
     assert attempt.get() is False
     assert line.cuts == []
+
+
+# Memory
+
+
+def test_what_waits_counts_as_held(line):
+    assert line.budget.total == 0
+    line.fill()
+    assert LIMIT <= line.budget.total == line.held < LIMIT + 100
+    line.unblock()
+    assert line.budget.total == 0
+
+
+@pytest.mark.parametrize("end", [Line.dispose, lambda line: line.block(OSError())])
+def test_what_is_dropped_does_not_count(line, end):
+    line.fill()
+    end(line)
+    line.flush()
+    assert line.budget.total == 0
+
+
+def test_what_is_dropped_before_it_was_written_was_never_held(line):
+    line.batch.open = True
+    line.outbox.put(b"x" * LIMIT)
+    line.dispose()
+    assert line.outbox.queued == line.budget.total == 0
+
+
+def test_a_signal_handler_drops_nothing_of_which_a_part_is_being_written(line):
+    send = line.wire.send
+
+    def interrupted(data):
+        line.wire.send = send
+        line.dispose()
+        assert line.outbox.waiting
+        return send(data)
+
+    line.fill()
+    line.wire.send = interrupted
+    line.unblock()
+    assert line.wire.sent == b"-" * LIMIT
+    assert line.budget.total == 0
+
+
+def test_when_too_much_waits_the_client_is_cut(line):
+    line = Line(Plain(), limit=math.inf, budget=10 * LIMIT)
+    line.fill()
+    while not line.cuts:
+        assert line.budget.total <= 10 * LIMIT
+        assert line.outbox.put(b"x" * LIMIT)
+    assert line.cuts[0].startswith("held too much memory: ")
+    assert line.budget.total == 0
+    assert not line.outbox.put(b"x")
+
+
+def test_a_client_has_made_progress_when_something_has_left(line, clock):
+    assert line.outbox.moved() < clock.now, "nothing waits"
+    line.fill()
+    filled = clock.now
+    clock.now += 5
+    assert line.outbox.moved() == filled
+    line.unblock(1)
+    assert line.outbox.moved() == clock.now
+    clock.now += 5
+    line.wire.untaken_bytes = -1
+    assert line.outbox.moved() == clock.now, "the peer has taken something from the system"
 
 
 # Pings and pongs

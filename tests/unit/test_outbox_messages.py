@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import math
 import threading
-import zlib
 
 import pytest
 
 from tests.support.lines import CLOSE, LIMIT, Attempt, Line, Plain
 from tests.support.waiting import DEADLINE, eventually
-from ws import Compression
-from ws.wire.deflate import Deflate
-from ws.wire.frames import BINARY, CONT, RSV1, TEXT, frame
-from ws.wire.message import PreparedMessage, PreparedMessages, encode, fragments
+from ws.wire.frames import BINARY, CONT, TEXT, frame
+from ws.wire.message import encode, fragments
 
 
 @pytest.fixture
@@ -110,19 +107,21 @@ def test_a_message_that_breaks_off_before_it_begins_harms_nobody(line):
 
 
 def test_a_fragment_waits_for_room_but_not_for_what_waits_for_it(line):
-    first, last = frame(BINARY, b"x" * 500, False), frame(CONT, b"y" * 500)
+    first, more = frame(BINARY, b"x" * (LIMIT // 2), False), frame(CONT, b"y" * LIMIT, False)
+    last = frame(CONT, b"z")
 
     def frames():
         line.block()
         yield first
         assert line.outbox.put(b"held" * 100)
+        yield more
         yield last
 
     attempt = Attempt(line.outbox.put_fragments, frames(), DEADLINE)
     eventually(lambda: line.outbox.waiters)
     line.unblock()
     assert attempt.get() is True
-    assert line.wire.sent == first + last + b"held" * 100
+    assert line.wire.sent == first + more + last + b"held" * 100
     assert line.outbox.queued == 0
 
 
@@ -230,86 +229,6 @@ def test_the_end_does_not_wait_for_the_last_fragment(line):
     assert line.outbox.queued == 0
 
 
-# Compression
-
-
-def inflate(inflater, data):
-    """Return the payload of a compressed frame of under 126 bytes."""
-    assert data[0] & RSV1
-    assert data[1] == len(data) - 2
-    return inflater.decompress(data[2:] + b"\0\0\xff\xff")
-
-
-def compressing(context, patience=DEADLINE):
-    settings = Compression(threshold=10, server_context_takeover=context)
-    return Line(Plain(), deflate=Deflate(settings), patience=patience)
-
-
-def test_without_the_extension_everything_leaves_as_it_is(line):
-    message = PreparedMessage(encode("x" * 100), compress=True)
-    several = PreparedMessages([message, PreparedMessage(encode("y"))])
-    assert line.outbox.put_prepared(message)
-    assert line.outbox.put_prepared(several)
-    assert line.wire.sent == message.plain + several.plain
-    assert line.outbox.messages_out == 3
-
-
-@pytest.mark.parametrize("context", [False, True])
-def test_what_is_long_enough_is_compressed(context):
-    line = compressing(context)
-    short, long = PreparedMessage(encode("x" * 9)), PreparedMessage(encode("x" * 10))
-    assert line.outbox.put_prepared(PreparedMessages([short, long]))
-    plain, compressed = line.wire.calls
-    assert plain == short.plain
-    assert inflate(zlib.decompressobj(-15), compressed) == b"x" * 10
-    assert line.outbox.messages_out == 2
-
-
-def test_with_a_context_a_message_refers_to_earlier_ones():
-    line, inflater = compressing(True), zlib.decompressobj(-15)
-    for _ in range(2):
-        assert line.outbox.put_prepared(PreparedMessage(encode("a sentence to repeat")))
-    first, second = line.wire.calls
-    assert len(second) < len(first)
-    for data in (first, second):
-        assert inflate(inflater, data) == b"a sentence to repeat"
-
-
-def test_while_a_thread_sends_with_the_context_others_go_ahead_uncompressed():
-    line = compressing(True)
-    line.fill()
-    slow, quick = (PreparedMessage(encode(letter * 20)) for letter in "sq")
-    attempt = Attempt(line.outbox.put_prepared, slow, DEADLINE)
-    eventually(lambda: line.outbox.waiters)
-    line.outbox.limit *= 2  # room for others, which the first one doesn't know of yet
-    assert line.outbox.put_prepared(quick)
-    line.unblock()
-    assert attempt.get() is True
-    sent = line.wire.sent[LIMIT:]
-    assert sent.startswith(quick.plain)
-    assert inflate(zlib.decompressobj(-15), sent[len(quick.plain) :]) == b"s" * 20
-
-
-def test_a_message_that_was_compressed_but_not_sent_is_forgotten():
-    line, inflater = compressing(True, patience=0), zlib.decompressobj(-15)
-    messages = [PreparedMessage(encode(f"{name} sentence to repeat")) for name in "abc"]
-    assert line.outbox.put_prepared(messages[0])
-    line.fill()
-    assert not line.outbox.put_prepared(messages[1])
-    line.unblock()
-    assert line.outbox.put_prepared(messages[2])
-    assert inflate(inflater, line.wire.calls[0]) == b"a sentence to repeat"
-    assert inflate(inflater, line.wire.calls[-1]) == b"c sentence to repeat"
-
-
-def test_one_of_several_messages_that_is_refused_is_no_success():
-    line = compressing(False, patience=0)
-    line.fill(LIMIT - 5)
-    messages = [PreparedMessage(encode("x" * size)) for size in (9, 1)]
-    assert not line.outbox.put_prepared(PreparedMessages(messages))
-    assert line.outbox.messages_out == 2
-
-
 # More about fragments
 
 
@@ -344,6 +263,32 @@ def test_who_waits_for_room_learns_of_the_end_of_a_fragmented_message(line):
     goes_on.set()
     assert attempt.get() is True
     assert fragmented.get() is True
+
+
+def test_what_waits_for_a_fragmented_message_counts_as_held():
+    line = Line(Plain(), budget=10 * LIMIT)
+
+    def frames():
+        yield frame(TEXT, b"one", False)
+        while not line.cuts:
+            assert LIMIT * 10 >= line.budget.total >= line.outbox.queued
+            assert line.outbox.put(b"x" * LIMIT)
+        assert line.budget.total == 0
+        yield frame(CONT, b"")
+
+    assert not line.outbox.put_fragments(frames(), 0)
+    assert line.cuts[0].startswith("held too much memory: ")
+    assert line.budget.total == 0
+
+
+def test_nothing_counts_when_all_has_left(line):
+    def frames():
+        yield frame(TEXT, b"one", False)
+        assert line.outbox.put(b"x" * LIMIT)
+        yield frame(CONT, b"")
+
+    assert line.outbox.put_fragments(frames(), 0)
+    assert line.budget.total == 0
 
 
 def test_what_waits_for_a_fragmented_message_is_not_for_the_client_to_read(line):

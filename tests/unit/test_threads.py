@@ -16,6 +16,7 @@ import pytest
 from tests.support.waiting import DEADLINE, eventually
 from ws.engine.daemon import DaemonThread
 from ws.engine.loop import Loop, Source
+from ws.engine.shares import Share
 from ws.engine.threads import LeaderFollowers
 from ws.wire.events import ASK_ONREQUEST, BARRIER, PING, TEXT
 
@@ -31,6 +32,7 @@ class Script(Source):
 
     def __init__(self, handle=None):
         super().__init__()
+        self.share = Share()
         self.handled = []
         self._handle = handle
 
@@ -90,7 +92,7 @@ def test_a_handler_is_inside(loop, threads):
 def test_the_leader_handles_inline_events_although_a_worker_is_busy(loop, threads):
     gate = threading.Event()
     threads.start()
-    threads.leave_to_workers(ALWAYS)
+    threads.workers.distrust(ALWAYS)
     source = Script(lambda event: event[0] == PING or gate.wait(DEADLINE))
     serve(loop, (source, [(TEXT, ""), (PING, b"")]))
     eventually(lambda: source.handled)
@@ -109,7 +111,7 @@ def test_more_sources_than_threads_take_turns(loop, threads):
         inside.pop()
 
     threads.start()
-    threads.leave_to_workers(ALWAYS)
+    threads.workers.distrust(ALWAYS)
     sources = [Script(handle) for _ in range(3 * LIMIT)]
     serve(loop, *[(source, [(TEXT, "")]) for source in sources])
     eventually(lambda: len(inside) == LIMIT)
@@ -161,7 +163,7 @@ def test_nothing_is_parsed_past_a_barrier_that_follows_the_end_of_a_worker(loop,
 
     source = Watched(handle)
     threads.start()
-    threads.leave_to_workers(ALWAYS)
+    threads.workers.distrust(ALWAYS)
     serve(loop, (source, events()))
     eventually(lambda: len(source.handled) == 3)
     assert order == ["handled one", "handled barrier", "parsed on", "handled two"]

@@ -16,7 +16,6 @@ from tests.support.lines import LIMIT, SWITCHING, TLS, Attempt, Line, Plain
 from tests.support.waiting import DEADLINE, eventually
 from ws.engine.backlog import CHUNK_BYTES, TLS_RECORD_BYTES
 from ws.engine.cork import WriteBatch
-from ws.engine.outbox import Outbox
 from ws.engine.poll import READ, WRITE
 
 
@@ -213,23 +212,16 @@ def test_many_bytes_do_not_wait_for_the_end_of_the_read(line):
     assert line.outbox.queued == 0
 
 
-def test_a_frame_that_may_have_missed_the_cork_is_written(line):
+def test_a_frame_that_may_have_missed_the_cork_is_written():
     """The batch is closed by another thread between the look at it and the call of `add`."""
+    batch = WriteBatch(lambda source: line.flush())
 
     def close_then_add(source):
-        line.batch.close()
-        return WriteBatch.add(line.batch, source)
+        batch.close()
+        return batch.add(source)
 
-    line.outbox = Outbox(
-        line.wire,
-        line,
-        line,
-        SimpleNamespace(open=True, add=close_then_add),
-        LIMIT,
-        0,
-        line.cuts.append,
-    )
-    line.outbox.open(b"x", None)
+    line = Line(Plain(), batch=SimpleNamespace(open=True, add=close_then_add))
+    assert line.outbox.put(b"x")
     assert line.wire.sent == b"x"
 
 
@@ -258,6 +250,14 @@ def test_whoever_waits_for_room_learns_of_each_write(line):
     eventually(lambda: line.outbox.waiters)
     line.unblock()
     assert attempt.get() is True
+
+
+def test_what_is_dropped_is_lost(line):
+    line.batch.open = True
+    line.outbox.put(b"x" * 10)
+    line.dispose()
+    line.batch.close()
+    assert (line.wire.sent, line.outbox.waiting, line.outbox.lost) == (b"", 0, 10)
 
 
 # Calls inside calls

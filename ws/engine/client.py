@@ -11,12 +11,13 @@ from __future__ import annotations
 import select
 import threading
 import time
+from itertools import chain
 from typing import Any, Iterator
 
 from ..wire.deflate import Deflate
-from ..wire.events import LAST_MESSAGE, YIELD_TURN, Event
+from ..wire.events import CLOSE, LAST_MESSAGE, PROTOCOL_ERROR, YIELD_TURN, Event
 from ..wire.protocol import ClientProtocol
-from .connection import AWAITING_REQUEST, CLOSED, LINGERING, OPEN, Connection
+from .connection import AWAITING_REQUEST, CLOSED, OPEN, Connection
 from .loop import LONGEST_POLL_SECONDS, Source
 from .poll import READ, WRITE
 from .threads import TURN_EVENTS
@@ -27,6 +28,9 @@ READ_AHEAD_SIZE = 1 << 16
 """Characters or bytes. When the messages that wait have more, nothing more is read."""
 HAND_OVER_SECONDS = 0.1
 """If no thread has called `receive` for about this long, the leader reads."""
+GRACE_SECONDS = 1.0
+"""When the leader finds that the connection is to end, it leaves that to `receive` for this long,
+so that the program can still reply to the messages before."""
 
 
 def wait_for(descriptor: int, mask: int, timeout: float) -> bool:
@@ -48,6 +52,7 @@ class ClientConnection(Connection):
     __slots__ = ()
 
     role = ClientProtocol
+    ends_tcp_first = False
 
     def __repr__(self) -> str:
         return f"<connection to {self.client.getpeername()}>"
@@ -75,25 +80,20 @@ class ClientConnection(Connection):
         self.stage = CLOSED
         self.client.dispose()
 
-    def linger(self) -> None:
-        """Write what is queued, and wait for the server to end TCP first (RFC 6455 §7.1.1)."""
-        with self.outbox.lock:
-            if self.stage != CLOSED:
-                self._loop.schedule(self, time.monotonic() + self._limits.close_timeout)
-                self.stage = LINGERING
-                self.outbox.end(half_close=False)
-
 
 class BlockingConnection(ClientConnection):
     """A connection to a server, whose messages are taken by `receive`."""
 
-    __slots__ = "_handing_over _hand_over _messages _parsed _reading _received _seen _size".split()
+    __slots__ = (
+        "_ending _handing_over _hand_over _messages _parsed _reading _received _seen _size".split()
+    )
 
     def start(self, rest: bytes, deflate: Deflate | None) -> None:
         self._reading = threading.Lock()  # held by the thread that reads and parses
         self._messages: list[Any] = []  # that wait for `receive`
         self._size = 0  # characters and bytes in them
         self._received = self._seen = 0  # calls of `receive`: all, and those at the last check
+        self._ending = False  # whether the end of the connection waits for `receive`
         self._handing_over = False  # whether the next check is scheduled
         self._hand_over = _HandOver(self)
         self.opened = True
@@ -120,6 +120,7 @@ class BlockingConnection(ClientConnection):
                 self._size -= len(message)
                 return message
             while True:
+                self._ending = False
                 while self._parsed is not None:
                     message = self._step(self._parsed)
                     if message is not None:
@@ -138,14 +139,21 @@ class BlockingConnection(ClientConnection):
             self._reading.release()
             self._hand_over_soon()
 
-    def _step(self, parsed: Iterator[Event]) -> Any:
-        """Parse on to the next event. Return it if it is a message, or else handle it."""
+    def _step(self, parsed: Iterator[Event], ahead: bool = False) -> Any:
+        """Parse on to the next event. Return it if it is a message, or else handle it.
+
+        Args:
+            ahead: Whether to leave the end of the connection to `receive`, for a while.
+        """
         event = next(parsed, None)
         if event is None:
             self._parsed = None
         elif event[0] <= LAST_MESSAGE:
             self.messages_in += 1
             return event[1]
+        elif ahead and event[0] in (CLOSE, PROTOCOL_ERROR) and self.stage == OPEN:
+            self._parsed, self._ending = chain((event,), parsed), True
+            self._loop.schedule(self._hand_over, time.monotonic() + GRACE_SECONDS)
         elif event[0] != YIELD_TURN:
             self.handle(event)
         return None
@@ -162,29 +170,30 @@ class BlockingConnection(ClientConnection):
         """Read, unless `receive` was called lately. The leader calls it."""
         self._handing_over = False
         if self._received == self._seen:
-            self.on_readable()
+            self.on_readable(ahead=not self._ending)
         else:
             self._seen = self._received
             self._hand_over_soon()
 
-    def on_readable(self) -> None:
+    def on_readable(self, ahead: bool = True) -> None:
         # Otherwise a thread is in `receive`, and hands over at its end.
         if self._reading.acquire(False):
             try:
-                self._read_ahead()
+                self._ending = self._ending and ahead
+                self._read_ahead(ahead)
             finally:
                 self._reading.release()
         else:
             self._loop.watch(self, remove=READ)
 
-    def _read_ahead(self) -> None:
+    def _read_ahead(self, ahead: bool = True) -> None:
         """Read and parse what has come, until enough messages wait. The caller may read."""
         if self._parsed is None and not self.paused and self.stage < CLOSED:
             self._parsed = super().on_readable()
         for _ in range(TURN_EVENTS):
             if self._parsed is None or self.paused:
                 break
-            message = self._step(self._parsed)
+            message = self._step(self._parsed, ahead)
             if message is not None:
                 self._messages.append(message)
                 self._size += len(message)
@@ -198,8 +207,9 @@ class BlockingConnection(ClientConnection):
     @property
     def paused(self) -> bool:
         """Whether enough messages wait for `receive`. After `close`, the rest is dropped."""
+        # defence: client-inbox
         full = len(self._messages) >= READ_AHEAD or self._size > READ_AHEAD_SIZE
-        return full and self.stage == OPEN
+        return (full or self._ending) and self.stage == OPEN
 
     def orphan(self) -> None:
         super().orphan()

@@ -13,7 +13,7 @@ Ways to end a connection, and what the peer sees:
     dispose  the descriptor is closed        nothing new                             leader, worker
 
 `close` and `linger` have a deadline. When it passes, `close` is followed by `cut`, and `linger` by
-`dispose`; but `linger` goes on while the peer takes what is queued fast enough. After `cut`, the
+`dispose`; but there is more time while the peer takes what is queued fast enough. After `cut`, the
 leader reads the end of TCP, which is the event CONNECTION_LOST. Every connection ends with
 `dispose`.
 """
@@ -29,6 +29,7 @@ import time
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from itertools import chain
+from sys import getsizeof
 from typing import Any, Callable, Iterable, Iterator
 
 from ..wire import events
@@ -38,16 +39,22 @@ from ..wire.frames import PING, PONG, CloseCode
 from ..wire.http11 import HandshakeError, Request, RequestReader, Response
 from ..wire.protocol import Protocol
 from .backlog import CHUNK_BYTES, TLS_RECORD_BYTES
+from .budget import Holder
 from .cork import WriteBatch
 from .limits import Limits
 from .log import logger
-from .loop import Loop, Source
+from .loop import Loop
 from .outbox import Outbox
+from .overload import Overload
 from .poll import READ, WRITE
 from .sockets import Client, TLSClient
 
 READ_BYTES = 1 << 14  # defence: read-size
 """Bytes that one read asks for. With TLS, a read returns at most one record, of this size."""
+USUAL_HEAD_BYTES = 2 << 10
+"""What a longer request head has beyond this counts as memory that the client holds."""
+HEAD_FACTOR = 2
+"""A request takes about so many times its head."""
 READ_ON_BYTES = 1 << 18
 """If the first read was full, reading goes on up to this many bytes before they are parsed."""
 
@@ -66,6 +73,8 @@ CLOSED = 5  # the descriptor is closed
 class Owner(ABC):
     """The owner of connections. It decides on their requests, and calls the callbacks."""
 
+    overload: Overload
+    """Bounds the memory of all connections together."""
     message: Callable[[Client, Any], Any]
     """Called with each message. May block. An attribute, so that a callback is called directly."""
 
@@ -98,7 +107,7 @@ class Owner(ABC):
         """Called when the descriptor is closed. Must not block."""
 
 
-class Connection(Source):
+class Connection(Holder):
     """A socket with its protocol and its outbox: a client's, as a server has it.
 
     Only the leader reads. Any thread may write.
@@ -112,12 +121,14 @@ class Connection(Source):
     """
 
     __slots__ = (
-        "_checkpoint _finishing _limits _loop _ping _reader _left _tls bytes_in client messages_in "
-        "opened outbox owner protocol reason refusal stage"
+        "_charged _checkpoint _finishing _head _left _limits _loop _moved _ping _read _reader "
+        "_taken _tls bytes_in client messages_in opened outbox owner protocol reason refusal stage"
     ).split()
 
     role: type[Protocol] = Protocol
     """The class of the protocol."""
+    ends_tcp_first: bool = True
+    """Whether this end is the first to end TCP, as a server is (RFC 6455 §7.1.1)."""
 
     def __init__(
         self, client: Client, loop: Loop, batch: WriteBatch, limits: Limits, owner: Owner
@@ -130,7 +141,8 @@ class Connection(Source):
         self.stage: int = TLS_HANDSHAKE if self._tls else AWAITING_REQUEST
         self.protocol: Protocol = self.role(limits.max_message_size, limits.max_fragments)
         self.outbox: Outbox = Outbox(
-            client, self, loop, batch, limits.max_queue_size, limits.send_timeout, self.cut
+            *(client, self, loop, batch, owner.overload),
+            *(limits.max_queue_size, limits.send_timeout, self.cut),
         )
         self.bytes_in: int = 0
         self.messages_in: int = 0
@@ -143,9 +155,12 @@ class Connection(Source):
         self._left = False  # whether the owner was told that the WebSocket has ended
         self._reader: RequestReader | None = RequestReader(limits.max_head_size)
         self._ping: Any = None  # payload and time of the last ping, until its pong
-        # Bytes in and out at the last ping, and whether it was sent. Later, how many bytes of a
-        # queue that is to be written out the peer has taken
-        self._checkpoint: Any = None
+        self._read = 0  # bytes of the last read
+        self._head = 0  # what its request takes
+        self._charged = 0  # what it holds of what it has read, as the budget knows
+        self._moved = 0.0  # when that was charged
+        self._checkpoint: Any = None  # bytes in and out at the last ping; whether it was sent
+        self._taken: int | None = None  # how much the peer had taken, if more is to be written
         self._finishing = False  # whether to end TCP when all is written
 
     def __repr__(self) -> str:
@@ -200,6 +215,7 @@ class Connection(Source):
         except (OSError, ValueError):
             data = b""
         if data:
+            self._read = len(data)
             self.bytes_in += len(data)
             if OPEN <= self.stage <= CLOSING:
                 return self._read_on(data) if len(data) == READ_BYTES else self.protocol.feed(data)
@@ -232,7 +248,8 @@ class Connection(Source):
             pass
         except (OSError, ValueError):
             pieces.append(b"")
-        self.bytes_in += sum(map(len, pieces[1:]))
+        self._read = sum(map(len, pieces))
+        self.bytes_in += self._read - len(data)
         parsed: Iterator[Event] = self.protocol.feed(b"".join(pieces))
         if pieces[-1]:
             return parsed
@@ -276,10 +293,12 @@ class Connection(Source):
             self.answer(error.response)
             return
         if complete is None:
+            self.protocol.holding = True  # in its place
             return
         self._reader = None
         self.client.request, rest = complete
         self.client.request.secure = self._tls
+        self._head = HEAD_FACTOR * max(0, self.bytes_in - len(rest) - USUAL_HEAD_BYTES)
         self._loop.schedule(self, None)
         yield events.REQUEST, self.client.request
         if self.stage == AWAITING_REQUEST:
@@ -388,6 +407,7 @@ class Connection(Source):
             # First, or the deadline of a ping could be taken for this one; defence: close-timeout
             self._loop.schedule(self, time.monotonic() + self._limits.close_timeout)
             self.outbox.close(self.protocol.close(code, reason))
+            self._taken = self.outbox.taken() if self.outbox.waiting else None
             self.client.close_sent = code
             self.stage = CLOSING
         return True
@@ -402,17 +422,18 @@ class Connection(Source):
                 for piece in response.encode(method):
                     self.outbox.write(piece)
                 self.linger()  # defence: linger
+        self.owner.overload.relieve()
 
     def linger(self) -> None:
-        """End the sending direction when all is written, and wait for the peer to end TCP."""
+        """Write what is queued, end the sending direction, and wait for the peer to end TCP."""
         with self.outbox.lock:
             if self.stage == CLOSED:
                 return
             # defence: linger-timeout
             self._loop.schedule(self, time.monotonic() + self._limits.close_timeout)
             self.stage = LINGERING
-            self.outbox.end()
-            self._checkpoint = self.outbox.taken() if self.outbox.waiting else None
+            self.outbox.end(half_close=self.ends_tcp_first)
+            self._taken = self.outbox.taken() if self.outbox.waiting else None
 
     def finish(self, ended: bool = False) -> None:
         """End TCP as soon as all is written, without waiting for the peer. Only when lingering.
@@ -451,12 +472,64 @@ class Connection(Source):
             self.outbox.dispose()
             self.protocol.end()
             self.events = self._reader = None
+            self._head = 0
+            self.settle()
             self._loop.forget(self)
             if not ended:  # close() doesn't end TCP while a forked child has a copy
                 with suppress(OSError):
                     socket.socket.shutdown(self.client, socket.SHUT_RDWR)  # defence: fork-shutdown
             self.client.dispose()
         self.owner.disposed(self)
+
+    # Memory
+
+    def end_turn(self) -> bool:
+        self.settle()
+        self.owner.overload.review(self)
+        return self._charged > self._head
+
+    def settle(self) -> None:
+        with self.outbox.lock:
+            held = self._head + self.protocol.held
+            if self._reader is not None:
+                held += self._reader.held
+            if self.events is not None:  # the generator holds what it hasn't parsed
+                held += self._read
+            waiting = [self.current] if self.current else []
+            if self.inbox:
+                waiting += self.inbox.copy()
+            held += sum([getsizeof(payload) for _, payload in waiting])
+            if held != self._charged:
+                self.owner.overload.budget.charge(self, held - self._charged)
+                self._charged = held
+            self._moved = time.monotonic()
+
+    def moved(self) -> float:
+        return self._moved if self._charged >= self.held // 2 else self.outbox.moved()
+
+    def pause(self, paused: bool) -> None:
+        if paused:
+            self._loop.watch(self, remove=READ)
+        elif self.events is None:  # else it is read again when they are parsed
+            self._loop.watch(self, add=READ)
+
+    def shed(self, reason: str) -> None:
+        self.cut(reason)
+        if self.outbox.lock.acquire(blocking=False):  # else its holder finds out
+            try:
+                self.outbox.dispose()
+            finally:
+                self.outbox.lock.release()
+
+    def free(self) -> None:
+        self.protocol.end()
+        self._reader = None
+        if not OPEN <= self.stage <= CLOSING:
+            self.pause(False)
+        elif self.events is not None or not self.interest & READ:
+            self.events = iter(((events.CONNECTION_LOST, None),))
+            self._loop.resume(self)
+        self.settle()
 
     def on_fault(self) -> None:
         if OPEN <= self.stage <= CLOSING:
@@ -476,8 +549,8 @@ class Connection(Source):
     # Deadlines: the leader
 
     def on_deadline(self, now: float) -> None:
-        if self.stage == LINGERING:
-            self._end_lingering(now)
+        if self.stage >= CLOSING and self._is_taking(now):
+            pass
         elif not OPEN <= self.stage <= CLOSING:
             self.dispose()
         elif self.stage == CLOSING:
@@ -489,18 +562,18 @@ class Connection(Source):
         else:
             self._end_keepalive(now)
 
-    def _end_lingering(self, now: float) -> None:
-        """Dispose, unless the peer has taken enough of what is queued since the last time."""
-        before, taken = self._checkpoint, self.outbox.taken()
+    def _is_taking(self, now: float) -> bool:
+        """Say whether the peer takes what is to be written fast enough; then give it more time."""
+        before, taken = self._taken, self.outbox.taken()
         timeout = self._limits.close_timeout
         if before is None or (
             self.outbox.waiting
             and taken - before < LEAST_BYTES_PER_SECOND * timeout  # defence: linger-rate
         ):
-            self.dispose()
-        else:
-            self._checkpoint = taken if self.outbox.waiting else None
-            self._loop.schedule(self, now + timeout)
+            return False
+        self._taken = taken if self.outbox.waiting else None
+        self._loop.schedule(self, now + timeout)
+        return True
 
     def _begin_keepalive(self, now: float) -> None:
         """Send a ping. Data must arrive, or queued data leave, within `ping_timeout` (§5.5.2)."""

@@ -45,7 +45,7 @@ class Stream:
 
     def _wait(self, mask: int) -> None:
         if not wait_for(self.sock.fileno(), mask, self.deadline - time.monotonic()):
-            if time.monotonic() >= self.deadline:
+            if time.monotonic() >= self.deadline:  # defence: dial-deadline
                 raise TimeoutError
 
     def secure(self, context: ssl.SSLContext, host: str) -> None:

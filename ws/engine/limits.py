@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Callable
+
+from .machine import memory_bytes
 
 LARGEST = 10**12
 """The largest value of a limit. It is more than anybody needs, and clocks are exact up to it."""
 LEAST_PER_ADDRESS = 10
 """The default of `max_clients_per_address` is no lower, however few clients there may be."""
+LEAST_MEMORY_BYTES = 64 << 20
+"""The default of `max_memory` is no lower, however little the machine has."""
+MESSAGES_IN_MEMORY = 8
+"""Messages of `max_message_size` for which `max_memory` has to suffice: one of them may take five
+times its size while it is decoded."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,8 @@ class Limits:
     the connection is closed."""
     close_timeout: float = 10.0
     """Seconds for the peer to answer a close frame, and as many again for it to end TCP. After
-    that, the connection is cut."""
+    that, the connection is cut. A page, or messages that are queued before the end, may take
+    longer, as long as the peer takes 4 KiB of them for each of these seconds."""
     max_queue_size: int = 1 << 20
     """The high-water mark of a client's queue, in bytes: while more would wait to be sent to the
     client, `send` blocks. A message of any size is accepted if nothing waits. A client with more
@@ -50,6 +59,18 @@ class Limits:
     """What `sendall` does with a client that is too slow. 'close' cuts the client. 'skip' leaves
     the message out for this client, which isn't told; and it does so, too, if the client makes
     progress, but hasn't emptied its queue for `send_timeout`."""
+    max_memory: int = None  # type: ignore[assignment]
+    """Bytes of memory that all connections together may hold by their peers' doing: messages that
+    are incomplete, or wait for a callback or for the peer to read them, bodies of responses, long
+    request heads, and what zlib takes. The default, None, is a quarter of the machine's memory (of
+    the container's, if its control group sets less), but at least 64 MiB and 8 times
+    `max_message_size`, which is the least that may be given.
+
+    When 3/4 are held, addresses that hold more than the average get no new connections (503), and
+    of their connections, those that hold most are no longer read, but in turns. When all is held,
+    connections of such addresses are cut, until 1/16 is free: first those that have made no
+    progress for two seconds, and the largest first. The log gets a line. Besides, a connection
+    takes about 3 KiB, and with TLS about 40 KiB."""
     max_clients: int = 10_000
     """Connections at the same time, handshakes included. The next 100 are answered with 503, any
     more are closed without an answer. `start` raises the process's limit on descriptors as far as
@@ -71,12 +92,13 @@ class Limits:
     ping_timeout: float = 20.0
     """Seconds after a ping in which some data must come from the client. If data is queued for the
     client, it is enough, and necessary, that some of it leaves. Otherwise the client is cut, with
-    close code 1006."""
+    close code 1006. Clients on libcurl with `CURLOPT_CONNECT_ONLY`
+    (8.23) keep their pong until they send something: have them send within this time, or pass a
+    longer one, or `ping_interval=None`."""
 
     def __post_init__(self) -> None:
-        if self.max_clients_per_address is None and isinstance(self.max_clients, int):
-            derived = max(LEAST_PER_ADDRESS, self.max_clients // 10)
-            object.__setattr__(self, "max_clients_per_address", derived)
+        self._derive("max_clients_per_address", "max_clients", _per_address)
+        self._derive("max_memory", "max_message_size", _memory)
         if self.slow_client not in ("close", "skip"):
             raise ValueError(f"slow_client must be 'close' or 'skip', not {self.slow_client!r}")
         for field in fields(self):
@@ -89,3 +111,24 @@ class Limits:
                 raise ValueError(f"{field.name} must be over 0 and at most 1e12, not {value!r}")
             if field.type == "int" and not isinstance(value, int):
                 raise TypeError(f"{field.name} must be a whole number, not {value!r}")
+        least = min(MESSAGES_IN_MEMORY * self.max_message_size, LARGEST)
+        if self.max_memory < least:
+            raise ValueError(
+                f"max_memory must be at least {least}, {MESSAGES_IN_MEMORY} times "
+                f"max_message_size, not {self.max_memory}"
+            )
+
+    def _derive(self, name: str, of: str, default: Callable[[int], int]) -> None:
+        """Set a limit that is None to what is its default for the value of another one."""
+        value = getattr(self, of)
+        if getattr(self, name) is None and isinstance(value, int):
+            object.__setattr__(self, name, default(value))
+
+
+def _per_address(max_clients: int) -> int:
+    return max(LEAST_PER_ADDRESS, max_clients // 10)
+
+
+def _memory(max_message_size: int) -> int:
+    least = max(LEAST_MEMORY_BYTES, MESSAGES_IN_MEMORY * max_message_size)
+    return min(max(least, memory_bytes() // 4), LARGEST)

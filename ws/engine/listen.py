@@ -13,8 +13,8 @@ from .loop import Loop, Source
 from .poll import READ
 from .sockets import Client, PlainClient
 
-ACCEPTS = 64
-"""At most this many connections are accepted in a row. Then clients are served."""
+ACCEPTING_SECONDS = 0.003  # defence: accept-time
+"""Connections are accepted for at most about this long. Then clients are served."""
 RETRY_SECONDS = 0.25
 """After accepting has failed, the listener pauses for this long."""
 
@@ -50,7 +50,8 @@ class Listener(Source):
     def on_readable(self) -> None:
         if self.forgotten:  # by a shutdown in this very round
             return
-        for _ in range(ACCEPTS):
+        until = time.monotonic() + ACCEPTING_SECONDS
+        while time.monotonic() < until:
             try:
                 descriptor, address = self._sock._accept()  # type: ignore[attr-defined]
                 client = PlainClient(*self._kind, descriptor)  # accept() would make a socket first

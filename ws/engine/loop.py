@@ -20,6 +20,8 @@ LONGEST_POLL_SECONDS = 3600.0
 """The longest single wait. Some systems refuse longer ones, such as a month."""
 RESUME = 4
 """A third kind of readiness, with READ and WRITE: the source has unparsed events."""
+DRAINED = 8
+"""A fourth kind: the source was congested, and isn't any more."""
 FORGOTTEN = -1
 """The value of `Source.interest` for a source that is never watched again."""
 
@@ -31,23 +33,28 @@ class Source:
     `on_fault`. Only `handle` may block. The inbox and the events say who handles the events:
 
         neither   the leader handles each event as soon as it is parsed
-        events    the source is resumed: parsing is about to continue
+        events    parsing is about to continue: the source is resumed, or will be when it drains
         inbox     a worker handles the events in the inbox, and the leader adds to it
         both      the inbox is full, or ends in a barrier: no parsing until the worker resumes it
+
+    While a source is congested, no callback runs for it: too much waits to be written to it.
     """
 
-    __slots__ = ("events", "inbox", "interest", "share", "tick")
+    __slots__ = "congested current events inbox interest share tick used".split()
 
     protocol: Any
     """The parser of a source that has events. Its `more` says whether bytes that came with the
-    last event are still to be parsed."""
+    last event are still to be parsed; its `holding`, whether `end_turn` is to be called."""
 
     def __init__(self) -> None:
         self.interest: int = 0  # what it is watched for: READ and WRITE, or FORGOTTEN
         self.tick: int | None = None  # when its deadline passes, see `Timers`
         self.inbox: deque[Event] | None = None  # events for its worker, if it has one
+        self.current: Event | None = None  # the event that its worker handles now
         self.events: Iterator[Event] | None = None  # events that are still to be parsed
         self.share: Share = NOBODY  # for whom it is served
+        self.used: float = 0.0  # seconds for which it was served, see `Turns`
+        self.congested: bool = False  # whether it has to drain before it is read on
 
     @property
     def forgotten(self) -> bool:
@@ -74,6 +81,16 @@ class Source:
     def handle(self, event: Event) -> None:
         """Act on one event, in any thread. It may block, but never raises."""
 
+    def end_turn(self) -> bool:
+        """Do what is due after events were parsed. Return whether reading holds any memory.
+
+        Then it is called again after the next turn, whatever comes.
+        """
+        return False
+
+    def settle(self) -> None:
+        """Take account of the memory that reading holds, because that has changed. Any thread."""
+
 
 class Loop:
     """Watches sources, and keeps their deadlines. One thread at a time polls: the leader."""
@@ -83,8 +100,10 @@ class Loop:
         """Whether the leader is waiting in `poll`."""
         self.rounds: int = 0
         """How often `poll` has returned."""
-        self.resumed: dict[Source, None] = {}
-        """The sources to serve with RESUME, in order. The leader removes what it serves."""
+        self.now: float = 0.0
+        """When `poll` has returned, by time.monotonic()."""
+        self.resumed: dict[Source, int] = {}
+        """Sources to serve with RESUME or DRAINED, in order. The leader removes what it serves."""
         self._poller = EpollPoller() if hasattr(select, "epoll") else Poller()
         self._closed = False
         self._interest_lock = threading.Lock()  # guards the interest of all sources
@@ -105,11 +124,11 @@ class Loop:
         ready = self._poller.wait(0 if self.resumed or timeout < 0 else timeout)
         self.polling = False
         self.rounds += 1
-        now = time.monotonic()
+        self.now = now = time.monotonic()
         if now >= timers.due:
             self._keep_deadlines(now)
         if self.resumed:
-            ready[:0] = [(source, RESUME) for source in list(self.resumed)]
+            ready[:0] = [(source, self.resumed[source]) for source in list(self.resumed)]
         return ready
 
     def _keep_deadlines(self, now: float) -> None:
@@ -155,7 +174,12 @@ class Loop:
 
     def resume(self, source: Source) -> None:
         """Have the leader continue with the events of *source*. Takes no lock."""
-        self.resumed[source] = None
+        self.resumed[source] = RESUME
+        self.wake()
+
+    def drained(self, source: Source) -> None:
+        """Have the leader read *source* on, which was congested. Takes no lock."""
+        self.resumed.setdefault(source, DRAINED)
         self.wake()
 
     def wake(self) -> None:

@@ -8,11 +8,13 @@ from math import inf
 from typing import Callable, Iterable
 
 from ..wire.deflate import Deflate
-from ..wire.frames import FIN
+from ..wire.frames import FIN, Buffer
 from ..wire.message import PreparedMessage, PreparedMessages
 from .backlog import CHUNK_BYTES, Backlog
+from .budget import Holder
 from .cork import WriteBatch
-from .loop import LONGEST_POLL_SECONDS, Loop, Source
+from .loop import LONGEST_POLL_SECONDS, Loop
+from .overload import Overload
 from .sockets import Client
 from .writer import Writer
 
@@ -29,28 +31,30 @@ class Outbox(Writer):
         source: The source to watch for writing when the socket takes no more.
         loop: The loop that watches it.
         batch: Collects the leader's writes.
+        overload: Bounds the memory of all outboxes together.
         limit: The high-water mark: bytes that may wait.
         patience: Seconds without progress after which a client is too slow.
         cut: Called with a reason when the client is too slow, or gone. Takes no lock.
     """
 
     __slots__ = (
-        "_closing _context_lock _held _patience accepting deflate limit messages_out waiters"
+        "_closing _context_bytes _context_lock _held _overload _patience accepting deflate "
+        "messages_out waiters"
     ).split()
 
     def __init__(
         self,
         client: Client,
-        source: Source,
+        source: Holder,
         loop: Loop,
         batch: WriteBatch,
+        overload: Overload,
         limit: int,
         patience: float,
         cut: Callable[[str], None],
     ) -> None:
-        super().__init__(client, source, loop, batch, cut)
-        self.limit: int = limit
-        """The high-water mark: bytes that may wait."""
+        super().__init__(client, source, loop, batch, overload.budget, limit, cut)
+        self._overload = overload
         self._patience = patience
         self.accepting: bool = False
         """Whether messages are accepted: from the 101 to the close frame."""
@@ -60,6 +64,7 @@ class Outbox(Writer):
         self.deflate: Deflate | None = None
         """The extension for compression, if it was agreed on."""
         self._context_lock: threading.Lock | None = None  # for compressing with a context
+        self._context_bytes = 0  # what zlib takes for it
         self._held: Backlog | None = None  # messages that wait for a fragmented one to end
         self._closing = b""  # the close frame, if it waits for that, too
 
@@ -87,7 +92,7 @@ class Outbox(Writer):
         if response:
             self.write(response)
 
-    def put(self, frames: bytes, timeout: float = 0, messages: int = 1, cut: bool = False) -> bool:
+    def put(self, frames: Buffer, timeout: float = 0, messages: int = 1, cut: bool = False) -> bool:
         """Queue whole messages, and write what the socket takes.
 
         Args:
@@ -103,16 +108,17 @@ class Outbox(Writer):
         with self.lock:  # defence: lock-of-sending
             if not self.accepting:
                 return False
-            size = len(frames)
-            if self._held is not None or self.waiting + size > self.limit:
-                if not self._make_room(size, timeout, cut):
+            if self._held is not None or self.waiting >= self.limit:
+                if not self._make_room(timeout, cut):
                     return False
             self.messages_out += messages
             if self._held is None:
                 self.write(frames)
             else:
                 self._held.append(frames)
-            return True
+        if self._backlog is not None or self._held is not None:
+            self._overload.relieve()
+        return True
 
     def put_prepared(
         self,
@@ -121,31 +127,39 @@ class Outbox(Writer):
         cut: bool = False,
     ) -> bool:
         """Do as `put` for messages that may have to be compressed for this client."""
-        if self.deflate is None:
-            return self.put(message.plain, timeout, message.count, cut)
+        deflate = self.deflate  # another thread may set it to None, as the client leaves
+        if deflate is None:
+            return self.put(message.buffer, timeout, message.count, cut)
         accepted = True
         for one in message.messages:
-            accepted = self._put_deflated(one, self.deflate, timeout, cut) and accepted
+            accepted = self._put_deflated(one, deflate, timeout, cut) and accepted
         return accepted
 
     def _put_deflated(
         self, message: PreparedMessage, deflate: Deflate, timeout: float, cut: bool
     ) -> bool:
         if not message.is_compressed_for(deflate):
-            return self.put(message.plain, timeout, 1, cut)
+            return self.put(message.buffer, timeout, 1, cut)
         if self._context_lock is None:
             return self.put(message.deflated(deflate), timeout, 1, cut)
         # If another thread is sending with this context, don't wait, which may take long: send
         # uncompressed. Messages of different threads have no order, so this one may go first.
         if not self._context_lock.acquire(False):
-            return self.put(message.plain, timeout, 1, cut)
+            return self.put(message.buffer, timeout, 1, cut)
         try:
             accepted = self.put(message.deflated(deflate), timeout, 1, cut)
             if not accepted:
                 deflate.forget()
+            self._charge_context(deflate.compressor_held)
             return accepted
         finally:
             self._context_lock.release()
+
+    def _charge_context(self, size: int) -> None:
+        with self.lock:
+            if size != self._context_bytes and (self.accepting or not size):
+                self._budget.charge(self._source, size - self._context_bytes)
+                self._context_bytes = size
 
     def put_fragments(self, frames: Iterable[bytes], timeout: float) -> bool:
         """Send the frames of one message as they come. Other messages wait until its end.
@@ -164,7 +178,7 @@ class Outbox(Writer):
         with self.lock:
             first = self._held is None
             if first:
-                self._held = Backlog()
+                self._held = Backlog(self._budget, self._source)
         if not first:
             return self.put(b"".join(frames), timeout, cut=True)
         accepted = broken = False
@@ -184,21 +198,24 @@ class Outbox(Writer):
         with self.lock:
             if not (self.accepting or self._closing):
                 return False
-            if not self._make_room(len(data), timeout, True, fragment=True):
+            if not self._make_room(timeout, True, fragment=True):
                 return False
             self.messages_out += data[0] >= FIN
             self.write(data)
-            return True
+        self._overload.relieve()
+        return True
 
     def _end_fragments(self, broken: bool) -> None:
         """Send the messages that a fragmented message held back. Drop them if it is *broken*."""
         with self.lock:
             held, self._held = self._held, None
+            assert held is not None
             if broken:
                 self.accepting = False
-            elif held and (self.accepting or self._closing):
+            elif self.accepting or self._closing:
                 for data in held:
                     self.write(data)
+            held.clear()
             if self._closing:
                 self.write(self._closing)
                 self._closing = b""
@@ -242,20 +259,27 @@ class Outbox(Writer):
         """Drop the queue, because the descriptor is being closed. The caller holds `lock`."""
         self.accepting = False
         self._closing = b""
-        self.drop()
+        self.deflate = None
+        self._charge_context(0)
+        if not self._writing:  # else a signal handler has interrupted the use of the queue
+            self.drop()
+            self._note_congestion()
+            if self._held:
+                self._held.clear()
         if self._space:
             self._space.notify_all()
 
-    def _make_room(self, size: int, timeout: float, cut: bool, fragment: bool = False) -> bool:
-        """Wait until *size* bytes may be queued. Return whether they are to be queued.
+    def _make_room(self, timeout: float, cut: bool, fragment: bool = False) -> bool:
+        """Wait until a message may be queued. Return whether it is to be queued.
 
-        A message of any size may be queued if nothing waits. For a fragment, the messages that its
-        own message holds back don't count.
+        That is so while less than `limit` waits, whatever the message's size. So the first message
+        that a callback sends to its own client never has to wait. For a fragment, the messages
+        that its own message holds back don't count.
         """
         deadline = time.monotonic() + timeout
         while True:
             waiting = self.waiting if fragment else self.queued
-            if not waiting or waiting + size <= self.limit:  # defence: queue-room
+            if waiting < self.limit:  # defence: queue-room
                 return True
             if self._writing:  # a signal handler in `write`: waiting would be forever
                 return True
@@ -279,6 +303,14 @@ class Outbox(Writer):
             # defence: slow-reader
             self._cut(f"took too long to read: {self.queued} bytes were waiting for it")
         return False
+
+    def moved(self) -> float:
+        """Return when a part of what waits has left last, by time.monotonic()."""
+        backlog = self._backlog
+        if backlog is None:
+            return 0.0
+        backlog.note(self.taken())
+        return backlog.moved
 
     def _too_slow_at(self, cut: bool) -> float:
         """Return when the client is too slow, by time.monotonic()."""

@@ -12,7 +12,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from typing import Callable
+from typing import Callable, Optional, cast
 
 from .cork import WriteBatch
 from .daemon import DaemonThread
@@ -117,7 +117,7 @@ class Engine(Source):
 
 
 _lock = threading.Lock()
-_engine: Engine | None = None
+_engine = cast(Optional[Engine], None)  # before Python 3.8, a global has no annotation
 
 
 def join(member: Member) -> Engine:
@@ -152,6 +152,6 @@ def _after_fork() -> None:
         member.orphan()
 
 
-atexit.register(_say_goodbye)
+atexit.register(_say_goodbye)  # defence: client-exit
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(after_in_child=_after_fork)  # defence: client-fork

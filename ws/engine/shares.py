@@ -1,6 +1,9 @@
-"""What each address takes of a server: connections, memory and time."""
+"""What each address takes of a server, and whose turn it is when there is more to do than time."""
 
 from __future__ import annotations
+
+from collections import deque
+from typing import Any, Callable
 
 
 class Share:
@@ -11,7 +14,7 @@ class Share:
             proxy doesn't tell their address, and "" for the peers of a Unix socket.
     """
 
-    __slots__ = ("address", "connections", "held", "used")
+    __slots__ = "address connections endless floor held trust used width workers".split()
 
     def __init__(self, address: str = "") -> None:
         self.address: str = address
@@ -20,8 +23,122 @@ class Share:
         self.held: int = 0
         """Bytes of memory that these hold."""
         self.used: float = 0.0
-        """Seconds of the leader's time that they have used lately."""
+        """Seconds that it has used, see `Turns`."""
+        self.floor: float = 0.0
+        """Seconds that each of its sources counts as having used, at least."""
+        self.workers: int = 0
+        """How many workers run its callbacks."""
+        self.width: int = 1 << 30
+        """How many may. It shrinks when callbacks compute, and grows when they block."""
+        self.endless: int = 0
+        """How many do so for so long that the others don't wait for them."""
+        self.trust: int = 0
+        """How many of its callbacks in workers were quick since the last slow one, which makes it
+        negative."""
 
 
 NOBODY = Share()
-"""The share of sources that belong to the server itself, such as its listeners."""
+"""The share of sources that belong to the server itself."""
+
+
+class Turns:
+    """Fair queueing: who has used least time is served first, by share and then by source.
+
+    So a thousand connections of one address weigh as much as one connection of another. A share
+    that had nothing to do meanwhile saves up no time: it counts as having used as much as the
+    least served of those that wait (start-time fair queueing, Goyal et al. 1996). Only what was
+    used while others waited is charged.
+
+    Only the leader calls `begin` and `order`. Any thread may call `charge`; if two charge the
+    same share at once, one charge may be lost.
+    """
+
+    def __init__(self) -> None:
+        self._floor = 0.0  # what each share counts as having used, at least
+        self._most = 0.0  # what any share has used
+
+    def order(self, ready: list[tuple[Any, int]]) -> None:
+        """Sort ready sources, each with its readiness: the least served first."""
+        floor = self._floor
+
+        def used(entry: tuple[Any, int]) -> tuple[float, float]:
+            source = entry[0]
+            share = source.share
+            return max(share.used, floor), max(source.used, share.floor)
+
+        ready.sort(key=used)
+        if ready:
+            self._floor = max(floor, ready[0][0].share.used)
+
+    def charge(self, source: Any, seconds: float) -> None:
+        """Count time that was used for a source."""
+        share, used = source.share, source.used
+        source.used = max(used, share.floor) + seconds
+        share.floor = max(share.floor, used)
+        share.used = max(share.used, self._floor) + seconds
+        self._most = max(self._most, share.used)
+
+    def begin(self) -> None:
+        """Have all shares begin anew, because nobody has waited lately."""
+        self._floor = self._most
+
+
+class FairQueue:
+    """Sources that wait for a worker. Shares take turns; those without a worker come first.
+
+    The caller guards it with a lock.
+
+    Args:
+        limit: How many workers there may be. One share may have three quarters of them.
+        is_one_share: Says whether there is only one share. It may have all.
+    """
+
+    def __init__(self, limit: int, is_one_share: Callable[[], bool]) -> None:
+        self.size: int = 0
+        """How many sources wait, including those of shares that have all their workers."""
+        self._limit, self._is_one_share = limit, is_one_share
+        self._most = max(1, limit - limit // 4)
+        self._sources: dict[Share, deque[Any]] = {}  # by share, in order of arrival
+        self._idle: dict[Share, None] = {}  # shares without a worker, in order
+        self._busy: dict[Share, None] = {}  # others, in order; those that have all are in neither
+
+    def __bool__(self) -> bool:
+        """Whether there is a source to pop."""
+        return bool(self._idle or self._busy)
+
+    def add(self, source: Any) -> None:
+        """Add a source, behind the others of its share."""
+        self.size += 1
+        share = source.share
+        if share in self._sources:
+            self._sources[share].append(source)
+        else:
+            self._sources[share] = deque([source])
+            self.place(share)
+
+    def pop(self) -> Any:
+        """Remove and return the next source, or None. Count one more worker of its share."""
+        shares = self._idle or self._busy
+        if not shares:
+            return None
+        share = next(iter(shares))
+        sources = self._sources[share]
+        source = sources.popleft()
+        self.size -= 1
+        if not sources:
+            del self._sources[share]
+        share.workers += 1
+        self.place(share)
+        return source
+
+    def place(self, share: Share) -> None:
+        """Let a share be the last one to have a turn. Call it when `workers` has changed."""
+        self._idle.pop(share, None)
+        self._busy.pop(share, None)
+        if share in self._sources:
+            if not share.workers:
+                self._idle[share] = None
+            else:
+                most = self._limit if self._is_one_share() else self._most  # defence: thread-share
+                if share.workers < min(share.width + share.endless, most):
+                    self._busy[share] = None

@@ -10,8 +10,9 @@ from typing import Any, Callable
 
 from ..wire.frames import Buffer
 from .backlog import CHUNK_BYTES, Backlog
+from .budget import Budget, Holder
 from .cork import WriteBatch
-from .loop import Loop, Source
+from .loop import Loop
 from .poll import READ, WRITE
 from .sockets import Client, TLSClient
 
@@ -21,31 +22,38 @@ class Writer:
 
     Args:
         client: The socket to write to.
-        source: The source to watch for writing when the socket takes no more.
+        source: The source to watch for writing when the socket takes no more. What waits counts as
+            held by it.
         loop: The loop that watches it.
         batch: Collects the leader's writes.
+        budget: Counts what waits for the socket.
+        limit: The high-water mark: while this many bytes wait, the source is congested.
         cut: Called with a reason when the client is gone. Takes no lock.
     """
 
     __slots__ = (
-        "_backlog _batch _batched _client _cut _loop _source _space _tls _writing blocked "
-        "bytes_out ending lock lost waiting"
+        "_backlog _batch _batched _budget _client _cut _loop _source _space _tls _writing blocked "
+        "bytes_out ending limit lock lost waiting"
     ).split()
 
     def __init__(
         self,
         client: Client,
-        source: Source,
+        source: Holder,
         loop: Loop,
         batch: WriteBatch,
+        budget: Budget,
+        limit: int,
         cut: Callable[[str], None],
     ) -> None:
         self._client, self._source, self._loop, self._batch = client, source, loop, batch
-        self._cut = cut
+        self._budget, self._cut = budget, cut
         self._tls = isinstance(client, TLSClient)
         self.lock: Any = threading.RLock()
         """Held only around calls that don't block, so nobody waits long for it. Reentrant:
         `Lifecycle.wait` has to know whether the calling thread holds it."""
+        self.limit: int = limit
+        """The high-water mark: bytes that may wait."""
         self.ending: bool = False
         """Whether the sending direction ends when nothing waits any more."""
         self.waiting: int = 0
@@ -65,6 +73,7 @@ class Writer:
         if self.blocked:
             self.waiting += len(data)
             self._keep(data)
+            self._note_congestion()
             return
         batched, batch = self._batched, self._batch
         if not (batched or batch.open or self._writing or len(data) > CHUNK_BYTES):
@@ -89,11 +98,13 @@ class Writer:
                     return
         self.flush()
 
-    def _keep(self, data: Buffer, start: int = 0) -> None:
-        """Add *data* from the index *start* on to what waits for the socket."""
+    def _keep(self, data: Buffer, sent: int = 0) -> None:
+        """Add *data* to what waits for the socket, without the first bytes, which were *sent*."""
         if self._backlog is None:
-            self._backlog = Backlog(self.taken())
-        self._backlog.append(data, start)
+            self._backlog = Backlog(self._budget, self._source, self.taken())
+        self._backlog.append(data)
+        if sent:
+            self._backlog.sent(sent)
 
     def flush(self) -> None:
         """Write as much as the socket takes, and have the loop watch it for the rest.
@@ -124,10 +135,19 @@ class Writer:
         if blocked != self.blocked:
             was, self.blocked = self.blocked, blocked
             self._loop.watch(self._source, add=blocked & WRITE, remove=was & WRITE)
+        self._note_congestion()
         if self._space:
             self._space.notify_all()
         if self.ending and not self.waiting:
             self._half_close()
+
+    def _note_congestion(self) -> None:
+        """Have the source read on when less than `limit` waits; until then, it isn't read."""
+        source, congested = self._source, self.blocked == WRITE and self.waiting >= self.limit
+        if source.congested is not congested:
+            source.congested = congested  # defence: own-queue
+            if not congested:
+                self._loop.drained(source)
 
     def taken(self) -> int:
         """Return how many bytes the peer has taken, as far as the system tells.
@@ -157,6 +177,7 @@ class Writer:
             sent = self._client.send(chunk)
             backlog.sent(sent)
             if not backlog.size:
+                backlog.clear()
                 self._backlog = None
         self.bytes_out += sent
         self.waiting -= sent
@@ -175,7 +196,9 @@ class Writer:
     def drop(self) -> None:
         """Forget all that waits."""
         self._batched.clear()
-        self._backlog = None
+        if self._backlog is not None:
+            self._backlog.clear()
+            self._backlog = None
         self.lost += self.waiting
         self.waiting = 0
 

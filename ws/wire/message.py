@@ -9,6 +9,9 @@ from .frames import BINARY, CONT, RSV1, SHORT_HEADERS, TEXT, Buffer, frame, mask
 
 Message = Union[str, Buffer]
 
+SMALL_BYTES = 128
+"""A frame up to this size is cheaper to copy than to share."""
+
 
 def encode(message: Message) -> bytes:
     """Return a message as one frame: str as text, bytes-like as binary (RFC 6455 §5.6).
@@ -52,6 +55,11 @@ def fragments(chunks: Iterable[Message]) -> Iterator[bytes]:
     yield frame(TEXT if text is None else CONT, b"")
 
 
+def sharable(frame: bytes) -> Buffer:
+    """Return a frame that many may hold: as a view, which marks it, or as it is if it is small."""
+    return memoryview(frame) if len(frame) > SMALL_BYTES else frame
+
+
 class PreparedMessage:
     """A message that is encoded once for any number of clients.
 
@@ -61,17 +69,20 @@ class PreparedMessage:
         plain: The message as one frame, for clients without compression.
         compress: Whether to compress it for clients with compression. With None,
             `Compression.threshold` decides.
+        shared: Whether it is for many clients.
     """
 
-    __slots__ = ("_compress", "_deflated", "plain")
+    __slots__ = ("_compress", "_deflated", "_shared", "buffer", "plain")
 
     count: int = 1
     """How many messages this is."""
 
-    def __init__(self, plain: bytes, compress: bool | None = None) -> None:
+    def __init__(self, plain: bytes, compress: bool | None = None, shared: bool = False) -> None:
         self.plain: bytes = plain
-        self._compress = compress
-        self._deflated: dict[int, bytes] = {}  # the compressed frame, by window bits
+        self.buffer: Buffer = sharable(plain) if shared else plain
+        """What to send to clients without compression."""
+        self._compress, self._shared = compress, shared
+        self._deflated: dict[int, Buffer] = {}  # the compressed frame, by window bits
 
     @property
     def messages(self) -> Sequence[PreparedMessage]:
@@ -85,7 +96,7 @@ class PreparedMessage:
             return size > 0 and size >= deflate.settings.threshold
         return size > 0 and self._compress
 
-    def deflated(self, deflate: Deflate) -> bytes:
+    def deflated(self, deflate: Deflate) -> Buffer:
         """Return the compressed frame for a client with this extension (RFC 7692 §6.1).
 
         With context takeover, a client must get these frames in the order of the calls.
@@ -95,9 +106,10 @@ class PreparedMessage:
             return self._deflated[bits]
         payload = self.plain[self._header_size() :]
         data = frame(self.plain[0] & 0x0F | RSV1, deflate.deflate(payload))
-        if not deflate.out_takeover:
-            self._deflated[bits] = data
-        return data
+        if deflate.out_takeover:
+            return data
+        self._deflated[bits] = buffer = sharable(data) if self._shared else data
+        return buffer
 
     def _header_size(self) -> int:
         length = self.plain[1]
@@ -107,12 +119,12 @@ class PreparedMessage:
 class PreparedMessages:
     """Several prepared messages in a row, for clients that get all of them."""
 
-    __slots__ = ("count", "messages", "plain")
+    __slots__ = ("buffer", "count", "messages")
 
     def __init__(self, messages: Sequence[PreparedMessage]) -> None:
         self.messages: Sequence[PreparedMessage] = messages
         self.count: int = len(messages)
-        self.plain: bytes = b"".join([message.plain for message in messages])
+        self.buffer: Buffer = sharable(b"".join([message.plain for message in messages]))
 
 
 class MaskedMessage(PreparedMessage):
@@ -128,5 +140,5 @@ class MaskedMessage(PreparedMessage):
         """Say whether it is compressed. zlib can't compress for a window of 8 bits."""
         return deflate.out_bits > 8 and self._unmasked.is_compressed_for(deflate)
 
-    def deflated(self, deflate: Deflate) -> bytes:
-        return mask(self._unmasked.deflated(deflate))
+    def deflated(self, deflate: Deflate) -> Buffer:
+        return mask(bytes(self._unmasked.deflated(deflate)))

@@ -89,7 +89,7 @@ def redirect(url: URL, location: str) -> URL:
     """
     base = f"{'https' if url.secure else 'http'}://{url.authority}{url.resource}"
     target = parse_url(urljoin(base, location))
-    if url.secure and not target.secure:
+    if url.secure and not target.secure:  # defence: redirect-downgrade
         raise ValueError(f"redirected to {target}, without TLS")
     if not same_origin(url, target):
         return target
@@ -160,7 +160,7 @@ class ResponseReader:
         while True:
             end = buffer.find(b"\r\n\r\n", searched)
             # Without the empty line, up to three bytes may be its beginning.
-            if (end if end >= 0 else len(buffer) - 3) > self._limit:
+            if (end if end >= 0 else len(buffer) - 3) > self._limit:  # defence: answer-size
                 raise ConnectionError(f"it answered with a head of over {self._limit} bytes")
             if end < 0:
                 if not b"HTTP/1.".startswith(buffer[:7]):
@@ -271,7 +271,7 @@ class Opening:
             ("Sec-WebSocket-Accept", headers.get("sec-websocket-accept") == self._accept),
             ("Sec-WebSocket-Protocol", subprotocol is None or subprotocol in self._subprotocols),
         ):
-            if not valid:
+            if not valid:  # defence: answer-checks
                 raise HandshakeRefused(response, f"the server answered with a wrong {wrong}")
         return subprotocol, self._agree(response)
 
@@ -285,7 +285,7 @@ class Opening:
         deflate = None
         if self._compression and len(answers) == 1 and answers[0][0].lower() == NAME:
             deflate = agree(answers[0][1], self._compression)
-        if deflate is None:
+        if deflate is None:  # defence: extension-asked
             raise HandshakeRefused(response, "the server answered with a wrong extension")
         return deflate
 

@@ -52,7 +52,7 @@ class Protocol:
     __slots__ = (
         "_compressed _declared _deflate _fin _first_bytes _fragments _input _key _key_size "
         "_longest_whole _mask_bit _message _pending _remaining _unfinished _whole _work "
-        "close_sent done max_fragments max_message_size more"
+        "close_sent done holding max_fragments max_message_size more"
     ).split()
 
     # The role (RFC 6455 §5.1): a server gets masked frames, and sends unmasked ones.
@@ -74,6 +74,8 @@ class Protocol:
         self._deflate: Deflate | None = None
         self.more: bool = False
         """Whether bytes that came with the last event are still to be parsed."""
+        self.holding: bool = False
+        """Whether `held` may be over 0. Who has found that it isn't sets this to False."""
         self.close_sent: bool = False
         self.done: bool = False
         """Whether the last event was yielded. Bytes after it are ignored (RFC 6455 §1.4)."""
@@ -142,7 +144,7 @@ class Protocol:
                 length = data[position + 1] ^ mask_bit  # over 127 if the mask bit is wrong
                 start = position + 2 + key_size
                 if length > MAX_CONTROL_PAYLOAD:
-                    if length > 127:
+                    if length > 127:  # defence: mask-bit
                         what = "a client must" if self._masked else "a server must not"
                         reason = f"frame from {what} be masked"
                         raise ProtocolError(CloseCode.PROTOCOL_ERROR, reason)
@@ -215,6 +217,7 @@ class Protocol:
                     yield YIELD_TURN, ""
             if position < end:
                 self._pending = data[position:]
+                self.holding = True
             self.more = False
         except (ProtocolError, UnicodeDecodeError) as error:
             self.end()
@@ -279,6 +282,7 @@ class Protocol:
         message = self._message
         if message is None:
             message = self._message = PartialMessage(first & 0x0F == TEXT)
+            self.holding = True
             self._compressed = bool(first & RSV1)
             self._fragments = self._declared = 0
             self._longest_whole = -1
@@ -351,6 +355,8 @@ class Protocol:
         self._work += size + FRAGMENT_BYTES
         if payload:
             self._work += len(payload) * INFLATE_FACTOR
+        if self._deflate.in_takeover:
+            self.holding = True
         return inflated
 
     def _fail_too_big(self) -> NoReturn:
@@ -370,8 +376,3 @@ class ClientProtocol(Protocol):
     frame = staticmethod(masked_frame)
     _masked = False
     _unmask = staticmethod(_unmasked)
-
-
-def _plain(payload: Buffer, key: bytes) -> bytes | bytearray:
-    """Return a payload unmasked, if it is masked: if there is a key."""
-    return unmask(payload, key) if key else bytes(payload)

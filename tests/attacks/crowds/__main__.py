@@ -22,12 +22,15 @@ TABLE = re.compile(r"(<!-- crowds: [^>]*-->\n).*?(<!-- end of crowds -->)", re.D
 def main():
     """Measure; return the exit code."""
     arguments = parse()
-    if arguments.peers:
+    if arguments.peers is not None:
         from tests.attacks.crowds import peers  # whose packages nothing else needs
 
-        names = arguments.names or peers.CROWDS
-        results = None if arguments.redraw else peers.measured(arguments.seconds, names)
-        peers.write(results or peers.read(), arguments.docs)
+        if arguments.redraw:
+            results = peers.read()
+        else:
+            crowds, libraries = arguments.names or peers.CROWDS, arguments.peers or peers.COMPARED
+            results = peers.measured(arguments.seconds, crowds, libraries)
+        peers.write(results, arguments.docs)
         return 0
     found = []
     for crowd in (BY_NAME[name] for name in arguments.names or BY_NAME):
@@ -58,7 +61,10 @@ def parse():
         "--write-table", action="store_true", help="write the table into threats.md"
     )
     parser.add_argument(
-        "--peers", action="store_true", help="attack other libraries, too, and write crowds.md"
+        "--peers",
+        nargs="*",
+        metavar="LIBRARY",
+        help="attack other libraries, too, or only these of bench/peers, and write crowds.md",
     )
     parser.add_argument(
         "--redraw", action="store_true", help="with --peers: make the page of the last results"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import platform
-import subprocess
 import sys
 import tempfile
 import textwrap
 import time
 from pathlib import Path
 
+from bench.measure import node
 from bench.peers import PEERS
 from tests.attacks.crowds.measure import measure
 from tests.attacks.crowds.table import BY_NAME, DEFLATE, MIB
@@ -69,12 +69,12 @@ def command(name, crowd, folder):
     return PEERS[name].command("0", *arguments)
 
 
-def compare(seconds, crowds):
+def compare(seconds, crowds, libraries):
     """Measure, and return by crowd and library the figures, or a sentence that says why not."""
     found = {}
     for crowd in (BY_NAME[name] for name in crowds):
         found[crowd.name] = {}
-        for name in COMPARED:
+        for name in libraries:
             print(f"{crowd.name}: {name} ...", file=sys.stderr, flush=True)
             with tempfile.TemporaryDirectory() as folder:
                 start = command(name, crowd, folder)
@@ -87,17 +87,19 @@ def compare(seconds, crowds):
     return found
 
 
-def measured(seconds, crowds):
+def measured(seconds, crowds, libraries):
     """Measure, and return the results: the figures, and what they hold for."""
-    node = subprocess.run(["node", "--version"], stdout=subprocess.PIPE, text=True, check=False)
+    for name in libraries:
+        if PEERS[name].missing:
+            sys.exit(f"{name}: no {PEERS[name].missing}; see bench/peers")
     return {
         "date": time.strftime("%Y-%m-%d"),
         "seconds": seconds,
         "processor": processor(),
         "python": platform.python_version(),
-        "node": node.stdout.strip().lstrip("v"),
-        "versions": {PEERS[name].label: PEERS[name].version for name in COMPARED},
-        "found": compare(seconds, crowds),
+        "node": node().lstrip("v"),
+        "versions": {PEERS[name].label: PEERS[name].version for name in libraries},
+        "found": compare(seconds, crowds, libraries),
     }
 
 
@@ -204,7 +206,7 @@ def panel(axes, crowd, found):
     axes.set_yticks(range(len(found)), [PEERS[name].title for name in found])
     for label, name in zip(axes.get_yticklabels(), found):
         label.set_weight("bold" if name == COMPARED[0] else "normal")
-    axes.set_ylim(len(COMPARED) - 0.4, -0.6)
+    axes.set_ylim(len(found) - 0.4, -0.6)
     axes.set_xscale("log")
     axes.set_xlim(LEAST_MS, MOST_MS)
     axes.set_xticks([1, 10, 100, 1000, 10_000], ["1 ms", "10", "100", "1 s", "10 s"])

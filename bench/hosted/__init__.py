@@ -1,0 +1,1 @@
+"""WebSockets in a web application: ours in Flask, flask-sock, Channels."""

@@ -1,0 +1,291 @@
+"""Overload: who is refused, paused and cut when too much memory is held."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from ws.engine.budget import Holder
+from ws.engine.overload import PAUSE_SECONDS, SMALL_BYTES, TICK_SECONDS, Overload
+from ws.engine.shares import Share
+
+MIB = 1 << 20
+LIMIT = 100 * MIB
+
+
+class Peer(Holder):
+    """A connection that notes what is done to it."""
+
+    def __init__(self, system, share, size):
+        super().__init__()
+        self.system, self.share = system, share
+        self.reading, self.reason, self.freed = True, "", False
+        self.take(size)
+
+    def __repr__(self):
+        return f"<{self.share.address}>"
+
+    def take(self, size):
+        self.system.overload.budget.charge(self, size)
+
+    def moved(self):
+        return self.system.now
+
+    def pause(self, paused):
+        self.reading = not paused
+
+    def shed(self, reason):
+        assert not self.reason, "nobody is cut twice"
+        self.reason = reason
+
+    def free(self):
+        assert self.reason
+        self.freed = True
+        self.take(-self.held)
+
+    def turn(self, size):
+        """Read so much."""
+        self.take(size)
+        self.system.overload.review(self)
+
+
+class System:
+    """A clock, a loop, and holders of memory."""
+
+    def __init__(self):
+        self.now = 1000.0
+        self.warnings = []
+        self.deadline = None
+        limits = SimpleNamespace(max_memory=LIMIT, max_message_size=MIB)
+        self.overload = Overload(limits, lambda text, *values: self.warnings.append(text % values))
+        self.overload.run(self)
+
+    def monotonic(self):
+        return self.now
+
+    def schedule(self, source, deadline):
+        assert source is self.overload
+        self.deadline = deadline
+
+    def peers(self, *sizes, address="1.1.1.1"):
+        share = Share(address)
+        return [Peer(self, share, size) for size in sizes]
+
+    def pass_time(self, seconds):
+        """Call what is due."""
+        end = self.now + seconds
+        while self.deadline is not None and self.deadline <= end:
+            self.now, self.deadline = max(self.now, self.deadline), None
+            self.overload.on_deadline(self.now)
+        self.now = end
+
+
+@pytest.fixture
+def system(monkeypatch):
+    system = System()
+    for module in ("budget", "overload"):
+        monkeypatch.setattr(f"ws.engine.{module}.time", system)
+    return system
+
+
+# Refusing
+
+
+def test_up_to_three_quarters_nobody_is_refused(system):
+    (peer,) = system.peers(LIMIT * 3 // 4)
+    assert not system.overload.pressed
+    assert not system.overload.refuse(peer.share)
+
+
+def test_then_those_who_hold_more_than_the_average_are(system):
+    (most,) = system.peers(76 * MIB)
+    (little,) = system.peers(MIB, address="2.2.2.2")
+    assert system.overload.pressed
+    assert system.overload.refuse(most.share)
+    assert not system.overload.refuse(little.share)
+    assert not system.overload.refuse(Share("3.3.3.3"))
+    assert system.overload.refusals == 1
+    assert system.warnings == [f"3/4 of max_memory={LIMIT} are held: refusing 1.1.1.1"]
+
+
+# Cutting
+
+
+def test_within_the_limit_nobody_is_cut(system):
+    peers = system.peers(50 * MIB, 50 * MIB)
+    system.overload.relieve()
+    assert not any(peer.reason for peer in peers)
+    assert system.deadline is None
+
+
+def test_over_the_limit_the_largest_are_cut_until_a_sixteenth_is_free(system):
+    small, large, larger = system.peers(31 * MIB, 34 * MIB, 36 * MIB)
+    system.overload.relieve()
+    assert larger.reason == f"held too much memory: {36 * MIB} bytes"
+    assert not small.reason and not large.reason
+    assert system.overload.cuts == 1
+    system.overload.relieve()
+    assert not large.reason, "the first one is about to free what it holds"
+    assert system.warnings == [
+        f"max_memory={LIMIT} is held: cutting <1.1.1.1>, which {larger.reason}"
+    ]
+
+
+def test_the_leader_frees_what_only_it_may_free(system):
+    peers = system.peers(60 * MIB, 41 * MIB)
+    system.overload.relieve()
+    assert not peers[0].freed
+    system.pass_time(0)
+    assert peers[0].freed and not peers[1].freed
+    assert system.overload.budget.total == 41 * MIB
+    assert system.deadline is None, "nothing more is to be done"
+
+
+def test_whoever_exceeds_the_limit_in_its_turn_makes_room_at_once(system):
+    crowd = system.peers(*[MIB // 2] * 198)
+    for peer in crowd:
+        peer.turn(MIB // 2)
+        assert system.overload.budget.total <= LIMIT
+    assert 90 < system.overload.cuts < 120
+
+
+# Pausing
+
+
+def test_within_three_quarters_nobody_is_paused(system):
+    (peer,) = system.peers(MIB)
+    peer.turn(74 * MIB)
+    assert peer.reading
+
+
+def test_then_those_who_hold_most_are_not_read(system):
+    (first,) = system.peers(70 * MIB)
+    (little,) = system.peers(10 * MIB, address="2.2.2.2")
+    first.turn(MIB)
+    little.turn(MIB)
+    assert not first.reading and little.reading
+    assert system.overload.pauses == 1
+    assert system.warnings == [f"3/4 of max_memory={LIMIT} are held: pausing <1.1.1.1>"]
+    first.turn(0)
+    assert not first.reading
+    assert system.overload.pauses == 1, "it is paused already"
+
+
+def test_who_holds_less_than_its_neighbours_is_read(system):
+    *crowd, honest = system.peers(*[MIB] * 77, MIB // 4)
+    for peer in (*crowd, honest):
+        peer.turn(1)
+    assert not any(peer.reading for peer in crowd)
+    assert honest.reading
+
+
+def test_who_holds_next_to_nothing_is_always_read(system):
+    crowd = system.peers(*[SMALL_BYTES - 1] * 1201)
+    for peer in crowd:
+        peer.turn(0)
+    assert all(peer.reading for peer in crowd)
+
+
+def test_all_go_on_when_there_is_memory_again(system):
+    one, two, three = system.peers(*[26 * MIB] * 3)
+    for peer in (one, two, three):
+        peer.turn(0)
+    one.free, three.free = one.take, three.take
+    three.take(-26 * MIB)
+    system.pass_time(TICK_SECONDS)
+    assert one.reading and two.reading and three.reading
+    assert system.deadline is None, "nothing more is to be done"
+
+
+def test_who_has_become_light_goes_on_although_others_have_not(system):
+    one, *others = system.peers(*[20 * MIB] * 5)
+    system.overload.review(one)
+    one.take(-19 * MIB)
+    for peer in others:
+        peer.take(MIB)
+    system.pass_time(TICK_SECONDS)
+    assert one.reading
+
+
+def test_those_who_are_paused_take_turns(system):
+    """Or they could all be paused for ever, each with a message half read."""
+    crowd = system.peers(*[MIB // 2] * 180)
+    for peer in crowd:
+        peer.turn(0)
+    system.pass_time(TICK_SECONDS)
+    at_once = sum(peer.reading for peer in crowd)
+    assert at_once == 5, "as many as have room to complete their message"
+    done = 0
+    for _ in range(100):
+        for peer in crowd:
+            if peer.reading and peer.held:
+                peer.turn(MIB // 2)
+                peer.turn(-MIB)
+                done += 1
+        system.pass_time(TICK_SECONDS)
+    assert done == 180
+    assert system.overload.cuts == 0
+
+
+def test_one_has_its_turn_however_little_room_there_is(system):
+    crowd = system.peers(*[33 * MIB] * 3)
+    for peer in crowd:
+        peer.turn(0)
+    system.pass_time(TICK_SECONDS)
+    assert [peer.reading for peer in crowd] == [True, False, False]
+
+
+def test_the_turns_begin_with_whom_the_others_of_its_address_hold_least(system):
+    crowd = system.peers(*[15 * MIB] * 4)
+    (other,) = system.peers(37 * MIB, address="2.2.2.2")
+    (little,) = system.peers(0, address="3.3.3.3")
+    little.take(1)
+    for peer in (*crowd, other):
+        peer.turn(0)
+    assert not other.reading
+    system.pass_time(TICK_SECONDS)
+    assert other.reading and not crowd[0].reading
+
+
+def test_who_is_paused_for_long_is_cut(system):
+    one, two = system.peers(40 * MIB, 40 * MIB)
+    for peer in (one, two):
+        peer.turn(0)
+    system.pass_time(PAUSE_SECONDS - 1)
+    assert not one.reason and not two.reason
+    system.pass_time(1 + TICK_SECONDS)
+    assert one.reason == f"held much memory for too long: {40 * MIB} bytes"
+    assert one.freed
+    assert not two.reason and two.reading, "there is room again"
+    assert system.overload.cuts == 1
+    system.pass_time(TICK_SECONDS)
+    assert system.deadline is None
+
+
+def test_who_becomes_lighter_is_not_cut(system):
+    """As when a peer reads what waits for it."""
+    one, two = system.peers(40 * MIB, 60 * MIB)
+    two.turn(0)
+    for _ in range(10):
+        two.take(-MIB)
+        system.pass_time(PAUSE_SECONDS / 2)
+        one.take(MIB)
+    assert not two.reason
+
+
+def test_who_is_cut_for_another_reason_meanwhile_is_let_go(system):
+    one, two = system.peers(40 * MIB, 40 * MIB)
+    two.turn(0)
+    two.take(30 * MIB)
+    system.overload.relieve()
+    assert two.reason
+    system.pass_time(TICK_SECONDS)
+    assert two.freed and two.reading, "so that the end of TCP is noticed"
+    system.pass_time(2 * PAUSE_SECONDS)
+    assert not one.reason
+
+
+def test_a_fault_is_no_end(system):
+    system.overload.on_fault()
+    assert system.deadline == system.now + TICK_SECONDS

@@ -1,0 +1,160 @@
+"""What is done when connections hold too much memory together.
+
+Envoy's overload manager is the model: thresholds, an action at each, counts, and a log line.
+
+    over 3/4 of the limit   addresses that hold more than the average get no new connections;
+                            of their connections, those that hold most are read only in turns
+    over the limit          of these, the first to be cut are those that make no progress
+
+So a crowd is held against itself, and whoever holds little notices nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from math import inf
+from typing import Callable
+
+from .budget import Budget, Holder
+from .limits import Limits
+from .loop import Loop, Source
+from .shares import Share
+
+SMALL_BYTES = 1 << 16
+"""A connection that holds less than this is always read."""
+PAUSE_SECONDS = 10.0
+"""A connection that was paused, and holds as much as ever after this time, is cut."""
+TICK_SECONDS = 0.05
+"""Time between two looks at the connections that are paused."""
+SPARE_PART = 16
+"""Over the limit, so much is cut that this part of the limit is free: one sixteenth."""
+
+
+class Overload(Source):
+    """Keeps connections within `max_memory` together.
+
+    Args:
+        limits: `max_memory` and `max_message_size`.
+        warn: Called with a message and its arguments at each threshold.
+    """
+
+    __slots__ = (
+        "_condemned _loop _mark _need _paused _turns _warn budget cuts pauses refusals"
+    ).split()
+
+    def __init__(self, limits: Limits, warn: Callable[..., None]) -> None:
+        super().__init__()
+        self.budget: Budget = Budget(limits.max_memory)
+        """What the connections hold."""
+        self.refusals: int = 0
+        """Connections that were refused."""
+        self.pauses: int = 0
+        """Times that a connection was paused."""
+        self.cuts: int = 0
+        """Connections that were cut."""
+        self._loop: Loop  # its leader takes care of paused connections
+        self._mark = limits.max_memory * 3 // 4
+        self._need = 2 * limits.max_message_size  # to complete a message that was begun
+        self._warn = warn
+        self._condemned: deque[Holder] = deque()  # of which the leader has to free something
+        # Those that are paused: when that was, or they had become lighter, and their weight then
+        self._paused: dict[Holder, tuple[float, int]] = {}
+        self._turns: set[Holder] = set()  # the paused ones that are read, as it is their turn
+
+    def run(self, loop: Loop) -> None:
+        """Have the leader of this loop do what only a leader may do."""
+        self._loop = loop
+
+    @property
+    def pressed(self) -> bool:
+        """Whether over 3/4 of the limit are held."""
+        return self.budget.expected > self._mark
+
+    # Any thread
+
+    def refuse(self, share: Share) -> bool:
+        """Say whether to refuse one more connection of a share."""
+        if not self.pressed or self.budget.allowance(share) == inf:  # defence: memory-refusal
+            return False
+        self.refusals += 1
+        self._warn("3/4 of max_memory=%d are held: refusing %s", self.budget.limit, share.address)
+        return True
+
+    def relieve(self) -> None:
+        """If the limit is exceeded, cut the connections that hold most."""
+        if self.budget.expected > self.budget.limit:  # defence: memory-bound
+            for holder in self.budget.largest(self.budget.limit // SPARE_PART):
+                self._cut(holder, "too much memory")
+
+    def _cut(self, holder: Holder, what: str) -> None:
+        reason = f"held {what}: {self.budget.weight(holder)} bytes"
+        self.cuts += 1
+        self._warn("max_memory=%d is held: cutting %r, which %s", self.budget.limit, holder, reason)
+        holder.shed(reason)
+        self._condemned.append(holder)
+        self._loop.schedule(self, 0)
+
+    # The leader
+
+    def review(self, holder: Holder) -> None:
+        """Look at a holder that was just served: it may have to be paused."""
+        if not self.pressed:
+            return
+        self.relieve()
+        self._free()
+        if holder.condemned or holder in self._turns or self._holds_little(holder):
+            return
+        holder.pause(True)  # defence: memory-pause
+        if holder not in self._paused:
+            now = time.monotonic()
+            self._paused[holder] = now, self.budget.weight(holder)
+            self.pauses += 1
+            self._warn("3/4 of max_memory=%d are held: pausing %r", self.budget.limit, holder)
+            self._loop.schedule(self, now + TICK_SECONDS)
+
+    def _holds_little(self, holder: Holder) -> bool:
+        allowance = self.budget.allowance(holder.share)
+        return self.budget.weight(holder) < max(SMALL_BYTES, allowance)
+
+    def _free(self) -> None:
+        while self._condemned:
+            self._condemned.popleft().free()
+
+    def on_deadline(self, now: float) -> None:
+        """Free what is condemned, and see how those go on that are paused."""
+        self.relieve()
+        self._free()
+        for holder, (since, before) in list(self._paused.items()):
+            weight = self.budget.weight(holder)
+            if holder.condemned or not self.pressed or self._holds_little(holder):
+                self._leave(holder)
+                holder.pause(False)
+            elif weight <= before - SMALL_BYTES:
+                self._paused[holder] = now, weight
+            elif now >= since + PAUSE_SECONDS:  # defence: memory-pause-timeout
+                self._leave(holder)
+                self.budget.condemn(holder)
+                self._cut(holder, "much memory for too long")
+        self._free()
+        self._give_turns()
+        if self._paused:
+            self._loop.schedule(self, now + TICK_SECONDS)
+
+    def _leave(self, holder: Holder) -> None:
+        del self._paused[holder]
+        self._turns.discard(holder)
+
+    def _give_turns(self) -> None:
+        """Read on from as many as have room to complete what they have begun, but from one."""
+        room = self.budget.limit - self.budget.expected - self._need * len(self._turns)
+        waiting = [holder for holder in self._paused if holder not in self._turns]
+        for holder in sorted(waiting, key=lambda holder: holder.share.held):
+            if self._turns and room < self._need:
+                break
+            room -= self._need
+            self._turns.add(holder)
+            holder.pause(False)
+
+    def on_fault(self) -> None:
+        self._loop.schedule(self, time.monotonic() + TICK_SECONDS)
