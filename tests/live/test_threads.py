@@ -247,7 +247,8 @@ def test_parsing_that_takes_long_lets_others_in_between(serve, monkeypatch):
     """Inflating does so, and one read may bring a lot to inflate."""
     unmask = frames.unmask
     monkeypatch.setattr(
-        "ws.wire.protocol.unmask", lambda *data: (time.sleep(0.002), unmask(*data))[1]
+        "ws.wire.protocol.Protocol._unmask",
+        staticmethod(lambda *data: (time.sleep(0.002), unmask(*data))[1]),
     )
     serving = serve()
     order = queue.Queue()
