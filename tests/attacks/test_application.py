@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import time
 
 from tests.support.frames import PING, PONG, frame
@@ -91,3 +92,18 @@ def test_text_in_exceptions(victim):
             "Trace",
             "Value",
         ]
+
+
+def test_an_address_leaves_threads_to_others(victim):
+    """One address has at most three quarters of them while there are others."""
+    server = victim(threads=8)
+    server.connect(source="127.0.0.2")
+    sleepers = [server.connect() for _ in range(8)]
+    for peer in sleepers:
+        peer.send("sleep:5")
+    time.sleep(1)  # so that they have as many threads as they get
+    other = server.connect(source="127.0.0.2")
+    other.send("sleep:0")
+    assert other.recv() == "sleep:0"
+    answered, _, _ = select.select([peer.sock for peer in sleepers], [], [], 0)
+    assert answered == [], "they sleep on"

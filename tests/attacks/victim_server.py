@@ -114,6 +114,7 @@ def report():
         "clients": len(server.clients),
         "queued": stats["queued"],
         "messages_in": stats.get("messages_in", 0),
+        "memory_cuts": stats.get("memory_cuts", 0),
         "log": log.counts,
         "lines": log.lines,
     }

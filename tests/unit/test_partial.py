@@ -34,13 +34,14 @@ def cut(data: bytes, sizes: list[int]) -> list[bytes]:
 def joined(pieces: list[bytes], text: bool) -> object:
     """The whole message, or None as soon as it can't be one."""
     message = PartialMessage(text)
+    size = sum(map(len, pieces))  # before: a bytearray that is kept may grow
     try:
         for number, piece in enumerate(pieces):
             message.add(bytearray(piece) if number % 2 else piece)
         message.check_end()
     except UnicodeDecodeError:
         return None
-    assert message.size == sum(map(len, pieces))
+    assert message.size == size
     return message.join()
 
 
