@@ -3,6 +3,8 @@
 `python -m tests.attacks.defences [NAME ...]` does so for the tests whose names contain one of
 these. A test that can't run on this machine counts as skipped. Defences are marked in the sources,
 and `tests.attacks.marks` says what becomes of a statement that is marked.
+
+Over 400 lines, because each defence has one, and each test.
 """
 
 from __future__ import annotations
@@ -19,12 +21,12 @@ from tests.support import ROOT
 
 DEFENCES = {
     # wire
-    "bare-newline": "the check for newlines alone in a head that isn't complete",
     "answer-checks": "the checks of a server's answer to the handshake: Accept and the others",
     "answer-size": "the check of max_head_size for a server's answer",
     "extension-asked": "the refusal of an extension that wasn't asked for",
     "mask-bit": "the check that frames from clients are masked, and those from servers aren't",
     "redirect-downgrade": "the refusal of a redirection from TLS to none",
+    "bare-newline": "the check for newlines alone in a head that isn't complete",
     "close-ends-parsing": "the return after a close frame: nothing after it is parsed",
     "empty-lines": "the check of empty lines before a request",
     "field-count": "MAX_FIELDS: how many fields a head may have",
