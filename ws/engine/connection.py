@@ -493,7 +493,8 @@ class Connection(Holder):
             held = self._head + self.protocol.held
             if self._reader is not None:
                 held += self._reader.held
-            if self.events is not None:  # the generator holds what it hasn't parsed
+            # The generator holds what it hasn't parsed. The protocol tells of its own.
+            if self.events is not None and self.stage < OPEN:
                 held += self._read
             waiting = [self.current] if self.current else []
             if self.inbox:
