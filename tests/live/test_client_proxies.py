@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 import threading
@@ -29,13 +30,13 @@ def relay(peer, port):
 
     thread = threading.Thread(target=back, daemon=True)
     thread.start()
-    try:
+    with server, contextlib.suppress(OSError):
         while True:
-            server.sendall(peer.sock.recv(1 << 16) or b"" * 1)
-            if peer.sock.fileno() < 0:
+            data = peer.sock.recv(1 << 16)
+            if not data:
                 break
-    finally:
-        server.close()
+            server.sendall(data)
+        server.shutdown(socket.SHUT_RDWR)
 
 
 def http_proxy(port, heads):

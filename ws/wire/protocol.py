@@ -373,7 +373,7 @@ class ClientProtocol(Protocol):
 
     __slots__ = ()
 
-    frame = staticmethod(masked_frame)
+    frame: Callable[..., bytes] = staticmethod(masked_frame)
     _masked = False
     _unmask = staticmethod(_unmasked)
 
