@@ -20,6 +20,7 @@ from ..wire.protocol import ClientProtocol, Protocol
 from .connection import AWAITING_REQUEST, CLOSED, OPEN, Connection
 from .loop import LONGEST_POLL_SECONDS, Source
 from .poll import READ, WRITE
+from .shares import Share
 from .threads import TURN_EVENTS
 
 READ_AHEAD = 16
@@ -64,6 +65,7 @@ class ClientConnection(Connection):
             rest: The bytes after the server's response.
             deflate: The extension for compression, if it was agreed on.
         """
+        self.share: Share = Share()
         self.stage: int = AWAITING_REQUEST  # also over TLS, whose handshake is over
         self.open(b"", deflate)
         self.continue_after(rest)
