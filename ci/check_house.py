@@ -76,7 +76,7 @@ MAY_IMPORT: dict[str, str] = {
     "engine.cork": "engine.loop",
     "engine.sockets": "wire.http11",
     "engine.budget": "engine.loop engine.shares",
-    "engine.overload": "engine.budget engine.limits engine.loop engine.shares",
+    "engine.overload": "engine.budget engine.limits engine.loop engine.malloc engine.shares",
     "engine.backlog": "engine.budget wire.frames wire.message",
     "engine.writer": (
         "engine.backlog engine.budget engine.cork engine.loop engine.poll engine.sockets "
