@@ -92,7 +92,8 @@ MAY_IMPORT: dict[str, str] = {
         "wire.frames wire.http11 wire.message wire.protocol"
     ),
     "engine.listen": (
-        "engine.connection engine.loop engine.poll engine.sockets wire.events wire.proxy"
+        "engine.connection engine.loop engine.poll engine.shares engine.sockets wire.events "
+        "wire.proxy"
     ),
     "engine.clocks": "",
     "engine.workers": (
@@ -104,8 +105,8 @@ MAY_IMPORT: dict[str, str] = {
         "engine.shares engine.workers wire.events"
     ),
     "engine.client": (
-        "engine.connection engine.loop engine.poll engine.threads wire.deflate wire.events "
-        "wire.protocol"
+        "engine.connection engine.loop engine.poll engine.shares engine.threads wire.deflate "
+        "wire.events wire.protocol"
     ),
     "engine.dial": "engine.client engine.daemon engine.poll engine.sockets wire.opening",
     "engine.shared": "engine.cork engine.daemon engine.loop engine.threads",

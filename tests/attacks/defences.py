@@ -3,6 +3,8 @@
 `python -m tests.attacks.defences [NAME ...]` does so for the tests whose names contain one of
 these. A test that can't run on this machine counts as skipped. Defences are marked in the sources,
 and `tests.attacks.marks` says what becomes of a statement that is marked.
+
+Over 400 lines, because each defence has one, and each test.
 """
 
 from __future__ import annotations

@@ -577,8 +577,9 @@ class Connection(Holder):
 
     def _begin_keepalive(self, now: float) -> None:
         """Send a ping. Data must arrive, or queued data leave, within `ping_timeout` (§5.5.2)."""
+        bytes_in = self.bytes_in  # first: another thread may read the pong at once
         sent = self.ping()
-        self._checkpoint = self.bytes_in, self.outbox.taken(), sent
+        self._checkpoint = bytes_in, self.outbox.taken(), sent
         self._loop.schedule(self, now + self._limits.ping_timeout)  # defence: ping-timeout
 
     def _end_keepalive(self, now: float) -> None:

@@ -373,11 +373,6 @@ class ClientProtocol(Protocol):
 
     __slots__ = ()
 
-    frame = staticmethod(masked_frame)
+    frame: Callable[..., bytes] = staticmethod(masked_frame)
     _masked = False
     _unmask = staticmethod(_unmasked)
-
-
-def _plain(payload: Buffer, key: bytes) -> bytes | bytearray:
-    """Return a payload unmasked, if it is masked: if there is a key."""
-    return unmask(payload, key) if key else bytes(payload)
