@@ -21,7 +21,7 @@ from graphlib import CycleError, TopologicalSorter
 ROOT = Path(__file__).parent.parent
 PACKAGE = "ws"
 
-FLOORS = {"wire": 1350, "engine": 2800, "face": 1300, "client": 550, "wsgi": 200, "redis": 340}
+FLOORS = {"wire": 1350, "engine": 2850, "face": 1300, "client": 550, "wsgi": 200, "redis": 340}
 """Lines of code that each may have: without blank lines, comments and docstrings."""
 FLOOR_OF = {
     "client": "client",
