@@ -21,7 +21,7 @@ from graphlib import CycleError, TopologicalSorter
 ROOT = Path(__file__).parent.parent
 PACKAGE = "ws"
 
-FLOORS = {"wire": 1350, "engine": 2800, "face": 1300, "client": 550, "wsgi": 200, "redis": 340}
+FLOORS = {"wire": 1350, "engine": 2850, "face": 1300, "client": 550, "wsgi": 200, "redis": 340}
 """Lines of code that each may have: without blank lines, comments and docstrings."""
 FLOOR_OF = {
     "client": "client",
@@ -76,7 +76,7 @@ MAY_IMPORT: dict[str, str] = {
     "engine.cork": "engine.loop",
     "engine.sockets": "wire.http11",
     "engine.budget": "engine.loop engine.shares",
-    "engine.overload": "engine.budget engine.limits engine.loop engine.shares",
+    "engine.overload": "engine.budget engine.limits engine.loop engine.malloc engine.shares",
     "engine.backlog": "engine.budget wire.frames wire.message",
     "engine.writer": (
         "engine.backlog engine.budget engine.cork engine.loop engine.poll engine.sockets "
@@ -89,7 +89,7 @@ MAY_IMPORT: dict[str, str] = {
     "engine.connection": (
         "engine.backlog engine.budget engine.cork engine.limits engine.log engine.loop "
         "engine.outbox engine.overload engine.poll engine.sockets wire.deflate wire.events "
-        "wire.frames wire.http11 wire.protocol"
+        "wire.frames wire.http11 wire.message wire.protocol"
     ),
     "engine.listen": (
         "engine.connection engine.loop engine.poll engine.shares engine.sockets wire.events "

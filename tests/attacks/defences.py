@@ -3,6 +3,8 @@
 `python -m tests.attacks.defences [NAME ...]` does so for the tests whose names contain one of
 these. A test that can't run on this machine counts as skipped. Defences are marked in the sources,
 and `tests.attacks.marks` says what becomes of a statement that is marked.
+
+Over 400 lines, because each defence has one, and each test.
 """
 
 from __future__ import annotations
@@ -93,6 +95,7 @@ DEFENCES = {
     "memory-bound": "the check of max_memory",
     "memory-pause": "the line that stops reading from a connection that holds much",
     "memory-pause-timeout": "the check for how long a connection is paused",
+    "memory-trim": "the line that returns free memory to the system",
     "memory-refusal": "the check of what an address holds, before it gets one more connection",
     "own-queue": "the line that notes that a client's queue is full",
     "thread-share": "how many workers one share may have",
@@ -239,10 +242,14 @@ TESTS = [  # each with the defences that are taken out for it, some with a repla
         "tls-failure",
     ),
     ("test_crowds.py::test_compression_contexts", ("server-context", "True")),
-    ("test_governed.py::test_crowd[sleeping-more]", "new-leader"),
     ("test_governed.py::test_crowd[bombs]", "fair-turns"),
+    ("test_governed.py::test_crowd[heads]", "fair-turns"),
+    ("test_governed.py::test_crowd[empties]", "fair-turns"),
+    ("test_governed.py::test_crowd[hellos]", "fair-turns"),
+    ("test_governed.py::test_crowd[computing]", "computing-alone", "computing-width"),
     ("test_governed.py::test_crowd[computing-long]", "computing-alone", "computing-width"),
-    ("test_governed.py::test_crowd[unread]", "own-queue"),
+    ("test_governed.py::test_crowd[unread]", "own-queue", "thread-share"),
+    ("test_governed.py::test_crowd[mixture]", "memory-trim"),
     ("test_memory.py::test_unfinished_messages_of_a_crowd", "memory-pause"),
     ("test_memory.py::test_unfinished_messages_of_a_crowd", "memory-pause-timeout"),
     ("test_memory.py::test_replies_that_a_crowd_does_not_read", "memory-bound"),

@@ -51,7 +51,7 @@ def test_slow_body(victim):
 
 
 def test_slow_download(victim):
-    """Peers that ask for a page and don't read it are cut. They share the page's memory."""
+    """Peers that ask for a page and don't read it are cut. They share its 8 MiB of memory."""
     server = victim(close_timeout=0.5)
     with server.attacked():
         peers = [server.dial() for _ in range(30)]

@@ -18,7 +18,7 @@ import ws.engine.workers
 from ws import Response, WSServer
 
 ws.engine.workers.FOLLOWER_SECONDS = 0.1  # so that threads end soon after the attack
-PAGE = Response(200, "x" * (1 << 20))
+PAGE = Response(200, "x" * (8 << 20))
 malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", lambda pad: None)  # glibc's
 
 
@@ -113,6 +113,7 @@ def report():
         "bytes_in": stats["bytes_in"],
         "clients": len(server.clients),
         "queued": stats["queued"],
+        **{name: value for name, value in stats.items() if name.startswith("memory")},
         "messages_in": stats.get("messages_in", 0),
         "memory_cuts": stats.get("memory_cuts", 0),
         "log": log.counts,

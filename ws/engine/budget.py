@@ -100,11 +100,11 @@ class Budget:
                 self._holders.pop(holder, None)
 
     def share(self, holder: Holder, buffer: memoryview) -> None:
-        """Note that a holder holds a buffer that others may hold, too: the same object."""
+        """Note that a holder holds a buffer that others may hold, too: a view of all of it."""
         size = len(buffer)
         with self.lock:
-            holders = self._buffers.get(id(buffer), 0)
-            self._buffers[id(buffer)] = holders + 1
+            holders = self._buffers.get(id(buffer.obj), 0)
+            self._buffers[id(buffer.obj)] = holders + 1
             if not holders:
                 self._shared += size + BUFFER_BYTES
             self._sharings += size
@@ -115,9 +115,9 @@ class Budget:
         """Note that a holder no longer holds a buffer. It does so before it lets go of it."""
         size = len(buffer)
         with self.lock:
-            self._buffers[id(buffer)] -= 1
-            if not self._buffers[id(buffer)]:
-                del self._buffers[id(buffer)]
+            self._buffers[id(buffer.obj)] -= 1
+            if not self._buffers[id(buffer.obj)]:
+                del self._buffers[id(buffer.obj)]
                 self._shared -= size + BUFFER_BYTES
             self._sharings -= size
             holder.shared -= size

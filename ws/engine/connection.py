@@ -37,6 +37,7 @@ from ..wire.deflate import Deflate
 from ..wire.events import LAST_MESSAGE, Event
 from ..wire.frames import PING, PONG, CloseCode
 from ..wire.http11 import HandshakeError, Request, RequestReader, Response
+from ..wire.message import sharable
 from ..wire.protocol import Protocol
 from .backlog import CHUNK_BYTES, TLS_RECORD_BYTES
 from .budget import Holder
@@ -121,7 +122,7 @@ class Connection(Holder):
     """
 
     __slots__ = (
-        "_charged _checkpoint _finishing _head _left _limits _loop _moved _ping _read _reader "
+        "_charged _checkpoint _finishing _head _left _limits _loop _moved _parsing _ping _reader "
         "_rest _taken _tls bytes_in client messages_in opened outbox owner protocol reason "
         "refusal stage"
     ).split()
@@ -157,9 +158,9 @@ class Connection(Holder):
         self._reader: RequestReader | None = RequestReader(limits.max_head_size)
         self._rest = b""  # what came after the request's head, until it is parsed
         self._ping: Any = None  # payload and time of the last ping, until its pong
-        self._read = 0  # bytes of the last read
-        self._head = 0  # what its request takes
-        self._charged = 0  # what it holds of what it has read, as the budget knows
+        self._head = 0  # bytes that its request takes
+        self._parsing = 0  # bytes of what isn't parsed yet, at the end of the last turn
+        self._charged = 0  # bytes of what it has read, as the budget counts them
         self._moved = 0.0  # when that was charged
         self._checkpoint: Any = None  # bytes in and out at the last ping; whether it was sent
         self._taken: int | None = None  # how much the peer had taken, if more is to be written
@@ -217,7 +218,6 @@ class Connection(Holder):
         except (OSError, ValueError):
             data = b""
         if data:
-            self._read = len(data)
             self.bytes_in += len(data)
             if OPEN <= self.stage <= CLOSING:
                 return self._read_on(data) if len(data) == READ_BYTES else self.protocol.feed(data)
@@ -250,8 +250,7 @@ class Connection(Holder):
             pass
         except (OSError, ValueError):
             pieces.append(b"")
-        self._read = sum(map(len, pieces))
-        self.bytes_in += self._read - len(data)
+        self.bytes_in += sum(map(len, pieces[1:]))
         parsed: Iterator[Event] = self.protocol.feed(b"".join(pieces))
         if pieces[-1]:
             return parsed
@@ -294,8 +293,8 @@ class Connection(Holder):
             logger.info("%s: %s", self.client.getpeername(), error)
             self.answer(error.response)
             return
+        self.protocol.holding = True  # in its place
         if complete is None:
-            self.protocol.holding = True  # in its place
             return
         self._reader = None
         self.client.request, self._rest = complete
@@ -327,6 +326,7 @@ class Connection(Holder):
             self.dispose()  # defence: early-end
             return
         self._rest += data
+        self.settle()
         self.bytes_in += len(data)
         self._loop.watch(self, remove=READ)
 
@@ -447,7 +447,7 @@ class Connection(Holder):
         with self.outbox.lock:
             if self.stage == AWAITING_REQUEST:  # else it has been answered already
                 for piece in response.encode(method):
-                    self.outbox.write(piece)
+                    self.outbox.write(sharable(piece))
                 self.linger()  # defence: linger
         self.owner.overload.relieve()
 
@@ -500,7 +500,7 @@ class Connection(Holder):
             self.protocol.end()
             self.events = self._reader = None
             self._head, self._rest = 0, b""
-            self.settle()
+            self._measure()
             self._loop.forget(self)
             if not ended:  # close() doesn't end TCP while a forked child has a copy
                 with suppress(OSError):
@@ -511,22 +511,22 @@ class Connection(Holder):
     # Memory
 
     def end_turn(self) -> bool:
-        self.settle()
+        self._measure()
         self.owner.overload.review(self)
         return self._charged > self._head
 
+    def _measure(self) -> None:
+        """Settle, with what isn't parsed yet. Only the thread that reads may ask for that."""
+        self._parsing = self._reader.held if self._reader else self.protocol.held
+        self.settle()
+
     def settle(self) -> None:
         with self.outbox.lock:
-            held = self._head + self.protocol.held
-            if self._reader is not None:
-                held += self._reader.held
-            held += len(self._rest)
-            if self.events is not None:  # the generator holds what it hasn't parsed
-                held += self._read
             waiting = [self.current] if self.current else []
             if self.inbox:
                 waiting += self.inbox.copy()
-            held += sum([getsizeof(payload) for _, payload in waiting])
+            messages = sum([getsizeof(payload) for _, payload in waiting])
+            held = self._head + self._parsing + len(self._rest) + messages
             if held != self._charged:
                 self.owner.overload.budget.charge(self, held - self._charged)
                 self._charged = held
@@ -557,7 +557,7 @@ class Connection(Holder):
         elif self.events is not None or not self.interest & READ:
             self.events = iter(((events.CONNECTION_LOST, None),))
             self._loop.resume(self)
-        self.settle()
+        self._measure()
 
     def on_fault(self) -> None:
         if OPEN <= self.stage <= CLOSING:

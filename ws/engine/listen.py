@@ -40,7 +40,7 @@ class Listener(Source):
         warn: Callable[..., None],
     ) -> None:
         super().__init__()
-        self.share = Share()
+        self.share: Share = Share()
         self._sock, self._loop, self._admit, self._warn = sock, loop, admit, warn
         self._kind = int(sock.family), int(sock.type), sock.proto  # those of its clients, too
         sock.setblocking(False)

@@ -6,6 +6,8 @@ Envoy's overload manager is the model: thresholds, an action at each, counts, an
                             of their connections, those that hold most are read only in turns
     over the limit          of these, the first to be cut are those that make no progress
 
+Over 3/4 of the limit, free memory is returned to the system at once, as far as the C library can.
+
 So a crowd is held against itself, and whoever holds little notices nothing.
 """
 
@@ -19,6 +21,7 @@ from typing import Callable
 from .budget import Budget, Holder
 from .limits import Limits
 from .loop import Loop, Source
+from .malloc import return_freed_memory
 from .shares import Share
 
 SMALL_BYTES = 1 << 16
@@ -27,6 +30,8 @@ PAUSE_SECONDS = 10.0
 """A connection that was paused, and holds as much as ever after this time, is cut."""
 TICK_SECONDS = 0.05
 """Time between two looks at the connections that are paused."""
+TRIM_SECONDS = 0.1
+"""Time between two attempts to return free memory."""
 SPARE_PART = 16
 """Over the limit, so much is cut that this part of the limit is free: one sixteenth."""
 
@@ -40,7 +45,7 @@ class Overload(Source):
     """
 
     __slots__ = (
-        "_condemned _loop _mark _need _paused _turns _warn budget cuts pauses refusals"
+        "_condemned _loop _mark _need _paused _trimmed _turns _warn budget cuts pauses refusals"
     ).split()
 
     def __init__(self, limits: Limits, warn: Callable[..., None]) -> None:
@@ -57,6 +62,7 @@ class Overload(Source):
         self._mark = limits.max_memory * 3 // 4
         self._need = 2 * limits.max_message_size  # to complete a message that was begun
         self._warn = warn
+        self._trimmed = -inf  # when free memory was returned
         self._condemned: deque[Holder] = deque()  # of which the leader has to free something
         # Those that are paused: when that was, or they had become lighter, and their weight then
         self._paused: dict[Holder, tuple[float, int]] = {}
@@ -103,6 +109,7 @@ class Overload(Source):
             return
         self.relieve()
         self._free()
+        self._trim()
         if holder.condemned or holder in self._turns or self._holds_little(holder):
             return
         holder.pause(True)  # defence: memory-pause
@@ -116,6 +123,12 @@ class Overload(Source):
     def _holds_little(self, holder: Holder) -> bool:
         allowance = self.budget.allowance(holder.share)
         return self.budget.weight(holder) < max(SMALL_BYTES, allowance)
+
+    def _trim(self) -> None:
+        now = time.monotonic()
+        if now >= self._trimmed + TRIM_SECONDS:
+            self._trimmed = now
+            return_freed_memory()  # defence: memory-trim
 
     def _free(self) -> None:
         while self._condemned:

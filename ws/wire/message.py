@@ -55,9 +55,9 @@ def fragments(chunks: Iterable[Message]) -> Iterator[bytes]:
     yield frame(TEXT if text is None else CONT, b"")
 
 
-def sharable(frame: bytes) -> Buffer:
-    """Return a frame that many may hold: as a view, which marks it, or as it is if it is small."""
-    return memoryview(frame) if len(frame) > SMALL_BYTES else frame
+def sharable(data: bytes) -> Buffer:
+    """Return bytes that many may hold: as a view, which marks them, or if they are few, as such."""
+    return memoryview(data) if len(data) > SMALL_BYTES else data
 
 
 class PreparedMessage:
