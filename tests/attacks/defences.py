@@ -80,6 +80,8 @@ DEFENCES = {
     "lock-of-reading": "the lock around writing when the socket is ready",
     "lock-of-sending": "the lock around sending",
     "new-leader": "the monitor's taking the lead from a callback that blocks",
+    "decision-timeout": "the deadline of onrequest",
+    "early-end": "the line that drops a peer that has left while onrequest decides",
     "open-timeout": "the deadline of the handshake",
     "ping-timeout": "the deadline of a pong",
     "read-ahead": "the bound on the size of a message after which more is read",
@@ -144,6 +146,14 @@ FORGED = "test_opening.py::test_forged_request"
 
 TESTS = [  # each with the defences that are taken out for it, some with a replacement
     ("test_opening.py::test_slow_handshake", "open-timeout"),
+    (
+        "live/test_requests.py::test_a_request_is_decided_on_in_time_or_refused",
+        ("decision-timeout", "self._loop.schedule(self, None)"),
+    ),
+    (
+        "live/test_requests.py::test_a_peer_that_leaves_before_the_decision_is_noticed",
+        "early-end",
+    ),
     ("test_opening.py::test_slow_body", "linger-timeout"),
     ("test_opening.py::test_slow_download", "linger-timeout"),
     ("test_opening.py::test_slow_download", "shared-body"),
