@@ -21,7 +21,7 @@ from graphlib import CycleError, TopologicalSorter
 ROOT = Path(__file__).parent.parent
 PACKAGE = "ws"
 
-FLOORS = {"wire": 1350, "engine": 2800, "face": 1300, "client": 550, "wsgi": 200, "redis": 340}
+FLOORS = {"wire": 1350, "engine": 3000, "face": 1300, "client": 550, "wsgi": 200, "redis": 340}
 """Lines of code that each may have: without blank lines, comments and docstrings."""
 FLOOR_OF = {
     "client": "client",
@@ -76,7 +76,7 @@ MAY_IMPORT: dict[str, str] = {
     "engine.cork": "engine.loop",
     "engine.sockets": "wire.http11",
     "engine.budget": "engine.loop engine.shares",
-    "engine.overload": "engine.budget engine.limits engine.loop engine.shares",
+    "engine.overload": "engine.budget engine.limits engine.loop engine.malloc engine.shares",
     "engine.backlog": "engine.budget wire.frames wire.message",
     "engine.writer": (
         "engine.backlog engine.budget engine.cork engine.loop engine.poll engine.sockets "
@@ -92,7 +92,8 @@ MAY_IMPORT: dict[str, str] = {
         "wire.frames wire.http11 wire.message wire.protocol"
     ),
     "engine.listen": (
-        "engine.connection engine.loop engine.poll engine.sockets wire.events wire.proxy"
+        "engine.connection engine.loop engine.poll engine.shares engine.sockets wire.events "
+        "wire.proxy"
     ),
     "engine.clocks": "",
     "engine.workers": (
@@ -104,8 +105,8 @@ MAY_IMPORT: dict[str, str] = {
         "engine.shares engine.workers wire.events"
     ),
     "engine.client": (
-        "engine.connection engine.loop engine.poll engine.threads wire.deflate wire.events "
-        "wire.protocol"
+        "engine.connection engine.loop engine.poll engine.shares engine.threads wire.deflate "
+        "wire.events wire.protocol"
     ),
     "engine.dial": "engine.client engine.daemon engine.poll engine.sockets wire.opening",
     "engine.shared": "engine.cork engine.daemon engine.loop engine.threads",

@@ -198,6 +198,7 @@ class Admission:
 
     def _count(self, connection: Connection, network: str) -> None:
         connection.share = share = self._shares.setdefault(network, Share(network))
+        connection.used = share.floor
         share.connections += 1
 
     def _uncount(self, connection: Connection) -> None:

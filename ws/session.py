@@ -59,7 +59,7 @@ class Session(Owner, Source, shared.Member):
         """Bytes that were accepted, but not sent when the last connection ended."""
         self.state: int = NEW
         self.engine: shared.Engine
-        self.overload = Overload(limits, Warnings().warn)
+        self.overload: Overload = Overload(limits, Warnings().warn)
         self._dialler, self._limits, self._reconnect = dialler, limits, reconnect
         self._closing = False  # no further connection is to be made
         self._failures = 0  # in a row

@@ -3,6 +3,8 @@
 `python -m tests.attacks.defences [NAME ...]` does so for the tests whose names contain one of
 these. A test that can't run on this machine counts as skipped. Defences are marked in the sources,
 and `tests.attacks.marks` says what becomes of a statement that is marked.
+
+Over 400 lines, because each defence has one, and each test.
 """
 
 from __future__ import annotations
@@ -78,6 +80,8 @@ DEFENCES = {
     "lock-of-reading": "the lock around writing when the socket is ready",
     "lock-of-sending": "the lock around sending",
     "new-leader": "the monitor's taking the lead from a callback that blocks",
+    "decision-timeout": "the deadline of onrequest",
+    "early-end": "the line that drops a peer that has left while onrequest decides",
     "open-timeout": "the deadline of the handshake",
     "ping-timeout": "the deadline of a pong",
     "read-ahead": "the bound on the size of a message after which more is read",
@@ -92,6 +96,7 @@ DEFENCES = {
     "memory-bound": "the check of max_memory",
     "memory-pause": "the check whether a connection holds so much that it is read only in turns",
     "memory-pause-timeout": "the check for how long a connection is paused",
+    "memory-trim": "the line that returns free memory to the system",
     "memory-refusal": "the check of what an address holds, before it gets one more connection",
     "own-queue": "the line that notes that a client's queue is full",
     "thread-share": "how many workers one share may have",
@@ -142,6 +147,14 @@ FORGED = "test_opening.py::test_forged_request"
 
 TESTS = [  # each with the defences that are taken out for it, some with a replacement
     ("test_opening.py::test_slow_handshake", "open-timeout"),
+    (
+        "live/test_requests.py::test_a_request_is_decided_on_in_time_or_refused",
+        ("decision-timeout", "self._loop.schedule(self, None)"),
+    ),
+    (
+        "live/test_requests.py::test_a_peer_that_leaves_before_the_decision_is_noticed",
+        "early-end",
+    ),
     ("test_opening.py::test_slow_body", "linger-timeout"),
     ("test_opening.py::test_slow_download", "linger-timeout"),
     ("test_opening.py::test_slow_download", "shared-body"),
@@ -230,10 +243,14 @@ TESTS = [  # each with the defences that are taken out for it, some with a repla
         "tls-failure",
     ),
     ("test_crowds.py::test_compression_contexts", ("server-context", "True")),
-    ("test_governed.py::test_crowd[sleeping-more]", "new-leader"),
     ("test_governed.py::test_crowd[bombs]", "fair-turns"),
+    ("test_governed.py::test_crowd[heads]", "fair-turns"),
+    ("test_governed.py::test_crowd[empties]", "fair-turns"),
+    ("test_governed.py::test_crowd[hellos]", "fair-turns"),
+    ("test_governed.py::test_crowd[computing]", "computing-alone", "computing-width"),
     ("test_governed.py::test_crowd[computing-long]", "computing-alone", "computing-width"),
-    ("test_governed.py::test_crowd[unread]", "own-queue"),
+    ("test_governed.py::test_crowd[unread]", "own-queue", "thread-share"),
+    ("test_governed.py::test_crowd[mixture]", "memory-trim"),
     ("test_memory.py::test_unfinished_messages_of_a_crowd", "memory-bound", "memory-pause-timeout"),
     ("test_memory.py::test_unfinished_messages_that_leave_room", "memory-pause-timeout"),
     ("test_memory.py::test_long_messages_of_a_crowd", ("memory-pause", "True")),
@@ -281,7 +298,7 @@ TESTS = [  # each with the defences that are taken out for it, some with a repla
     ("test_slow_peers.py::test_half_open_peers", "unanswered-ping"),
     ("test_network.py::test_cut", "unanswered-ping"),
     ("test_slow_peers.py::test_never_reading_broadcasts", "slow-reader"),
-    ("test_slow_peers.py::test_never_reading_replies", "slow-reader"),
+    ("test_slow_peers.py::test_never_reading_replies", "ping-timeout"),
     ("test_slow_peers.py::test_trickling_readers", ("queue-room", "True")),
     ("test_application.py::test_blocking_callbacks", "new-leader"),
     (

@@ -159,6 +159,7 @@ def settled(server):
         time.sleep(0.5)
 
 
+@pytest.mark.timeout(240)  # what it fills takes long on a busy machine
 @pytest.mark.parametrize("fill", FILLS)
 def test_account(victim, fill):
     """What the account says is what the process takes, whatever connections hold."""

@@ -78,7 +78,7 @@ def test_replies_that_a_crowd_does_not_read(victim):
     """What is queued for it is bounded. A reply that is being made takes memory, too."""
     server = victim(max_memory=MAX_MEMORY, ping_interval=None)
     with server.attacked(memory=BOUND + 4 * LONG_REPLY // MIB, work=4):
-        peers = crowd(server, 60)
+        peers = crowd(server, 16)
         for peer in peers:
             peer.send_frames(frame(TEXT, b"big:%d" % LONG_REPLY))
         eventually(lambda: server.report()["memory_cuts"] > 0)

@@ -47,8 +47,8 @@ def test_never_reading_broadcasts(victim):
 
 
 def test_never_reading_replies(victim):
-    """Peers that don't read replies are cut after `send_timeout`."""
-    server = victim(max_queue_size=MIB, send_timeout=0.5)
+    """They get no further callback, so no thread waits for them; keepalive ends them."""
+    server = victim(max_queue_size=MIB, ping_interval=0.5, ping_timeout=0.5)
     with server.attacked(memory=30):
         peers = [shrink(server.connect()) for _ in range(10)]
         data = frame(TEXT, b"x" * (MIB // 16)) * 16

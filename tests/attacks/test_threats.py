@@ -14,7 +14,7 @@ from tests.attacks.crowds.table import BY_NAME
 HERE = Path(__file__).resolve().parent
 TESTS = HERE.parent
 THREATS = (TESTS.parent / "docs" / "threats.md").read_text(encoding="utf-8")
-ABOUT_OURSELVES = (HERE / "test_threats.py", HERE / "test_marks.py")
+ABOUT_OURSELVES = [HERE / f"test_{name}.py" for name in ("account", "marks", "threats")]
 NAMED = set(re.findall(r"`([\w/]+\.py::\w+)(?:\[[\w-]+\])?`", THREATS))
 ATTACKING = {name for name, crowd in BY_NAME.items() if crowd.floods}
 

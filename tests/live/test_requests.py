@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import struct
+import threading
+
 import pytest
 
+from tests.support.certificates import unverified_context
 from tests.support.frames import TEXT, frame
 from tests.support.heads import request
 from tests.support.rawclient import RawClient
-from tests.support.waiting import eventually
+from tests.support.waiting import DEADLINE, eventually
 from ws import Response
 
 
@@ -88,3 +94,100 @@ def test_what_onrequest_found_out_stays_with_the_client(serve):
 def test_frames_right_behind_the_request(serve):
     peer = RawClient(serve().port, request() + frame(TEXT, b"early"))
     assert peer.recv() == "early"
+
+
+# While onrequest decides, or waits for a thread
+
+RESET = struct.pack("ii", 1, 0)
+PAGE = b"GET /page HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+@pytest.fixture
+def undecided(serve, gate):
+    """Serve requests that wait for the gate: one blocks the only thread, others wait for it."""
+
+    def start(**options):
+        serving = serve(threads=1, **options)
+        asked = threading.Semaphore(0)
+
+        @serving.server.onrequest
+        def decide(request):
+            asked.release()
+            gate.wait(DEADLINE)
+            return Response(200, "a page") if request.path == "/page" else None
+
+        context = unverified_context() if "cert" in options else None
+        peers = []
+        for path in ("/blocks", "/waits"):
+            peers.append(RawClient(serving.port, context=context))
+            peers[-1].sock.sendall(request(path))
+        assert asked.acquire(timeout=DEADLINE)
+        eventually(lambda: serving.active == 2)
+        return serving, peers
+
+    return start
+
+
+def test_a_request_is_decided_on_in_time_or_refused(undecided, gate):
+    serving, peers = undecided(open_timeout=0.5)
+    for peer in peers:
+        peer.handshake(b"")
+        assert peer.status == 503
+        peer.close()
+    eventually(lambda: not serving.active, what="though the threads are still taken")
+    gate.set()
+    with RawClient(serving.port, request("/")) as peer:
+        assert peer.status == 101
+    assert serving.next("open").request.path == "/", "nothing is left of the others"
+
+
+def leave(peer):
+    peer.close()
+
+
+def reset(peer):
+    peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    peer.close()
+
+
+def notify(peer):
+    """End TLS, or TCP, in order."""
+    unwrap = getattr(peer.sock, "unwrap", None)
+    if unwrap:
+        peer.sock.settimeout(0.01)
+        with contextlib.suppress(OSError):  # it waits for the server's answer
+            unwrap()
+    peer.close()
+
+
+@pytest.mark.parametrize("end", [leave, reset, notify])
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_peer_that_leaves_before_the_decision_is_noticed(undecided, certificate, tls, end):
+    serving, peers = undecided(open_timeout=DEADLINE, **(certificate.options if tls else {}))
+    for peer in peers:
+        end(peer)
+    eventually(lambda: not serving.active)
+
+
+def test_frames_that_come_before_the_decision_are_not_lost(undecided, gate):
+    serving, peers = undecided()
+    for peer in peers:
+        peer.send("early")
+        peer.send("too early")
+    gate.set()
+    for peer in peers:
+        peer.handshake(b"")
+        assert [peer.recv(), peer.recv()] == ["early", "too early"]
+        peer.send("later")
+        assert peer.recv() == "later"
+    eventually(lambda: serving.server.stats()["messages_in"] == 6)
+
+
+def test_a_page_can_be_had_after_a_half_close(undecided, gate):
+    serving, _ = undecided()
+    peer = RawClient(serving.port)
+    peer.sock.sendall(PAGE)
+    peer.sock.shutdown(socket.SHUT_WR)
+    eventually(lambda: serving.active == 3)
+    gate.set()
+    assert peer.read_until(b"a page").startswith(b"HTTP/1.1 200")

@@ -246,9 +246,8 @@ def test_workers_keep_callbacks_that_block(serve, monkeypatch, share, blocks):
 def test_parsing_that_takes_long_lets_others_in_between(serve, monkeypatch):
     """Inflating does so, and one read may bring a lot to inflate."""
     unmask = frames.unmask
-    monkeypatch.setattr(
-        "ws.wire.protocol.unmask", lambda *data: (time.sleep(0.002), unmask(*data))[1]
-    )
+    slowly = staticmethod(lambda *data: (time.sleep(0.002), unmask(*data))[1])
+    monkeypatch.setattr("ws.wire.protocol.Protocol._unmask", slowly)
     serving = serve()
     order = queue.Queue()
     serving.server.onmessage(lambda client, message: order.put(message))

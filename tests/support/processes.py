@@ -42,7 +42,8 @@ def popen(command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
     """Start a program that Ctrl-C ends, even if the tests run where SIGINT is ignored."""
     if os.name == "posix":
         options["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, **{**pipes, **options})
 
 
 def module(name: str, *arguments: object) -> list[str]:
@@ -112,7 +113,7 @@ class Program:
     def start(self) -> None:
         """Start it, or start it again."""
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
+            self.process = popen(
                 self.command,
                 cwd=str(ROOT),
                 env=self._env,

@@ -135,6 +135,17 @@ def test_connections_are_counted_from_entering_to_leaving():
     assert door.admission.connections == [two]
 
 
+def test_one_network_or_more():
+    door = Door()
+    assert door.admission.is_one_network()
+    door.enter("1.1.1.1", 2)
+    assert door.admission.is_one_network()
+    (other,) = door.enter("2.2.2.2")
+    assert not door.admission.is_one_network()
+    door.admission.leave(other)
+    assert door.admission.is_one_network()
+
+
 def test_max_clients():
     door = Door(max_clients=2)
     one, _ = door.enter("1.1.1.1", 2)

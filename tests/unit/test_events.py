@@ -6,14 +6,14 @@ import pytest
 
 from tests.support import ROOT
 from ws.wire import events, frames
-from ws.wire.events import BARRIER, URGENT
+from ws.wire.events import BARRIER, URGENT, WATCHED
 
 KINDS = {
     name: value
     for name, value in vars(events).items()
     if name.isupper()
     and isinstance(value, int)
-    and name not in ("URGENT", "BARRIER", "LAST_MESSAGE")
+    and name not in ("URGENT", "BARRIER", "WATCHED", "LAST_MESSAGE")
 }
 
 
@@ -24,6 +24,7 @@ def test_each_kind_is_another():
 @pytest.mark.parametrize("name", KINDS)
 def test_a_kind_is_inline_or_a_barrier_or_neither(name):
     assert KINDS[name] & (URGENT | BARRIER) != URGENT | BARRIER
+    assert KINDS[name] & BARRIER or not KINDS[name] & WATCHED
 
 
 def test_messages_are_told_by_one_comparison():
@@ -46,5 +47,7 @@ def test_the_design_page_has_all_kinds_with_their_flags():
     section = page.partition("\n## Events\n")[2].partition("\n## ")[0]
     rows = [line.split("|") for line in section.splitlines() if line.startswith("| `")]
     found = {name.strip(" `"): row[3].strip() for row in rows for name in row[1].split(",")}
-    flags = {URGENT: "`URGENT`", BARRIER: "`BARRIER`", 0: ""}
-    assert found == {name: flags[kind & (URGENT | BARRIER)] for name, kind in KINDS.items()}
+    flags = {"`URGENT`": URGENT, "`BARRIER`": BARRIER, "`WATCHED`": WATCHED}
+    for name, kind in KINDS.items():
+        assert found.pop(name) == ", ".join(text for text, flag in flags.items() if kind & flag)
+    assert not found

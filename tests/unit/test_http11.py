@@ -167,7 +167,10 @@ def test_cookies(value, cookies):
 
 def test_headers_are_a_mapping():
     headers = Headers({"cookie": "a"})
-    assert dict(headers) == {"cookie": "a"}
+    headers.add("Cookie", "b")
+    headers.add("X", "c")
+    headers.add("x", "d")
+    assert dict(headers) == {"cookie": "a; b", "x": "c, d"}
     headers = Headers()
     headers.add("Accept", "a, ,B")
     headers.add("HOST", "h")

@@ -7,7 +7,13 @@ from types import SimpleNamespace
 import pytest
 
 from ws.engine.budget import Holder
-from ws.engine.overload import PAUSE_SECONDS, SMALL_BYTES, TICK_SECONDS, TURN_SECONDS, Overload
+from ws.engine.overload import (
+    PAUSE_SECONDS,
+    SMALL_BYTES,
+    TICK_SECONDS,
+    TRIM_SECONDS,
+    Overload,
+)
 from ws.engine.shares import Share
 
 MIB = 1 << 20
@@ -58,6 +64,7 @@ class System:
     def __init__(self):
         self.now = 1000.0
         self.warnings = []
+        self.trims = 0
         self.deadline = None
         limits = SimpleNamespace(max_memory=LIMIT, max_message_size=MIB)
         self.overload = Overload(limits, lambda text, *values: self.warnings.append(text % values))
@@ -65,6 +72,9 @@ class System:
 
     def monotonic(self):
         return self.now
+
+    def trim(self):
+        self.trims += 1
 
     def schedule(self, source, deadline):
         assert source is self.overload
@@ -88,6 +98,7 @@ def system(monkeypatch):
     system = System()
     for module in ("budget", "overload"):
         monkeypatch.setattr(f"ws.engine.{module}.time", system)
+    monkeypatch.setattr("ws.engine.overload.return_freed_memory", system.trim)
     return system
 
 
@@ -149,6 +160,21 @@ def test_whoever_exceeds_the_limit_in_its_turn_makes_room_at_once(system):
         peer.turn(MIB)
         assert system.overload.budget.total <= LIMIT
     assert 100 <= system.overload.cuts < 110
+
+
+# Returning
+
+
+def test_free_memory_is_returned_over_three_quarters_but_not_all_the_time(system):
+    (peer,) = system.peers(MIB)
+    peer.turn(74 * MIB)
+    assert not system.trims
+    for _ in range(10):
+        peer.turn(MIB // 2)
+    assert system.trims == 1
+    system.pass_time(TRIM_SECONDS)
+    peer.turn(0)
+    assert system.trims == 2
 
 
 # Pausing

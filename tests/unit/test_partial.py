@@ -36,8 +36,8 @@ def joined(pieces: list[bytes], text: bool) -> object:
     message = PartialMessage(text)
     size = sum(map(len, pieces))  # before: a bytearray that is kept may grow
     try:
-        for piece in pieces:
-            message.add(piece)
+        for number, piece in enumerate(pieces):
+            message.add(bytearray(piece) if number % 2 else piece)
         message.check_end()
     except UnicodeDecodeError:
         return None
@@ -50,7 +50,6 @@ def joined(pieces: list[bytes], text: bool) -> object:
 def test_text_in_any_pieces(text, sizes):
     pieces = cut(text.encode(), sizes)
     assert joined(pieces, True) == text
-    assert joined([bytearray(piece) for piece in pieces], True) == text  # type: ignore[misc]
 
 
 @given(st.binary(max_size=9), st.integers(0, 100_000), sizes)

@@ -24,7 +24,7 @@ from ws.wire.protocol import SLICE_BYTES, Protocol
 
 KIB, MIB = 1 << 10, 1 << 20
 NOISE = bytes(map(random.Random(1).randrange, [256] * (256 * KIB)))
-SLACK_BYTES = 3 * KIB
+SLACK_BYTES = 8 << 10
 """What the objects themselves take, and the generator."""
 
 Chunks = Callable[[], List[bytes]]
@@ -206,3 +206,15 @@ def test_after_the_last_event_nothing_is_held(end):
     real = fed(protocol, lambda: [masked(TEXT, b"x" * MIB), masked(CONT), end])
     assert protocol.held == 0
     assert real < SLACK_BYTES
+
+
+def test_a_short_fragment_that_inflates_to_much_is_inflated_in_steps():
+    protocol = new()
+    protocol.use(Deflate(Compression()))
+    payload = bytes(3 * MIB)
+    squeezed = squeeze(payload)
+    assert len(squeezed) < SLICE_BYTES
+    stream = masked(RSV1 | BINARY, squeezed) + masked(FIN | CONT)
+    events = list(protocol.feed(stream))
+    assert [kind for kind, _ in events if kind != YIELD_TURN] == [BINARY]
+    assert events[-1][1] == payload

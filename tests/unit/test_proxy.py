@@ -65,6 +65,7 @@ def test_no_proxy(proxy):
     ("IPv4 as IPv6", "10.0.0.1", "::ffff:1.1.1.1", "1.1.1.1"),
     ("no address", "10.0.0.1", "1.1.1.1, unknown", UNKNOWN),
     ("nor this", "10.0.0.1", "1.1.1.1, unix:", UNKNOWN),
+    ("nor this, which is longer than any", "10.0.0.1", "1.1.1.1, " + "1" * 9000, UNKNOWN),
     ("nor this", "10.0.0.1", "1.1.1.1, [", UNKNOWN),
     ("at all", "10.0.0.1", "1.1.1.1, unknown, unknown", UNKNOWN),
     ("behind a proxy", "10.0.0.1", "1.1.1.1, x, 10.0.0.2", UNKNOWN),

@@ -16,10 +16,11 @@ from typing import Any, Iterator
 
 from ..wire.deflate import Deflate
 from ..wire.events import CLOSE, LAST_MESSAGE, PROTOCOL_ERROR, YIELD_TURN, Event
-from ..wire.protocol import ClientProtocol
+from ..wire.protocol import ClientProtocol, Protocol
 from .connection import AWAITING_REQUEST, CLOSED, OPEN, Connection
 from .loop import LONGEST_POLL_SECONDS, Source
 from .poll import READ, WRITE
+from .shares import Share
 from .threads import TURN_EVENTS
 
 READ_AHEAD = 16
@@ -51,7 +52,7 @@ class ClientConnection(Connection):
 
     __slots__ = ()
 
-    role = ClientProtocol
+    role: type[Protocol] = ClientProtocol
     ends_tcp_first = False
 
     def __repr__(self) -> str:
@@ -64,7 +65,8 @@ class ClientConnection(Connection):
             rest: The bytes after the server's response.
             deflate: The extension for compression, if it was agreed on.
         """
-        self.stage = AWAITING_REQUEST  # also over TLS, whose handshake is over
+        self.share: Share = Share()
+        self.stage: int = AWAITING_REQUEST  # also over TLS, whose handshake is over
         self.open(b"", deflate)
         self.continue_after(rest)
 
@@ -149,7 +151,7 @@ class BlockingConnection(ClientConnection):
         if event is None:
             self._parsed = None
         elif event[0] <= LAST_MESSAGE:
-            self.messages_in += 1
+            self.messages_in: int = self.messages_in + 1
             return event[1]
         elif ahead and event[0] in (CLOSE, PROTOCOL_ERROR) and self.stage == OPEN:
             self._parsed, self._ending = chain((event,), parsed), True

@@ -123,7 +123,8 @@ class Connection(Holder):
 
     __slots__ = (
         "_charged _checkpoint _finishing _head _left _limits _loop _moved _parsing _ping _reader "
-        "_taken _tls bytes_in client messages_in opened outbox owner protocol reason refusal stage"
+        "_rest _taken _tls bytes_in client messages_in opened outbox owner protocol reason "
+        "refusal stage"
     ).split()
 
     role: type[Protocol] = Protocol
@@ -155,6 +156,7 @@ class Connection(Holder):
         """The refusal to answer its request with, if it was refused before the request came."""
         self._left = False  # whether the owner was told that the WebSocket has ended
         self._reader: RequestReader | None = RequestReader(limits.max_head_size)
+        self._rest = b""  # what came after the request's head, until it is parsed
         self._ping: Any = None  # payload and time of the last ping, until its pong
         self._head = 0  # bytes that its request takes
         self._parsing = 0  # bytes of what isn't parsed yet, at the end of the last turn
@@ -297,14 +299,38 @@ class Connection(Holder):
         if complete is None:
             return
         self._reader = None
-        self.client.request, rest = complete
+        self.client.request, self._rest = complete
         self.client.request.secure = self._tls
-        self._head = HEAD_FACTOR * max(0, self.bytes_in - len(rest) - USUAL_HEAD_BYTES)
-        self._loop.schedule(self, None)
+        self._head = HEAD_FACTOR * max(0, self.bytes_in - len(self._rest) - USUAL_HEAD_BYTES)
+        deadline = time.monotonic() + self._limits.open_timeout
+        self._loop.schedule(self, deadline)  # defence: decision-timeout
         yield events.REQUEST, self.client.request
         if self.stage == AWAITING_REQUEST:
             yield events.ASK_ONREQUEST, self.client.request
+        rest, self._rest = self._rest, b""
         yield from self._begin(rest)
+
+    def on_early(self) -> None:
+        if self.stage == LINGERING:  # answered when there was no decision in time
+            self.on_readable()
+        if self.stage != AWAITING_REQUEST or self._reader is not None:
+            return
+        data, left = b"", self.client.request.is_upgrade  # a page can be sent after a half-close
+        try:
+            # First past OpenSSL, which doesn't write any more when it has found the end of TCP
+            if socket.socket.recv(self.client, 1, socket.MSG_PEEK):
+                data = self._read_tls() if self._tls else self.client.recv(READ_BYTES)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return
+        except (OSError, ValueError):
+            left = True
+        if left and not data:
+            self.dispose()  # defence: early-end
+            return
+        self._rest += data
+        self.settle()
+        self.bytes_in += len(data)
+        self._loop.watch(self, remove=READ)
 
     def _begin(self, rest: bytes) -> Iterator[Event]:
         """If the request was accepted, yield that it was, and the events in the bytes after it."""
@@ -328,7 +354,8 @@ class Connection(Holder):
             elif kind == events.REQUEST:
                 self.owner.request(self, payload)
             elif kind == events.ASK_ONREQUEST:
-                self.owner.decide(self, payload)
+                if self.stage == AWAITING_REQUEST:  # else it has left, or waited too long
+                    self.owner.decide(self, payload)
             elif kind == events.OPENED:
                 self.opened = True
                 self.owner.opened(self)
@@ -368,11 +395,12 @@ class Connection(Holder):
                 return False
             if deflate:
                 self.protocol.use(deflate)
+            interval = self._limits.ping_interval
+            # Random, so that clients who came together are not pinged together
+            first = time.monotonic() + interval * random.uniform(0.5, 1) if interval else None
+            self._loop.schedule(self, first)
             self.stage = OPEN
             self.outbox.open(response, deflate)
-        interval = self._limits.ping_interval
-        if interval:  # random, so that clients who came together are not pinged together
-            self._loop.schedule(self, time.monotonic() + interval * random.uniform(0.5, 1))
         return True
 
     def put_fragments(self, frames: Iterable[bytes], timeout: float) -> bool:
@@ -473,7 +501,7 @@ class Connection(Holder):
             self.outbox.dispose()
             self.protocol.end()
             self.events = self._reader = None
-            self._head = 0
+            self._head, self._rest = 0, b""
             self._measure()
             self._loop.forget(self)
             if not ended:  # close() doesn't end TCP while a forked child has a copy
@@ -500,7 +528,7 @@ class Connection(Holder):
             if self.inbox:
                 waiting += self.inbox.copy()
             messages = sum([getsizeof(payload) for _, payload in waiting])
-            held = self._head + self._parsing + messages
+            held = self._head + self._parsing + len(self._rest) + messages
             if held != self._charged:
                 self.owner.overload.budget.charge(self, held - self._charged)
                 self._charged = held
@@ -553,6 +581,8 @@ class Connection(Holder):
     def on_deadline(self, now: float) -> None:
         if self.stage >= CLOSING and self._is_taking(now):
             pass
+        elif self.stage == AWAITING_REQUEST and self._reader is None:
+            self.answer(Response(503, "no decision in time\n"), self.client.request.method)
         elif not OPEN <= self.stage <= CLOSING:
             self.dispose()
         elif self.stage == CLOSING:
@@ -560,7 +590,8 @@ class Connection(Holder):
             late = "fragmented message not ended" if unsent else "close frame not answered"
             self.cut(f"{late} in time")
         elif self._checkpoint is None:
-            self._begin_keepalive(now)
+            if self._limits.ping_interval:  # else it was opened just as it waited too long
+                self._begin_keepalive(now)
         else:
             self._end_keepalive(now)
 
@@ -579,8 +610,9 @@ class Connection(Holder):
 
     def _begin_keepalive(self, now: float) -> None:
         """Send a ping. Data must arrive, or queued data leave, within `ping_timeout` (§5.5.2)."""
+        bytes_in = self.bytes_in  # first: another thread may read the pong at once
         sent = self.ping()
-        self._checkpoint = self.bytes_in, self.outbox.taken(), sent
+        self._checkpoint = bytes_in, self.outbox.taken(), sent
         self._loop.schedule(self, now + self._limits.ping_timeout)  # defence: ping-timeout
 
     def _end_keepalive(self, now: float) -> None:

@@ -40,7 +40,8 @@ class Limits:
     its first line is too long, or its target has over 8,192 bytes, it is answered with 414."""
     open_timeout: float = 10.0
     """Seconds from the TCP connection to a complete request, TLS handshake included. After that,
-    the connection is closed."""
+    the connection is closed. And as many again for `onrequest` to decide, the wait for a thread
+    included. After that, the request is answered with 503."""
     close_timeout: float = 10.0
     """Seconds for the peer to answer a close frame, and as many again for it to end TCP. After
     that, the connection is cut. A page, or messages that are queued before the end, may take

@@ -11,6 +11,7 @@ from ..wire.events import Event
 from .connection import AWAITING_REQUEST, TLS_HANDSHAKE, Connection
 from .loop import Loop, Source
 from .poll import READ
+from .shares import Share
 from .sockets import Client, PlainClient
 
 ACCEPTING_SECONDS = 0.003  # defence: accept-time
@@ -39,6 +40,7 @@ class Listener(Source):
         warn: Callable[..., None],
     ) -> None:
         super().__init__()
+        self.share: Share = Share()
         self._sock, self._loop, self._admit, self._warn = sock, loop, admit, warn
         self._kind = int(sock.family), int(sock.type), sock.proto  # those of its clients, too
         sock.setblocking(False)

@@ -69,6 +69,9 @@ class Source:
         """Read. Return the events in what was read, each parsed when it is asked for."""
         return None
 
+    def on_early(self) -> None:
+        """Called when it is readable, but earlier events are not parsed yet."""
+
     def on_writable(self) -> None:
         """Write what waits."""
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import suppress
+import functools
+from typing import Any
 
 LARGEST_BLOCK_BYTES = 31 << 20
 """glibc doesn't raise its threshold for larger blocks (mallopt(3), M_MMAP_THRESHOLD)."""
@@ -22,11 +22,32 @@ def keep_freed_memory(size: int) -> None:
     never written to, so it takes no memory. Other C libraries do nothing of this kind.
 
     glibc has several arenas, of which threads take one each, and would keep so much in each of
-    them: up to eight times the number of processors.
+    them: up to eight times the number of processors. So it is told to have one.
     """
     bytes(min(size, LARGEST_BLOCK_BYTES))
-    if sys.platform == "linux":
-        with suppress(AttributeError, ImportError, OSError):  # it isn't glibc
-            import ctypes  # noqa: PLC0415
+    mallopt = _function("mallopt")
+    if mallopt:
+        mallopt(M_ARENA_MAX, ARENAS)
 
-            ctypes.CDLL(None).mallopt(M_ARENA_MAX, ARENAS)
+
+def return_freed_memory() -> None:
+    """Have glibc return to the system all pages that nothing uses.
+
+    By itself, it returns those at the end of its heap only. Messages of many sizes, freed in any
+    order, leave more free memory between used blocks than is used. For 300 MiB, this takes a
+    millisecond or two. With other C libraries, it does nothing.
+    """
+    malloc_trim = _function("malloc_trim")
+    if malloc_trim:
+        malloc_trim(0)
+
+
+@functools.lru_cache(maxsize=None)
+def _function(name: str) -> Any:
+    """Return a function of the C library, or None if it has none of that name."""
+    try:
+        import ctypes  # noqa: PLC0415 - where there is none, nothing is to be done
+
+        return getattr(ctypes.CDLL(None), name)
+    except (ImportError, OSError, TypeError, AttributeError):
+        return None

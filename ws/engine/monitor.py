@@ -29,6 +29,9 @@ IDLE_CHECKS = 20
 BLOCKING_SOURCES = 5
 """If fewer sources were served than this between two checks in the same round, the monitor assumes
 that a callback takes long."""
+FREE_CHECKS = 2
+"""After this many checks in a row at which the interpreter wasn't crowded, a callback that computes
+doesn't hold it, as when it compresses or hashes much."""
 CROWDED_SECONDS = 0.0025
 """The interpreter is crowded if the monitor has to wait for it this long. A thread that computes
 keeps it for twice that (`sys.getswitchinterval`)."""
@@ -90,7 +93,7 @@ class Monitor:
 
     def _watch(self, times: ThreadTimes) -> None:
         loop, workers = self._loop, self._workers
-        rounds = served = idle_checks = 0
+        rounds = served = idle_checks = free_checks = 0
         since = checked = 0.0  # the first check in this round, and the last one
         leader, leader_times = self.leader, (0.0, 0.0)
         while not self._stopped:
@@ -107,14 +110,17 @@ class Monitor:
                 continue
             lasting = rounds == loop.rounds and not loop.polling
             since = since if lasting else now
+            free_checks = free_checks + 1 if lasting and not crowded else 0
             stuck = lasting and self.served - served < BLOCKING_SOURCES
             before, leader_times = leader_times, self.leader.read() if self.leader else (0.0, 0.0)
             computed, delayed = (a - b for a, b in zip(leader_times, before))
             if stuck and leader is self.leader:
                 computes = computed + delayed > (now - checked) / 2
-                held = self.broadcasting or (computes and (crowded or delayed > computed))
+                if delayed <= computed and free_checks >= FREE_CHECKS:
+                    computes = False  # without the interpreter, so that another thread can lead
+                held = self.broadcasting or computes
                 if not held or now - since >= LONG_SECONDS:  # defence: broadcast-lead
-                    self._hand_over(computes and crowded, now - since)  # defence: new-leader
+                    self._hand_over(computes, now - since)  # defence: new-leader
             self.turn_is_long = lasting
             busy = lasting or served != self.served or workers.unsettled
             idle_checks = 0 if busy else idle_checks + 1

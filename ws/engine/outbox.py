@@ -249,7 +249,8 @@ class Outbox(Writer):
         Args:
             half_close: Whether to end the sending direction when the queue is empty.
         """
-        self.accepting, self.ending = False, half_close
+        self.accepting = False
+        self.ending: bool = half_close
         if self._closing:  # a fragmented message is of no use any more
             self.write(self._closing)
             self._closing = b""

@@ -7,6 +7,8 @@ Envoy's overload manager is the model: thresholds, an action at each, counts, an
                             and for some seconds
     over the limit          of these, the first to be cut are those that make no progress
 
+Over 3/4 of the limit, free memory is returned to the system at once, as far as the C library can.
+
 So a crowd is held against itself, and whoever holds little notices nothing.
 """
 
@@ -20,6 +22,7 @@ from typing import Callable
 from .budget import Budget, Holder
 from .limits import Limits
 from .loop import Loop, Source
+from .malloc import return_freed_memory
 from .shares import Share
 
 SMALL_BYTES = 1 << 16
@@ -30,6 +33,8 @@ TURN_SECONDS = 0.25
 """A paused connection that is read in its turn, but sends nothing for so long, loses its turn."""
 TICK_SECONDS = 0.05
 """Time between two looks at the connections that hold most, while there are any."""
+TRIM_SECONDS = 0.1
+"""Time between two attempts to return free memory."""
 SPARE_PART = 16
 """Over the limit, so much is cut that this part of the limit is free: one sixteenth."""
 
@@ -43,7 +48,8 @@ class Overload(Source):
     """
 
     __slots__ = (
-        "_condemned _loop _mark _need _paused _turns _warn _watching budget cuts pauses refusals"
+        "_condemned _loop _mark _need _paused _trimmed _turns _warn _watching budget cuts pauses "
+        "refusals"
     ).split()
 
     def __init__(self, limits: Limits, warn: Callable[..., None]) -> None:
@@ -61,6 +67,7 @@ class Overload(Source):
         self._need = 2 * limits.max_message_size  # to complete a message that was begun
         self._warn = warn
         self._watching = False  # whether `on_deadline` is due
+        self._trimmed = -inf  # when free memory was returned
         self._condemned: deque[Holder] = deque()  # of which the leader has to free something
         # The leader's. Those that are paused: when that was, or they became lighter, and how heavy
         # they were then. Those of them that are read all the same, as it is their turn: since when
@@ -115,6 +122,14 @@ class Overload(Source):
         self.relieve()
         while self._condemned:
             self._condemned.popleft().free()
+        if self.pressed:
+            self._trim()
+
+    def _trim(self) -> None:
+        now = time.monotonic()
+        if now >= self._trimmed + TRIM_SECONDS:
+            self._trimmed = now
+            return_freed_memory()  # defence: memory-trim
 
     def is_paused(self, holder: Holder) -> bool:
         """Say whether a holder isn't to be read now. Then it is paused until it may be read."""

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections import deque
+import heapq
+import itertools
 from typing import Any, Callable
+
+CREDIT_SECONDS = 0.01
+"""How much less than others a share or source counts as having used, at most, when it has waited
+for nothing."""
 
 
 class Share:
@@ -25,7 +30,7 @@ class Share:
         self.used: float = 0.0
         """Seconds that it has used, see `Turns`."""
         self.floor: float = 0.0
-        """Seconds that each of its sources counts as having used, at least."""
+        """Seconds that its sources have used, in the mean."""
         self.workers: int = 0
         """How many workers run its callbacks."""
         self.width: int = 1 << 30
@@ -38,53 +43,59 @@ class Share:
 
 
 NOBODY = Share()
-"""The share of sources that belong to the server itself."""
+"""The share of what has no peer, and needs hardly any time."""
 
 
 class Turns:
     """Fair queueing: who has used least time is served first, by share and then by source.
 
-    So a thousand connections of one address weigh as much as one connection of another. A share
-    that had nothing to do meanwhile saves up no time: it counts as having used as much as the
-    least served of those that wait (start-time fair queueing, Goyal et al. 1996). Only what was
-    used while others waited is charged.
+    So a thousand connections of one address weigh as much as one connection of another. Nobody
+    saves up time: who had nothing to do counts as having used what the others have in the mean,
+    less a small credit. So a client who needs little is served at once.
 
-    Only the leader calls `begin` and `order`. Any thread may call `charge`; if two charge the
-    same share at once, one charge may be lost.
+    Only what was used while others waited is charged. This is start-time fair queueing (Goyal et
+    al. 1996), with the sleepers' credit of Linux's scheduler.
+
+    Only the leader calls `begin` and `order`. Any thread may call `charge`; if two charge the same
+    share at once, one charge may be lost.
     """
 
     def __init__(self) -> None:
-        self._floor = 0.0  # what each share counts as having used, at least
+        self._floor = 0.0  # what shares have used in the mean
         self._most = 0.0  # what any share has used
+        self._waiting = 1  # how many sources are ready
+
+    def begin(self) -> None:
+        """Have all shares begin anew, because nobody has waited lately."""
+        self._floor = self._most + CREDIT_SECONDS
 
     def order(self, ready: list[tuple[Any, int]]) -> None:
         """Sort ready sources, each with its readiness: the least served first."""
-        floor = self._floor
+        least = self._floor - CREDIT_SECONDS
 
         def used(entry: tuple[Any, int]) -> tuple[float, float]:
             source = entry[0]
             share = source.share
-            return max(share.used, floor), max(source.used, share.floor)
+            return max(share.used, least), max(source.used, share.floor - CREDIT_SECONDS)
 
         ready.sort(key=used)
-        if ready:
-            self._floor = max(floor, ready[0][0].share.used)
+        self._waiting = len(ready) or 1  # a worker may charge while nobody is ready
 
     def charge(self, source: Any, seconds: float) -> None:
         """Count time that was used for a source."""
         share, used = source.share, source.used
-        source.used = max(used, share.floor) + seconds
-        share.floor = max(share.floor, used)
-        share.used = max(share.used, self._floor) + seconds
+        source.used = max(used, share.floor - CREDIT_SECONDS) + seconds
+        share.floor = max(share.floor + seconds / (share.connections or 1), used)
+        used = share.used
+        share.used = max(used, self._floor - CREDIT_SECONDS) + seconds
+        self._floor = max(self._floor + seconds / self._waiting, used)
         self._most = max(self._most, share.used)
-
-    def begin(self) -> None:
-        """Have all shares begin anew, because nobody has waited lately."""
-        self._floor = self._most
 
 
 class FairQueue:
     """Sources that wait for a worker. Shares take turns; those without a worker come first.
+
+    Of one share, the source that has used least time comes first.
 
     The caller guards it with a lock.
 
@@ -98,7 +109,8 @@ class FairQueue:
         """How many sources wait, including those of shares that have all their workers."""
         self._limit, self._is_one_share = limit, is_one_share
         self._most = max(1, limit - limit // 4)
-        self._sources: dict[Share, deque[Any]] = {}  # by share, in order of arrival
+        self._sources: dict[Share, list[tuple[float, int, Any]]] = {}  # a heap for each share
+        self._numbers = itertools.count()
         self._idle: dict[Share, None] = {}  # shares without a worker, in order
         self._busy: dict[Share, None] = {}  # others, in order; those that have all are in neither
 
@@ -107,13 +119,12 @@ class FairQueue:
         return bool(self._idle or self._busy)
 
     def add(self, source: Any) -> None:
-        """Add a source, behind the others of its share."""
+        """Add a source."""
         self.size += 1
         share = source.share
-        if share in self._sources:
-            self._sources[share].append(source)
-        else:
-            self._sources[share] = deque([source])
+        used = max(source.used, share.floor - CREDIT_SECONDS)
+        heapq.heappush(self._sources.setdefault(share, []), (used, next(self._numbers), source))
+        if len(self._sources[share]) == 1:
             self.place(share)
 
     def pop(self) -> Any:
@@ -123,7 +134,7 @@ class FairQueue:
             return None
         share = next(iter(shares))
         sources = self._sources[share]
-        source = sources.popleft()
+        source = heapq.heappop(sources)[2]
         self.size -= 1
         if not sources:
             del self._sources[share]

@@ -31,7 +31,7 @@ from __future__ import annotations
 import time
 from typing import Any, Callable, Iterator
 
-from ..wire.events import BARRIER, URGENT, YIELD_TURN, Event
+from ..wire.events import BARRIER, URGENT, WATCHED, YIELD_TURN, Event
 from .clocks import ThreadTimes
 from .cork import WriteBatch
 from .log import logger
@@ -165,8 +165,10 @@ class LeaderFollowers:
             events = None
             if mask & (RESUME | DRAINED):
                 events = self._resume(source, mask)
-            elif mask & READ and source.events is None:  # else there are earlier bytes to parse
-                if source.congested:
+            elif mask & READ:
+                if source.events is not None:
+                    source.on_early()
+                elif source.congested:
                     self._loop.watch(source, remove=READ)
                 else:
                     events = source.on_readable()
@@ -228,7 +230,8 @@ class LeaderFollowers:
                 else:
                     protocol.holding = True
                     if not self.workers.enqueue(source, event, events):
-                        self._loop.watch(source, remove=READ)
+                        if not kind & WATCHED:
+                            self._loop.watch(source, remove=READ)
                         break
             turn -= 1
             # defence: turns
@@ -266,10 +269,10 @@ class LeaderFollowers:
                 return None
             source, events = self._serving
             source.current, source.events = event, events
-            if event[0] & BARRIER:  # its worker resumes it when that is handled
-                self._loop.watch(source, remove=READ)
-            else:
+            if not event[0] & BARRIER:
                 self._loop.resumed[source] = RESUME
+            elif not event[0] & WATCHED:  # its worker resumes it when that is handled
+                self._loop.watch(source, remove=READ)
             self._contend()
             self._turns.charge(source, seconds)
             return source

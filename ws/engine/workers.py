@@ -62,13 +62,13 @@ class Job:
     __slots__ = ("clock", "computed", "computes", "endless", "share", "started", "unseen")
 
     def __init__(self, share: Share, ident: int) -> None:
-        self.share = share
-        self.clock = thread_clock(ident)
-        self.computed = computing_time(self.clock)
-        self.started = time.monotonic()
-        self.unseen = True  # whether it has to be seen what it does
-        self.computes = False  # whether it was seen computing
-        self.endless = False  # whether it does so for so long that its share must not wait
+        self.share: Share = share
+        self.clock: int | None = thread_clock(ident)
+        self.computed: float = computing_time(self.clock)
+        self.started: float = time.monotonic()
+        self.unseen: bool = True  # whether it has to be seen what it does
+        self.computes: bool = False  # whether it was seen computing
+        self.endless: bool = False  # whether it does so for so long that its share must not wait
 
     def blocks(self, age: float) -> bool:
         """Say whether it has computed for only a small part of its age, in seconds."""

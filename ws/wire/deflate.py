@@ -153,7 +153,7 @@ class Deflate:
         if inflater is None:
             inflater = self._inflater = zlib.decompressobj(-self.in_bits)
         if data is None:
-            data = inflater.unconsumed_tail
+            data = b"" if inflater.eof else inflater.unconsumed_tail
         elif final:
             data = bytes(data) + _TAIL
         try:

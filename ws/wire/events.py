@@ -25,6 +25,8 @@ URGENT = 0x20
 """Flag of the kinds that need no callback. The leader handles them at once."""
 BARRIER = 0x40
 """Flag of the kinds that stop parsing: it continues when the event has been handled."""
+WATCHED = 0x80
+"""Flag of the kinds of barriers during which it is noticed if the peer leaves."""
 
 TEXT = 0x1
 BINARY = 0x2
@@ -34,7 +36,7 @@ CLOSE = BARRIER | 0x8
 PROTOCOL_ERROR = BARRIER | 0x10
 YIELD_TURN = URGENT | 0x11
 REQUEST = URGENT | 0x12
-ASK_ONREQUEST = BARRIER | 0x13
+ASK_ONREQUEST = BARRIER | WATCHED | 0x13
 OPENED = 0x14
 CONNECTION_LOST = BARRIER | 0x15
 

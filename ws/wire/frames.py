@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+from contextlib import suppress
 from typing import Union
 
 try:
@@ -175,5 +176,5 @@ def parse_close(payload: bytes) -> tuple[int, str]:
         raise ProtocolError(CloseCode.INVALID_PAYLOAD, "close reason is not UTF-8") from None
 
 
-if hasattr(os, "register_at_fork"):
+with suppress(AttributeError):  # Windows has no fork
     os.register_at_fork(after_in_child=_keys.clear)  # or two processes would use the same

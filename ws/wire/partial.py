@@ -44,7 +44,7 @@ class PartialMessage:
         return self.size + self._surplus + PART_OVERHEAD_BYTES * len(self._parts)
 
     def add(self, payload: Buffer) -> None:
-        """Add the next piece.
+        """Add the next piece. A bytearray belongs to the message from now on.
 
         Raises:
             UnicodeDecodeError: It is text, and can't become valid UTF-8 any more.

@@ -133,10 +133,8 @@ class Protocol:
                 position = min(self._remaining, end)
                 self.more = position < end
                 masked = memoryview(data)[:position]
-                if self._compressed:
-                    yield from self._append_inflated(masked)
-                else:
-                    self._append(masked)
+                if self._append(masked):
+                    yield from self._append_long(masked)
                 if self._fin and not self._remaining and self._end_message():
                     yield self._take_message()
             while end - position >= 2:
@@ -186,7 +184,8 @@ class Protocol:
                     else:
                         self._begin(first, length, key)
                 else:
-                    self._check_first(first, length)
+                    if first not in self._first_bytes:
+                        self._check_first(first, length)
                     control = first & 0x08
                     if not control:
                         self._check_frame(first, length)
@@ -206,10 +205,8 @@ class Protocol:
                     self._begin(first, length, data[start - key_size : start])
                 if self._message:
                     masked = memoryview(data)[start:stop]
-                    if self._compressed:
-                        yield from self._append_inflated(masked)
-                    else:
-                        self._append(masked)
+                    if self._append(masked):
+                        yield from self._append_long(masked)
                     if self._fin and not self._remaining and self._end_message():
                         yield self._take_message()
                 if self._work >= TURN_BYTES and position < end:
@@ -293,25 +290,36 @@ class Protocol:
         self._key = key
         return message
 
-    def _append(self, masked: memoryview) -> None:
-        """Add the next part of the frame's payload."""
-        assert self._message
-        self._work += len(masked) + FRAGMENT_BYTES
-        self._message.add(self._unmask(masked, self._key))
-        self._advance(len(masked))
-
-    def _append_inflated(self, masked: memoryview) -> Iterator[Event]:
-        """Inflate the next part of the frame's payload, or the rest of one that was begun."""
+    def _append(self, masked: memoryview) -> bool:
+        """Add the next part of the frame's payload. Return whether to call `_append_long`."""
         message = self._message
         assert message
-        starts = range(0, 0 if self._unfinished else len(masked) or 1, SLICE_BYTES)
+        size = len(masked)
+        if not self._compressed:
+            self._work += size + FRAGMENT_BYTES
+            message.add(self._unmask(masked, self._key))
+        elif size > SLICE_BYTES or self._unfinished:
+            return True
+        else:
+            room = self.max_message_size - message.size  # defence: inflated-left
+            last = self._fin and size == self._remaining
+            message.add(self._inflate(self._unmask(masked, self._key), room, last))
+            if self._unfinished:
+                return True
+        self._advance(size)
+        return False
+
+    def _append_long(self, masked: memoryview) -> Iterator[Event]:
+        """Inflate the next part of the frame's payload in slices, or the rest of a short one."""
+        message = self._message
+        assert message
+        starts = range(0, 0 if self._unfinished else len(masked), SLICE_BYTES)
         slices = [masked[start : start + SLICE_BYTES] for start in starts]
         last = self._fin and len(masked) == self._remaining
         while slices or self._unfinished:
             if self._work >= LONG_TURN_BYTES:
                 self._work = 0
                 yield YIELD_TURN, ""
-            # defence: inflated-left
             room = self.max_message_size - message.size
             payload = None if self._unfinished else self._unmask(slices.pop(0), self._key)
             message.add(self._inflate(payload, room, last and not slices))
@@ -373,11 +381,6 @@ class ClientProtocol(Protocol):
 
     __slots__ = ()
 
-    frame = staticmethod(masked_frame)
+    frame: Callable[..., bytes] = staticmethod(masked_frame)
     _masked = False
     _unmask = staticmethod(_unmasked)
-
-
-def _plain(payload: Buffer, key: bytes) -> bytes | bytearray:
-    """Return a payload unmasked, if it is masked: if there is a key."""
-    return unmask(payload, key) if key else bytes(payload)

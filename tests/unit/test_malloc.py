@@ -1,0 +1,38 @@
+"""Returning memory to the system."""
+
+from __future__ import annotations
+
+import ctypes
+
+import pytest
+
+from ws.engine import malloc
+
+
+@pytest.fixture(autouse=True)
+def found_anew():
+    malloc._function.cache_clear()
+    yield
+    malloc._function.cache_clear()
+
+
+def test_free_memory_is_returned_where_the_library_can(monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        ctypes, "CDLL", lambda name: type("glibc", (), {"malloc_trim": calls.append})
+    )
+    malloc.return_freed_memory()
+    assert calls == [0]
+
+
+@pytest.mark.parametrize("error", [OSError, TypeError, AttributeError])
+def test_elsewhere_nothing_happens(monkeypatch, error):
+    def none(name):
+        raise error
+
+    monkeypatch.setattr(ctypes, "CDLL", none)
+    malloc.return_freed_memory()
+
+
+def test_here_it_works_or_does_nothing():
+    malloc.return_freed_memory()
