@@ -50,6 +50,10 @@ class WSServer:
     what they share. There is one callback of each kind: registering another one replaces it. What
     a callback returns is ignored, except for `onrequest`.
 
+    A server belongs to the process that has started it. A child that is forked after that serves
+    nobody, and holds no port. There, `clients` and `rooms` are empty, `shutdown` does nothing, and
+    other methods raise RuntimeError. So fork first, then start.
+
     Args:
         host: Address or name to listen on. "" (the default) is all addresses of IPv4 and IPv6:
             whoever can reach this machine can connect. "localhost" admits only this machine.
@@ -264,8 +268,7 @@ class WSServer:
         self._start_unbound()
         if self._lifecycle.state is State.NEW:
             raise RuntimeError("start() the server first, or make it with port=None")
-        if self._pid != os.getpid():
-            raise RuntimeError("the server was started before this process was forked: don't start")
+        self._lifecycle.check_process()
 
     # Clients
 
@@ -302,7 +305,7 @@ class WSServer:
         """
         connection = self._clients.get(client)
         if connection is None:
-            check_client(client)
+            self._check_absent(client)
             return False
         outbox, timeout = connection.outbox, self.limits.send_timeout
         if not isinstance(message, (str, bytes, bytearray, memoryview)):
@@ -310,6 +313,11 @@ class WSServer:
         if outbox.deflate is None:
             return outbox.put(encode(message), timeout, 1, True)
         return outbox.put_prepared(PreparedMessage(encode(message), compress), timeout, True)
+
+    def _check_absent(self, client: Any) -> None:
+        """Check why there is no connection for a client: that it has left is no error."""
+        check_client(client)
+        self._lifecycle.check_process()
 
     def sendall(
         self,
@@ -340,6 +348,8 @@ class WSServer:
             UnicodeEncodeError: A str has a lone surrogate.
         """
         connections = self._rooms.select(to, exclude)
+        if not connections:
+            self._lifecycle.check_process()
         prepared = PreparedMessage(encode(message), compress, len(connections) > 1)
         if len(connections) >= BROADCAST_CLIENTS:
             self._service.threads.keep_lead()
@@ -399,7 +409,7 @@ class WSServer:
         close_payload(code, reason)
         connection = self._clients.get(client)
         if connection is None:
-            check_client(client)
+            self._check_absent(client)
             return False
         return connection.close(code, reason)
 
@@ -415,7 +425,7 @@ class WSServer:
         """
         connection = self._clients.get(client)
         if connection is None:
-            check_client(client)
+            self._check_absent(client)
             return False
         return connection.ping()
 
@@ -428,6 +438,7 @@ class WSServer:
             client: The client.
             room: Any string. A room exists while a client is in it.
         """
+        self._lifecycle.check_process()
         self._rooms.join(client, room)
 
     def leave(self, client: Client, room: str) -> None:
@@ -444,6 +455,7 @@ class WSServer:
         Args:
             room: The room, or None for all clients.
         """
+        self._lifecycle.check_process()
         if not self._backplane:
             return self._rooms.presence(room)
         self._start_unbound()
@@ -465,6 +477,7 @@ class WSServer:
             messages_in, messages_out, queued (bytes), and latency (seconds, or None). With a
             backplane: backplane, what its own `stats` returned.
         """
+        self._lifecycle.check_process()
         running = self._lifecycle.state in (State.RUNNING, State.STOPPING)
         threads = self._service.threads.count if running else 0
         stats = self._service.metrics.snapshot(self._clients.copy(), threads)
@@ -492,7 +505,6 @@ class WSServer:
             if self._backplane:
                 undo.callback(self._stop_backplane, 1.0)
                 self._backplane.start(self._deliver)
-            self._pid = os.getpid()
             if self._keep_memory:
                 keep_freed_memory(8 * self.limits.max_message_size)
             self._service.start(sockets)
@@ -546,6 +558,7 @@ class WSServer:
             RuntimeError: The server was shut down before it was started, or the system can't
                 start a thread.
         """
+        self._lifecycle.check_process()
         main = threading.current_thread() is threading.main_thread()
         terminate = main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
         if terminate:
@@ -555,7 +568,7 @@ class WSServer:
                 self.start()
                 if sys.stdout is not None and sys.stdout.isatty():
                     print(f"Serving on {self.url} (Ctrl-C ends it)", flush=True)
-            while self._lifecycle.state not in (State.NEW, State.STOPPED):
+            while self._lifecycle.active:
                 # On Windows, an endless wait can't be interrupted.
                 self._lifecycle.wait(0.5 if sys.platform == "win32" else -1)
         except KeyboardInterrupt:
@@ -606,7 +619,7 @@ class WSServer:
 
     def _exit(self) -> None:
         """Shut down when the interpreter exits, unless this is a forked child."""
-        if not self._lifecycle.stopping and self._pid == os.getpid():
+        if self._lifecycle.active and not self._lifecycle.stopping:
             self.shutdown()
 
     def reload_cert(self) -> None:
