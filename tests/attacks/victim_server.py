@@ -18,7 +18,7 @@ import ws.engine.workers
 from ws import Response, WSServer
 
 ws.engine.workers.FOLLOWER_SECONDS = 0.1  # so that threads end soon after the attack
-PAGE = Response(200, "x" * (8 << 20))
+PAGE = Response(200, "x" * (8 << 20))  # more than the system keeps for a connection
 malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", lambda pad: None)  # glibc's
 
 

@@ -67,7 +67,10 @@ def test_the_limits_are_those_of_the_library():
     told = {
         name: int(value) * UNITS[unit] if value.isdigit() else value for name, value, unit in rows
     }
-    assert told == asdict(Limits())
+    limits = asdict(Limits())
+    del limits["max_memory"]  # depends on the machine
+    assert told == limits
+    assert "`max_memory`" in section
 
 
 def test_the_api_tables_name_what_there_is():

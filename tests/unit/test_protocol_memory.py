@@ -24,7 +24,7 @@ from ws.wire.protocol import SLICE_BYTES, Protocol
 
 KIB, MIB = 1 << 10, 1 << 20
 NOISE = bytes(map(random.Random(1).randrange, [256] * (256 * KIB)))
-SLACK_BYTES = 3 * KIB
+SLACK_BYTES = 8 << 10
 """What the objects themselves take, and the generator."""
 
 Chunks = Callable[[], List[bytes]]

@@ -47,7 +47,11 @@ def first(turns, *sources):
 
 
 def test_nothing_to_order():
-    Turns().order([])
+    """A worker may still charge what it has used: the leader has just found nobody ready."""
+    turns, one = Turns(), source(Share("one"))
+    turns.order([])
+    turns.charge(one, 1.0)
+    assert one.used == one.share.used == pytest.approx(1.0)
 
 
 def test_a_crowd_weighs_as_much_as_one():

@@ -79,7 +79,7 @@ class Turns:
             return max(share.used, least), max(source.used, share.floor - CREDIT_SECONDS)
 
         ready.sort(key=used)
-        self._waiting = len(ready)
+        self._waiting = len(ready) or 1  # a worker may charge while nobody is ready
 
     def charge(self, source: Any, seconds: float) -> None:
         """Count time that was used for a source."""
