@@ -4,6 +4,8 @@
              |                       (`stop` was called: the leader takes the steps)
              +-> NEW, if starting fails
 
+In a child that is forked while it runs, it is ELSEWHERE from then on: in the parent.
+
 If `stop` is called while the server starts, the shutdown begins as soon as the server runs.
 """
 
@@ -31,6 +33,7 @@ class State(enum.Enum):
     RUNNING = "running"
     STOPPING = "stopping"
     STOPPED = "stopped"
+    ELSEWHERE = "elsewhere"
 
 
 class Draining(ABC):
@@ -93,7 +96,24 @@ class Lifecycle(Source):
     @property
     def clean(self) -> bool:
         """Whether the server doesn't run, and nobody was cut at the deadline of a shutdown."""
-        return self.state in (State.NEW, State.STOPPED) and self._cut_by is None
+        return not self.active and self._cut_by is None
+
+    @property
+    def active(self) -> bool:
+        """Whether the server starts, serves or drains, in this process."""
+        return self.state in (State.STARTING, State.RUNNING, State.STOPPING)
+
+    def check_process(self) -> None:
+        """Check that the server was started by this process, if at all.
+
+        Raises:
+            RuntimeError: The process is a child that was forked after that.
+        """
+        if self.state is State.ELSEWHERE:
+            raise RuntimeError(
+                "this process was forked from the one that serves, and serves nobody: fork first, "
+                "then start() a server"
+            )
 
     def begin(self) -> None:
         """Note that starting begins.
@@ -101,6 +121,7 @@ class Lifecycle(Source):
         Raises:
             RuntimeError: The server was started or stopped before.
         """
+        self.check_process()
         if self.state is not State.NEW or self.stopping or not self._ended.acquire(timeout=1):
             raise RuntimeError("a server runs once: make a new WSServer")
         self.state = State.STARTING
@@ -136,9 +157,15 @@ class Lifecycle(Source):
         Return at once if the calling thread holds a lock of the library: it is then in a signal
         handler that has interrupted a call, and the leader needs the lock for the shutdown.
         """
-        if self.state is State.STOPPED or any(map(is_mine, self._draining.locks())):
+        if not self.active or any(map(is_mine, self._draining.locks())):
             return
         if self._ended.acquire(timeout=timeout):  # not an Event: a signal handler may wait, too
+            self._ended.release()
+
+    def orphan(self) -> None:
+        """Note that this is a forked child. Takes no lock."""
+        self.state = State.ELSEWHERE
+        if self._ended.locked():
             self._ended.release()
 
     def on_deadline(self, now: float) -> None:

@@ -46,6 +46,13 @@ class Rooms:
                 for room in self._memberships.pop(client, ()):
                     self._take_out(client, room)
 
+    def orphan(self) -> None:
+        """Forget all, because this is a forked child. Takes no lock, and counts nothing."""
+        self.lock = threading.RLock()  # another thread may have held it
+        self._count = lambda room, clients: None
+        for one in (self.clients, self._rooms, self._memberships):
+            one.clear()
+
     def join(self, client: Client, room: str) -> None:
         """Put a client into a room. Does nothing if the client has left the server."""
         with self.lock:  # defence: lock-of-joining

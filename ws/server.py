@@ -50,6 +50,10 @@ class WSServer:
     what they share. There is one callback of each kind: registering another one replaces it. What
     a callback returns is ignored, except for `onrequest`.
 
+    A server belongs to the process that has started it. A child that is forked after that serves
+    nobody, and holds no port. There, `clients` and `rooms` are empty, `shutdown` does nothing, and
+    other methods raise RuntimeError. So fork first, then start.
+
     Args:
         host: Address or name to listen on. "" (the default) is all addresses of IPv4 and IPv6:
             whoever can reach this machine can connect. "localhost" admits only this machine.
@@ -265,8 +269,7 @@ class WSServer:
         self._start_unbound()
         if self._lifecycle.state is State.NEW:
             raise RuntimeError("start() the server first, or make it with port=None")
-        if self._pid != os.getpid():
-            raise RuntimeError("the server was started before this process was forked: don't start")
+        self._lifecycle.check_process()
 
     # Clients
 
@@ -303,7 +306,7 @@ class WSServer:
         """
         connection = self._clients.get(client)
         if connection is None:
-            check_client(client)
+            self._check_absent(client)
             return False
         outbox, timeout = connection.outbox, self.limits.send_timeout
         if not isinstance(message, (str, bytes, bytearray, memoryview)):
@@ -311,6 +314,11 @@ class WSServer:
         if outbox.deflate is None:
             return outbox.put(encode(message), timeout, 1, True)
         return outbox.put_prepared(PreparedMessage(encode(message), compress), timeout, True)
+
+    def _check_absent(self, client: Any) -> None:
+        """Check why there is no connection for a client: that it has left is no error."""
+        check_client(client)
+        self._lifecycle.check_process()
 
     def sendall(
         self,
@@ -341,6 +349,8 @@ class WSServer:
             UnicodeEncodeError: A str has a lone surrogate.
         """
         connections = self._rooms.select(to, exclude)
+        if not connections:
+            self._lifecycle.check_process()
         prepared = PreparedMessage(encode(message), compress, len(connections) > 1)
         if len(connections) >= BROADCAST_CLIENTS:
             self._service.threads.keep_lead()
@@ -400,7 +410,7 @@ class WSServer:
         close_payload(code, reason)
         connection = self._clients.get(client)
         if connection is None:
-            check_client(client)
+            self._check_absent(client)
             return False
         return connection.close(code, reason)
 
@@ -416,7 +426,7 @@ class WSServer:
         """
         connection = self._clients.get(client)
         if connection is None:
-            check_client(client)
+            self._check_absent(client)
             return False
         return connection.ping()
 
@@ -429,6 +439,7 @@ class WSServer:
             client: The client.
             room: Any string. A room exists while a client is in it.
         """
+        self._lifecycle.check_process()
         self._rooms.join(client, room)
 
     def leave(self, client: Client, room: str) -> None:
@@ -445,6 +456,7 @@ class WSServer:
         Args:
             room: The room, or None for all clients.
         """
+        self._lifecycle.check_process()
         if not self._backplane:
             return self._rooms.presence(room)
         self._start_unbound()
@@ -469,6 +481,7 @@ class WSServer:
             its part of what several hold), and latency (seconds, or None). With a backplane:
             backplane, what its own `stats` returned.
         """
+        self._lifecycle.check_process()
         running = self._lifecycle.state in (State.RUNNING, State.STOPPING)
         threads = self._service.threads.count if running else 0
         stats = self._service.metrics.snapshot(self._clients.copy(), threads)
@@ -496,7 +509,6 @@ class WSServer:
             if self._backplane:
                 undo.callback(self._stop_backplane, 1.0)
                 self._backplane.start(self._deliver)
-            self._pid = os.getpid()
             if self._keep_memory:
                 keep_freed_memory(8 * self.limits.max_message_size)
             self._service.start(sockets)
@@ -550,6 +562,7 @@ class WSServer:
             RuntimeError: The server was shut down before it was started, or the system can't
                 start a thread.
         """
+        self._lifecycle.check_process()
         main = threading.current_thread() is threading.main_thread()
         terminate = main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
         if terminate:
@@ -559,7 +572,7 @@ class WSServer:
                 self.start()
                 if sys.stdout is not None and sys.stdout.isatty():
                     print(f"Serving on {self.url} (Ctrl-C ends it)", flush=True)
-            while self._lifecycle.state not in (State.NEW, State.STOPPED):
+            while self._lifecycle.active:
                 # On Windows, an endless wait can't be interrupted.
                 self._lifecycle.wait(0.5 if sys.platform == "win32" else -1)
         except KeyboardInterrupt:
@@ -610,7 +623,7 @@ class WSServer:
 
     def _exit(self) -> None:
         """Shut down when the interpreter exits, unless this is a forked child."""
-        if not self._lifecycle.stopping and self._pid == os.getpid():
+        if self._lifecycle.active and not self._lifecycle.stopping:
             self.shutdown()
 
     def reload_cert(self) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import os
 import socket
 import ssl
 import threading
+import weakref
 from contextlib import suppress
 from typing import Any, Callable, Iterator, Sequence
 
@@ -102,11 +104,13 @@ class Service(Owner, Draining):
             self.loop, self._limits.threads, self.admission.is_one_network
         )
         self._listeners = []
+        _running.add(self)
         try:
             for sock in sockets:
                 self._listeners.append(Listener(sock, self.loop, self._admit, self._warnings.warn))
             self.threads.start()
         except BaseException:
+            _running.discard(self)
             self.refuse_newcomers()
             self.loop.close()
             raise
@@ -291,6 +295,20 @@ class Service(Owner, Draining):
             self._release(timeout)
         finally:
             self.threads.stop()
+            _running.discard(self)
+
+    def orphan(self) -> None:
+        """Let go of all, because this is a forked child. The parent serves on. Takes no lock."""
+        for part in (self.admission, self.metrics, self.overload.budget):
+            part.lock = threading.RLock()  # another thread may have held it
+        self._lock = threading.Lock()
+        self.lifecycle.orphan()
+        self.threads.orphan()  # first, so that nothing is taken out of the poller that both share
+        self.refuse_newcomers()
+        self.rooms.orphan()
+        for connection in self.admission.connections:
+            connection.orphan()
+            self.admission.leave(connection)
 
     def locks(self) -> Iterator[Any]:
         yield from (*self._locks, self.metrics.lock, self.admission.lock, self.rooms.lock)
@@ -307,3 +325,15 @@ def _prepare(client: Client) -> None:
 
 def _ignore(*arguments: Any) -> None:
     """Stand in for a callback."""
+
+
+_running: weakref.WeakSet[Service] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for service in list(_running):
+        service.orphan()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)  # defence: server-fork

@@ -186,6 +186,7 @@ class Session(Owner, Source, shared.Member):
     def orphan(self) -> None:
         self.state, self._closing = ENDED, True
         self._lock, self._ended = threading.Lock(), threading.Lock()
+        self.overload.budget.lock = threading.RLock()
         if self.connection is not None:
             self.connection.orphan()
 

@@ -72,6 +72,7 @@ DEFENCES = {
     "end-of-tcp": "the event for the end of TCP",
     "end-of-tcp-watch": "the line that stops watching a connection at the end of TCP",
     "fault-ends-source": "the line that ends a source when serving it has failed",
+    "server-fork": "the end of a forked child's server",
     "fork-shutdown": "the shutdown of a socket that a child may have a copy of",
     "linger": "the line that stops parsing after an HTTP answer",
     "linger-rate": "how fast a peer has to take a page",
@@ -318,6 +319,8 @@ TESTS = [  # each with the defences that are taken out for it, some with a repla
         ("ping-timeout", "self._loop.schedule(self, self._limits.ping_timeout)"),
     ),
     ("test_faults.py::test_forked_child", "fork-shutdown"),
+    ("live/test_fork.py::test_a_forked_child_serves_nobody_and_says_so", "server-fork"),
+    ("live/test_fork.py::test_locks_that_are_held_at_the_fork_do_not_stop_the_child", "server-fork"),
     ("test_faults.py::test_interpreter_that_ends", "exit-handler"),
     (
         "live/test_listen.py::test_a_unix_socket_replaces_nothing_else",

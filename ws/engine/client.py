@@ -75,13 +75,6 @@ class ClientConnection(Connection):
         """Whether the owner was told that it has ended."""
         return self._left or self.stage == CLOSED
 
-    def orphan(self) -> None:
-        """Drop the descriptor, because it is the parent's, and this is a forked child."""
-        self.outbox.lock = threading.RLock()  # another thread may have held it
-        self.outbox.accepting = False
-        self.stage = CLOSED
-        self.client.dispose()
-
 
 class BlockingConnection(ClientConnection):
     """A connection to a server, whose messages are taken by `receive`."""

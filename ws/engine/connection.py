@@ -510,6 +510,12 @@ class Connection(Holder):
             self.client.dispose()
         self.owner.disposed(self)
 
+    def orphan(self) -> None:
+        """Drop the descriptor: this is a forked child, and the connection is the parent's."""
+        self.outbox.orphan()
+        self.stage = CLOSED
+        self.client.dispose()  # which isn't the end of TCP
+
     # Memory
 
     def end_turn(self) -> bool:

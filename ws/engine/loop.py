@@ -198,6 +198,11 @@ class Loop:
                 self._poller.close()
                 self._waker.close()
 
+    def orphan(self) -> None:
+        """Let go of the descriptors, which this forked child shares with its parent."""
+        self._interest_lock = threading.Lock()  # another thread may have held it
+        self.close()
+
 
 class _Waker(Source):
     """Ends the leader's wait from another thread."""

@@ -61,6 +61,7 @@ class Monitor:
         """Whether others have waited long enough for the source that is served now."""
         self.broadcasting: bool = False
         """Whether a callback in this round has sent to many clients."""
+        self._times: ThreadTimes | None = None  # its own
         self._stopped = False
         self._alarm = threading.Event()
 
@@ -77,12 +78,20 @@ class Monitor:
         self._stopped = True
         self._alarm.set()
 
+    def orphan(self) -> None:
+        """Let go of all, because this is a forked child, without the thread."""
+        self._stopped = True
+        self._alarm = threading.Event()  # another thread may have held its lock
+        for times in (self.leader, self._times):
+            if times:
+                times.close()
+
     def wake(self) -> None:
         """Have the monitor watch, because a callback is about to run."""
         self._alarm.set()
 
     def _run(self) -> None:
-        times = ThreadTimes()
+        times = self._times = ThreadTimes()
         while not self._stopped:
             try:
                 self._watch(times)

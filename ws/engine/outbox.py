@@ -270,6 +270,11 @@ class Outbox(Writer):
         if self._space:
             self._space.notify_all()
 
+    def orphan(self) -> None:
+        """Accept nothing, because this is a forked child. Takes no lock."""
+        self.lock, self._space = threading.RLock(), None  # another thread may have held it
+        self.accepting = False
+
     def _make_room(self, timeout: float, cut: bool, fragment: bool = False) -> bool:
         """Wait until a message may be queued. Return whether it is to be queued.
 

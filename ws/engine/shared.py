@@ -148,8 +148,10 @@ def _say_goodbye() -> None:
 def _after_fork() -> None:
     global _engine, _lock
     engine, _engine, _lock = _engine, None, threading.Lock()
-    for member in engine.members if engine else ():
-        member.orphan()
+    if engine:
+        engine.threads.orphan()
+        for member in engine.members:
+            member.orphan()
 
 
 atexit.register(_say_goodbye)  # defence: client-exit

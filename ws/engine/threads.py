@@ -93,6 +93,17 @@ class LeaderFollowers:
         self.monitor.stop()
         self._loop.wake()
 
+    def orphan(self) -> None:
+        """Let go of all, because this is a forked child. Takes no lock.
+
+        If the child was forked in a callback, and this returns, then its thread ends.
+        """
+        self._stopped = True
+        self._batons.clear()  # the lead is lost
+        self.workers.orphan()
+        self.monitor.orphan()
+        self._loop.orphan()
+
     @property
     def count(self) -> int:
         """How many threads there are now, the monitor included."""

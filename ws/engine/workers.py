@@ -125,6 +125,16 @@ class Workers:
         """Make all threads end, each when its callback has returned. Takes no lock."""
         self._stopped = True
 
+    def orphan(self) -> None:
+        """Give the calling thread no more to do: this is a forked child, which has no other."""
+        ident, inside = threading.get_ident(), self.inside()
+        self._lock = threading.Lock()  # another thread may have held it
+        self._stopped, self._vacant, self._limit = True, False, 0
+        self._idents, self._jobs, self._followers = set(), {}, []
+        if inside:  # it is in a callback, which may return
+            self._idents.add(ident)
+            self._begin(Share(), ident)
+
     @property
     def count(self) -> int:
         """How many threads there are now."""
