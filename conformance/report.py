@@ -22,6 +22,8 @@ OPEN_FAILURES = 20
 """With more failures than this, their list is folded."""
 NARROW_COLUMNS = 7
 """With more columns than this, the page is wider and its font smaller."""
+LEVEL_COLUMNS = 12
+"""With more columns than this, their heads stand upright."""
 
 
 def write(run: Run, rows: Sequence[Checked] = (), title: str = "") -> None:
@@ -192,10 +194,15 @@ def page(run: Run, title: str, rows: Sequence[Checked] = ()) -> str:
 <title>Conformance: {re.sub("<.*?>", "", title)}</title>
 <style>
 {STYLE.read_text(encoding="utf-8")}</style>
-<body{" class=wide" * (len(run.outcomes) > NARROW_COLUMNS)}>
+<body class="{_width(len(run.outcomes))}">
 {chr(10).join(body)}
 </html>
 """
+
+
+def _width(columns: int) -> str:
+    """Return the classes of a page with so many columns."""
+    return "wide upright" if columns > LEVEL_COLUMNS else "wide" if columns > NARROW_COLUMNS else ""
 
 
 def _head(outcomes: Iterable[Outcome], first: str) -> str:

@@ -6,7 +6,6 @@ Over 400 lines, because each option and method is documented where it is defined
 from __future__ import annotations
 
 import atexit
-import os
 import signal
 import socket
 import ssl

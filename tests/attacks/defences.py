@@ -320,7 +320,10 @@ TESTS = [  # each with the defences that are taken out for it, some with a repla
     ),
     ("test_faults.py::test_forked_child", "fork-shutdown"),
     ("live/test_fork.py::test_a_forked_child_serves_nobody_and_says_so", "server-fork"),
-    ("live/test_fork.py::test_locks_that_are_held_at_the_fork_do_not_stop_the_child", "server-fork"),
+    (
+        "live/test_fork.py::test_locks_that_are_held_at_the_fork_do_not_stop_the_child",
+        "server-fork",
+    ),
     ("test_faults.py::test_interpreter_that_ends", "exit-handler"),
     (
         "live/test_listen.py::test_a_unix_socket_replaces_nothing_else",

@@ -205,7 +205,7 @@ def test_an_error_in_serving_one_client_is_its_own(serve, monkeypatch, caplog):
     other = connect(serving.port)
 
     class Broken:
-        close_sent = False
+        close_sent = holding = False
         more = False
 
         def feed(self, data):

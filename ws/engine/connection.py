@@ -222,7 +222,9 @@ class Connection(Holder):
         if data:
             self.bytes_in += len(data)
             if OPEN <= self.stage <= CLOSING:
-                return self._read_on(data) if len(data) == READ_BYTES else self.protocol.feed(data)
+                if len(data) == READ_BYTES and not self.owner.overload.pressed:
+                    return self._read_on(data)
+                return self.protocol.feed(data)
             return self._read_head(data) if self.stage == AWAITING_REQUEST else None
         if OPEN <= self.stage <= CLOSING:
             self._loop.watch(self, remove=READ | WRITE)  # defence: end-of-tcp-watch
