@@ -109,7 +109,8 @@ def unit(session: nox.Session) -> None:
     if session.python == COVERAGE_PYTHON:
         session.install(*FRAMEWORKS.split())
     others = ("attacks", "cluster", "tools", "wsgi")  # have sessions of their own
-    chosen = session.posargs or ["-n2", *(f"--ignore=tests/{name}" for name in others)]
+    workers = f"-n{2 * (os.cpu_count() or 1)}"  # many tests wait for most of their time
+    chosen = session.posargs or [workers, *(f"--ignore=tests/{name}" for name in others)]
     session.run("python", "-m", "pytest", *chosen)
     if session.python == COVERAGE_PYTHON and not session.posargs:
         session.install(COVERAGE, *FAST.split())

@@ -96,9 +96,8 @@ MAY_IMPORT: dict[str, str] = {
         "wire.proxy"
     ),
     "engine.clocks": "",
-    "engine.workers": (
-        "engine.clocks engine.daemon engine.log engine.loop engine.shares wire.events"
-    ),
+    "engine.job": "engine.clocks engine.shares",
+    "engine.workers": "engine.daemon engine.job engine.log engine.loop engine.shares wire.events",
     "engine.monitor": "engine.clocks engine.daemon engine.log engine.loop engine.workers",
     "engine.threads": (
         "engine.clocks engine.cork engine.log engine.loop engine.monitor engine.poll "

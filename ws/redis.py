@@ -331,11 +331,13 @@ class RedisBackplane(Backplane):
 
     def _register(self) -> None:
         """Take a new name, under which Redis has no counts yet, and have all counts sent."""
-        with self._changed:
-            self._key = f"{self._prefix}:counts:{os.urandom(8).hex()}".encode()
-            self._uncounted = {None, *self._counts}
-        arguments = self._key, self._nodes, self._lifetime(), self._name(None)
+        key = f"{self._prefix}:counts:{os.urandom(8).hex()}".encode()
+        arguments = key, self._nodes, self._lifetime(), self._name(None)
         self._execute([("EVAL", REGISTER, 2, *arguments)])
+        with self._changed:  # in one step, or `count` misses what changes in between
+            self._key = key
+            self._uncounted = {None, *self._counts}
+            self._away.discard("writer")
 
     def _update(self, counts: list[tuple[str | None, int]]) -> tuple[Any, ...]:
         """Return the command that is a heartbeat, and sends counts of rooms."""

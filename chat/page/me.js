@@ -24,7 +24,8 @@ const randomId = () =>
 function guestName() {
   const pick = (words) => words[Math.floor(Math.random() * words.length)];
   const kind = pick("Amber Brave Calm Clever Gentle Happy Kind Lucky Merry Quick Quiet Sunny".split(" "));
-  return `${kind} ${pick("Badger Finch Fox Hare Heron Lynx Marten Otter Owl Robin Seal Wren".split(" "))}`;
+  const animal = pick("Badger Finch Fox Hare Heron Lynx Marten Otter Owl Robin Seal Wren".split(" "));
+  return `${kind} ${animal} ${10 + Math.floor(Math.random() * 990)}`;
 }
 
 const nameInput = $("name");

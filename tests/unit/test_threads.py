@@ -16,6 +16,7 @@ import pytest
 from tests.support.waiting import DEADLINE, eventually
 from ws.engine.daemon import DaemonThread
 from ws.engine.loop import Loop, Source
+from ws.engine.poll import READ
 from ws.engine.shares import Share
 from ws.engine.threads import LeaderFollowers
 from ws.wire.events import ASK_ONREQUEST, BARRIER, PING, TEXT
@@ -167,6 +168,64 @@ def test_nothing_is_parsed_past_a_barrier_that_follows_the_end_of_a_worker(loop,
     serve(loop, (source, events()))
     eventually(lambda: len(source.handled) == 3)
     assert order == ["handled one", "handled barrier", "parsed on", "handled two"]
+
+
+class TakenSlowly(Script):
+    """Its worker's callback returns while the leader is about to take the events."""
+
+    def __init__(self, handle):
+        self._events = None
+        self.looked = threading.Event()
+        super().__init__(handle)
+
+    @property
+    def events(self):
+        events = self._events
+        if events is not None and self.inbox is not None and not self.looked.is_set():
+            self.looked.set()
+            time.sleep(0.1)
+        return events
+
+    @events.setter
+    def events(self, events):
+        self._events = events
+
+
+def test_a_source_is_resumed_once_for_the_same_events(loop, threads):
+    """Otherwise parsing goes on past the barrier that is the next event."""
+    order = []
+
+    def handle(event):
+        if event[1] == "one":
+            source.looked.wait(DEADLINE)
+        elif event[1] == "barrier":
+            time.sleep(0.05)  # for the leader to parse on, if it would
+        order.append(f"handled {event[1]}")
+
+    def events():
+        yield TEXT, "one"
+        yield ASK_ONREQUEST, "barrier"
+        order.append("parsed on")
+        yield TEXT, "two"
+
+    source = TakenSlowly(handle)
+    threads.start()
+    serve(loop, (source, events()))
+    eventually(lambda: len(source.handled) == 3)
+    assert order == ["handled one", "handled barrier", "parsed on", "handled two"]
+
+
+def test_a_source_that_drains_while_its_worker_is_busy_is_read_again(loop, threads):
+    gate = threading.Event()
+    threads.start()
+    threads.workers.distrust(ALWAYS)
+    source = Script(lambda event: gate.wait(DEADLINE))
+    serve(loop, (source, [(TEXT, "")]))
+    eventually(lambda: source.interest & READ and source.current)
+    loop.watch(source, remove=READ)  # as when it is congested
+    loop.drained(source)
+    eventually(lambda: source.interest & READ)
+    gate.set()
 
 
 @pytest.mark.parametrize("seed", range(3))

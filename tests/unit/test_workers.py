@@ -12,8 +12,8 @@ from collections import deque
 import pytest
 
 from tests.support.waiting import DEADLINE, eventually
-from ws.engine import workers as module
-from ws.engine.loop import Loop, Source
+from ws.engine import job, workers
+from ws.engine.loop import DRAINED, Loop, Source
 from ws.engine.shares import FairQueue, Share, Turns
 from ws.engine.workers import INLINE_AFTER, TRUSTED_AFTER, UNSEEN, Workers
 from ws.wire.events import TEXT
@@ -41,7 +41,8 @@ class Pool:
         self.led, self.gate, self.inside = threading.Event(), threading.Event(), deque()
         self.shares = [Share("a"), Share("b")]
         queue = FairQueue(LIMIT, lambda: False)
-        self.workers = Workers(Loop(), LIMIT, queue, self.lead, Turns())
+        self.loop = Loop()
+        self.workers = Workers(self.loop, LIMIT, queue, self.lead, Turns())
         self.workers.start()
 
     def lead(self):
@@ -87,7 +88,7 @@ def test_several_begin_before_it_is_seen_what_they_do(pool):
 
 
 def test_while_the_interpreter_is_crowded_they_begin_one_at_a_time(pool, monkeypatch):
-    monkeypatch.setattr(module, "SEEN_LATE_SECONDS", DEADLINE)
+    monkeypatch.setattr(workers, "SEEN_LATE_SECONDS", DEADLINE)
     pool.check(crowded=True)
     pool.call(pool.wait, times=3)
     eventually(lambda: pool.inside)
@@ -96,7 +97,7 @@ def test_while_the_interpreter_is_crowded_they_begin_one_at_a_time(pool, monkeyp
 
 
 def test_those_that_block_are_seen_although_the_interpreter_is_crowded(pool, monkeypatch):
-    monkeypatch.setattr(module, "SEEN_LATE_SECONDS", 0.02)
+    monkeypatch.setattr(workers, "SEEN_LATE_SECONDS", 0.02)
     pool.check(crowded=True)
     pool.call(pool.wait, times=3)
     eventually(lambda: pool.check(crowded=True, seconds=0.01) or len(pool.inside) == 3)
@@ -105,11 +106,11 @@ def test_those_that_block_are_seen_although_the_interpreter_is_crowded(pool, mon
 @pytest.fixture
 def computing(monkeypatch):
     """Have all callbacks seem to compute, however little of a core they get."""
-    monkeypatch.setattr(module, "computing_time", lambda clock: time.monotonic())
+    monkeypatch.setattr(job, "computing_time", lambda clock: time.monotonic())
 
 
 def test_a_share_that_computes_for_long_lets_others_begin(pool, monkeypatch, computing):
-    monkeypatch.setattr(module, "ENDLESS_SECONDS", DEADLINE)
+    monkeypatch.setattr(workers, "ENDLESS_SECONDS", DEADLINE)
     pool.check(crowded=True)
     pool.call(pool.wait, times=2)
     eventually(lambda: pool.inside)
@@ -120,7 +121,7 @@ def test_a_share_that_computes_for_long_lets_others_begin(pool, monkeypatch, com
 
 
 def test_a_share_that_computes_without_end_gets_another_worker(pool, monkeypatch, computing):
-    monkeypatch.setattr(module, "ENDLESS_SECONDS", 0.1)
+    monkeypatch.setattr(workers, "ENDLESS_SECONDS", 0.1)
     pool.check(crowded=True)
     pool.call(pool.wait)
     eventually(lambda: pool.inside)
@@ -175,7 +176,8 @@ def test_a_congested_source_is_left_until_it_has_drained(pool):
     time.sleep(0.05)
     assert len(handled) == 1, "a reply that isn't read holds a worker for one message at most"
     source.congested = False
-    pool.workers.unpark(source)
+    pool.loop.drained(source)
+    assert pool.workers.take_events(source, DRAINED) is None
     eventually(lambda: len(handled) == 3)
     eventually(lambda: source.inbox is None)
 

@@ -193,14 +193,8 @@ class LeaderFollowers:
 
     def _resume(self, source: Any, mask: int) -> Iterator[Event] | None:
         """Return the events with which a source continues, which was resumed or has drained."""
-        del self._loop.resumed[source]
-        if source.inbox is not None:
-            self.workers.unpark(source)
-            if mask & DRAINED and source.inbox is not None:  # still: its worker resumes it
-                return None
-        events: Iterator[Event] | None
-        events, source.events = source.events, None
-        if events is None and source.inbox is None and not source.interest & READ:
+        events = self.workers.take_events(source, mask)
+        if events is None and source.events is None and not source.interest & READ:
             self._loop.watch(source, add=READ)
             events = source.on_readable()
         return events

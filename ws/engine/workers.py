@@ -23,10 +23,10 @@ from collections import deque
 from typing import Any, Callable, Iterator
 
 from ..wire.events import BARRIER, Event
-from .clocks import computing_time, thread_clock
 from .daemon import DaemonThread
+from .job import Job
 from .log import logger
-from .loop import Loop
+from .loop import DRAINED, Loop
 from .shares import FairQueue, Share, Turns
 
 INLINE_AFTER = 64
@@ -54,25 +54,6 @@ ENDLESS_SECONDS = 0.5
 SEEN_LATE_SECONDS = 0.02
 """While the interpreter is crowded, a callback is blocking after this long, if it has computed for
 less than a tenth of the time."""
-
-
-class Job:
-    """A callback that runs in a worker."""
-
-    __slots__ = ("clock", "computed", "computes", "endless", "share", "started", "unseen")
-
-    def __init__(self, share: Share, ident: int) -> None:
-        self.share: Share = share
-        self.clock: int | None = thread_clock(ident)
-        self.computed: float = computing_time(self.clock)
-        self.started: float = time.monotonic()
-        self.unseen: bool = True  # whether it has to be seen what it does
-        self.computes: bool = False  # whether it was seen computing
-        self.endless: bool = False  # whether it does so for so long that its share must not wait
-
-    def blocks(self, age: float) -> bool:
-        """Say whether it has computed for only a small part of its age, in seconds."""
-        return computing_time(self.clock) - self.computed < age / 10
 
 
 class Workers:
@@ -199,13 +180,24 @@ class Workers:
             self._call_thread()
             return source
 
-    def unpark(self, source: Any) -> None:
-        """Let a worker go on with *source*, if it is one that was left while congested."""
-        with self._lock:
+    def take_events(self, source: Any, mask: int) -> Iterator[Event] | None:
+        """Return the events with which *source* continues, if its worker needn't resume it first.
+
+        Args:
+            source: A source that was resumed, or has drained.
+            mask: RESUME or DRAINED.
+        """
+        with self._lock:  # so that its worker can't resume it once more for the same events
+            del self._loop.resumed[source]
             if source in self._parked:
                 self._parked.discard(source)
                 self._waiting.add(source)
                 self._call_thread()
+            if mask & DRAINED and source.inbox is not None:
+                return None
+            events: Iterator[Event] | None
+            events, source.events = source.events, None
+            return events
 
     # What callbacks are seen to do
 
@@ -369,6 +361,8 @@ class Workers:
                 self._vacant = True
             return
         if source is not None:  # its callback has returned
+            with self._lock:  # `adopt` may not have
+                pass
             self._settle(source)
             with self._lock:
                 self._end(source)
