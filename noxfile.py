@@ -108,7 +108,7 @@ def unit(session: nox.Session) -> None:
     session.install(*OLD_TEST_TOOLS.get(str(session.python), TEST_TOOLS).split())
     if session.python == COVERAGE_PYTHON:
         session.install(*FRAMEWORKS.split())
-    others = ("attacks", "cluster", "tools", "wsgi")  # have sessions of their own
+    others = ("attacks", "cluster", "interop", "tools", "wsgi")  # have sessions of their own
     workers = f"-n{2 * (os.cpu_count() or 1)}"  # many tests wait for most of their time
     chosen = session.posargs or [workers, *(f"--ignore=tests/{name}" for name in others)]
     session.run("python", "-m", "pytest", *chosen)
@@ -249,12 +249,19 @@ def gate(session: nox.Session) -> None:
 
 
 def _install_peers(session: nox.Session) -> None:
-    session.install("-r", "bench/peers/requirements.txt")
-    done = ROOT / "bench/peers/node_modules/.package-lock.json"
-    lock = ROOT / "bench/peers/package-lock.json"
+    _install_foreign(session, "bench/peers")
+
+
+def _install_foreign(session: nox.Session, folder: str) -> None:
+    """Install what a folder's requirements.txt and package-lock.json pin."""
+    session.install("-r", f"{folder}/requirements.txt")
+    done, lock = (
+        ROOT / folder / "node_modules/.package-lock.json",
+        ROOT / folder / "package-lock.json",
+    )
     fresh = done.exists() and done.stat().st_mtime >= lock.stat().st_mtime
     if shutil.which("npm") and not fresh:
-        session.run("npm", "ci", "--silent", "--prefix", "bench/peers", external=True)
+        session.run("npm", "ci", "--silent", "--prefix", folder, external=True)
 
 
 @nox.session
@@ -301,6 +308,16 @@ def wsgi(session: nox.Session) -> None:
     session.run("ci/cluster", *pytest, external=True)
 
 
+@nox.session
+def interop(session: nox.Session) -> None:
+    """Foreign clients and servers, docs/interop.md: `-- -k Deno`, `-- --all --write-table`."""
+    session.install(*TEST_TOOLS.split())
+    _install_foreign(session, "tests/interop")
+    everything = ("--all",) if "--all" in session.posargs else ()
+    pytest = ("python", "-m", "pytest", "tests/interop", "-n2", "--dist=loadgroup")
+    session.run("ci/interop", *everything, *pytest, *session.posargs, external=True)
+
+
 @nox.session(default=False)
 def shots(session: nox.Session) -> None:
     """The README's pictures, from the real page."""
@@ -316,7 +333,7 @@ def _browsers() -> tuple[str, ...]:
 def clean(session: nox.Session) -> None:
     """Remove all files that the other sessions made, but not their environments."""
     caches = (".coverage", ".hypothesis", ".mypy_cache", ".ruff_cache")
-    results = (REPORTS, f"{REPORTS}-league", RESULTS, BENCH_RESULTS)
+    results = (REPORTS, f"{REPORTS}-league", RESULTS, BENCH_RESULTS, "tests/interop/build")
     for name in ("build", "dist", *results, *caches):
         path = ROOT / name
         shutil.rmtree(path) if path.is_dir() else path.unlink() if path.exists() else None

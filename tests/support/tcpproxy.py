@@ -28,12 +28,14 @@ class TCPProxy:
         target: As above.
         delay: Seconds that data takes in each direction.
         rate: Bytes a second in each direction of a connection.
+        to_clients, to_server: Bytes delivered so far.
     """
 
     port: int
 
     def __init__(self, target: int) -> None:
         self.target, self.delay, self.rate = target, 0.0, math.inf
+        self.to_clients = self.to_server = 0
         self._refusing = False
         self._writers: dict[asyncio.StreamWriter, None] = {}
         self._loop = asyncio.new_event_loop()
@@ -145,6 +147,10 @@ class TCPProxy:
             due, data = await held.get()
             await asyncio.sleep(due - self._loop.time())
             await flowing.wait()
+            if flowing is self._to_client:
+                self.to_clients += len(data)
+            else:
+                self.to_server += len(data)
             writer.write(data)
             await writer.drain()
         writer.write_eof()
