@@ -20,6 +20,8 @@ def command(row):
     path = FOLDERS[row.kind] / name
     if row.kind == "proxy":
         return [sys.executable, str(path.with_name("behind.py")), str(path)]
+    if before and before[0].startswith("/"):
+        return [*before, str(path)]
     if before:
         return [str(NODE_MODULES / ".bin" / before[0]), *before[1:], str(path)]
     return RUN[path.suffix](path)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -55,9 +56,10 @@ def _program(name):
     found = find(name)
     if found is None:
         return None
-    said = subprocess.run([found, "--version"], capture_output=True, text=True, check=False)
-    words = (said.stdout + said.stderr).replace("v", " ").split()
-    return next((word for word in words if word[0].isdigit()), "")
+    asked = [found, "version" if name == "go" else "--version"]
+    said = subprocess.run(asked, capture_output=True, text=True, check=False)
+    number = re.search(r"\d+(\.\d+)+", said.stdout + said.stderr)
+    return number[0] if number else ""
 
 
 VERSIONS = {"pypi": _pypi, "npm": _npm, "debian": _debian, "": _program}
@@ -65,14 +67,21 @@ INSTALL = {
     "pypi": "pip install {}",
     "npm": "npm ci --prefix tests/interop",
     "debian": "apt-get install {}",
-    "": "the program {}",
+    "": "apt-get install {}",
 }
+PACKAGES = {
+    "g++": "g++",
+    "go": "golang-go",
+    "java": "default-jdk-headless",
+    "node": "nodejs npm",
+}
+"""The Debian package of each program."""
 
 
 def advice(need):
     """Return how to install what is needed."""
     kind, _, name = need.rpartition(":")
-    return INSTALL[kind].format(name)
+    return INSTALL[kind].format(name if kind else PACKAGES[name])
 
 
 def find(program):
@@ -86,8 +95,8 @@ def main():
 
     rows = [row for row in ROWS if row.quick or "--all" in sys.argv[1:]]
     needs = dict.fromkeys(need for row in rows for need in row.needs)
-    missing = [need for need in needs if need.startswith("debian:") and version(need) is None]
-    print(*(need.partition(":")[2] for need in missing))
+    missing = [need for need in needs if version(need) is None]
+    print(*(PACKAGES.get(need, "") or need.partition("debian:")[2] for need in missing))
 
 
 if __name__ == "__main__":

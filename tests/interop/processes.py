@@ -49,9 +49,10 @@ class Peer(Program):
 
     @staticmethod
     def _read(pipe, said):
-        for line in pipe:
-            if line.startswith("{"):
-                said.put(json.loads(line))
+        with suppress(ValueError):  # the pipe was closed meanwhile
+            for line in pipe:
+                if line.startswith("{"):
+                    said.put(json.loads(line))
         said.put(None)
 
     def hear(self, key, seconds=DEADLINE):

@@ -72,8 +72,9 @@ EMPTY_DEFLATE = because(
     "It compresses an empty message to nothing, which isn't valid (RFC 7692 §7.2.3.6).",
     "deflate_empty",
 )
-NO_FRAGMENTS = because("It has no way to send a message in fragments.", "fragments_from")
+NO_FRAGMENTS = because("It has no way to choose the fragments of a message.", "fragments_from")
 NO_PING = because("It has no way to send a ping, or to see the pong.", "ping_from")
+NO_TAKEOVER = because("It never keeps its context.", "takeover")
 NO_SUBPROTOCOL = because("It doesn't tell the subprotocol.", "subprotocol")
 NO_1001 = because("It ends without a close frame.", "shutdown")
 NO_ASGI = because(
@@ -81,6 +82,10 @@ NO_ASGI = because(
 )
 WEBSOCKETS = ("pypi:websockets",)
 PERL = ("debian:libmojolicious-perl", "debian:libio-socket-ssl-perl")
+SOUP = ("debian:gir1.2-soup-3.0", "debian:python3-gi", "debian:glib-networking")
+GORILLA = ("debian:golang-github-gorilla-websocket-dev", "go")
+NHOOYR = ("debian:golang-nhooyr-websocket-dev", "go")
+BEAST = ("debian:libboost-dev", "debian:libssl-dev", "g++")
 
 CLIENTS = [
     Row("client", "websockets, threads", "websockets_sync.py", WEBSOCKETS),
@@ -176,6 +181,13 @@ CLIENTS = [
         ("debian:ruby-faye-websocket",),
         {**NO_DEFLATE, **NO_FRAGMENTS},
     ),
+    Row("client", "libsoup", "/usr/bin/python3 libsoup.py", SOUP, {**NO_FRAGMENTS, **NO_PING}),
+    Row(
+        "client", "gorilla, Go", "gorilla.go", GORILLA, {**NO_FRAGMENTS, **NO_TAKEOVER}, quick=False
+    ),
+    Row("client", "nhooyr, Go", "nhooyr.go", NHOOYR, quick=False),
+    Row("client", "java.net.http, JDK", "Java.java", ("java",), NO_DEFLATE, quick=False),
+    Row("client", "Boost.Beast, C++", "beast.cpp", BEAST, NO_TAKEOVER, quick=False),
 ]
 SERVERS = [
     Row("server", "websockets, threads", "websockets_sync.py", WEBSOCKETS),
@@ -265,6 +277,10 @@ SERVERS = [
         {**NO_DEFLATE, **NO_FRAGMENTS, **NO_PING},
     ),
     Row("server", "Mojolicious, Perl", "mojolicious.pl", PERL, {**EMPTY_DEFLATE, **KEEPS_CONTEXT}),
+    Row(
+        "server", "gorilla, Go", "gorilla.go", GORILLA, {**NO_FRAGMENTS, **NO_TAKEOVER}, quick=False
+    ),
+    Row("server", "nhooyr, Go", "nhooyr.go", NHOOYR, quick=False),
 ]
 PROXIES = [
     Row("proxy", "nginx", "nginx.conf", ("debian:nginx",)),

@@ -12,11 +12,11 @@ LARGE = 1 << 20
 """Bytes of the largest message that both ends accept by default."""
 PARTS = ["one, ", "two, ", "three"]
 SMALLER = 0.8
-"""Random hexadecimal digits compressed are smaller than this; alone, they are about half."""
-AGAIN = 0.25
-"""The same text again, with the context of the first one, is smaller than this."""
-
-
+"""The part of `TEXT` that a compressed message has at most."""
+AGAIN = 0.2
+"""The part of it at most, if it refers to the last message, and at least, if it doesn't."""
+TEXT = 2 * random.Random(2).randbytes(512).hex()
+"""Random, so that only its second half can refer to the message itself."""
 COMPRESSION = Compression(threshold=0, server_context_takeover=True)
 
 
@@ -26,15 +26,11 @@ def echoes(link, *messages):
         assert link.receive() == message
 
 
-def cost(link, text):
-    """Return the bytes in which a text came back."""
+def cost(link):
+    """Return the bytes in which `TEXT` comes back."""
     before = link.bytes_in()
-    echoes(link, text)
+    echoes(link, TEXT)
     return link.bytes_in() - before
-
-
-def digits(count):
-    return random.Random(2).randbytes(count // 2).hex()
 
 
 def test_text(link):
@@ -95,15 +91,16 @@ def test_ping_from(link):
 def test_deflate_to(link):
     """It takes compressed messages, short and large ones, too."""
     to = link(compression=COMPRESSION)
-    text, before = digits(2048), to.bytes_out()
-    echoes(to, text)
-    assert to.bytes_out() - before < SMALLER * len(text)
-    echoes(to, "short", digits(LARGE), random.Random(3).randbytes(LARGE // 2), text)
+    before = to.bytes_out()
+    echoes(to, TEXT)
+    assert to.bytes_out() - before < SMALLER * len(TEXT)
+    large = random.Random(3).randbytes(LARGE // 2)
+    echoes(to, "short", large.hex(), large, TEXT)
 
 
 def test_deflate_from(link):
     """It compresses, as well."""
-    assert cost(link(compression=COMPRESSION), digits(2048)) < SMALLER * 2048
+    assert cost(link(compression=COMPRESSION)) < SMALLER * len(TEXT)
 
 
 def test_deflate_empty(link):
@@ -114,18 +111,16 @@ def test_deflate_empty(link):
 def test_takeover(link):
     """With its context, the same text again costs it next to nothing."""
     to = link(compression=COMPRESSION)
-    text = digits(2048)
-    echoes(to, text)
-    assert cost(to, text) < AGAIN * len(text)
+    echoes(to, TEXT)
+    assert cost(to) < AGAIN * len(TEXT)
 
 
 def test_no_takeover(link):
     """Asked to keep no context, it compresses, but each message by itself."""
     settings = {"server_context_takeover": False, "client_context_takeover": False}
     to = link(compression=Compression(threshold=0, **settings))
-    text = digits(2048)
-    echoes(to, text)
-    assert AGAIN * len(text) < cost(to, text) < SMALLER * len(text)
+    echoes(to, TEXT)
+    assert AGAIN * len(TEXT) < cost(to) < SMALLER * len(TEXT)
 
 
 def test_subprotocol(link):

@@ -5,6 +5,7 @@ are replaced. A line that begins with "plain:" is for a port without TLS, one wi
 """
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -73,7 +74,9 @@ def main(config, port, cert="", key=""):
     written.write_text(configure(path.read_text(), values, secure=bool(cert)))
     program, *arguments = COMMANDS[path.name]
     parts = {"CONFIG": str(written), "FOLDER": str(folder)}
-    proxy = subprocess.Popen([find(program), *(parts.get(part, part) for part in arguments)])
+    command = [find(program), *(parts.get(part, part) for part in arguments)]
+    homes = dict.fromkeys(("XDG_CONFIG_HOME", "XDG_DATA_HOME"), str(folder))  # where Caddy writes
+    proxy = subprocess.Popen(command, env={**os.environ, **homes})
     signal.signal(signal.SIGTERM, lambda *_: server.shutdown())
     proxy.wait()
 
