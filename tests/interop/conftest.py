@@ -38,6 +38,13 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("peer", able, indirect=True, scope="module")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Order the tests by rows, so that each row needs one process."""
+    order = {row.id: number for number, row in enumerate(ROWS)}
+    items.sort(key=lambda item: order[item.callspec.id] if hasattr(item, "callspec") else -1)
+
+
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory):
     """A certificate for localhost and 127.0.0.1; ca.pem is beside it."""
