@@ -17,6 +17,7 @@ from ws.wire.http11 import HandshakeError
 
 PMD = "permessage-deflate"
 S_OFF, C_OFF = "server_no_context_takeover", "client_no_context_takeover"
+C_BITS = "client_max_window_bits"
 TAKEOVER = Compression(server_context_takeover=True, client_context_takeover=True)
 
 
@@ -265,12 +266,20 @@ def test_without_contexts_nothing_is_held_between_messages():
 @pytest.mark.parametrize(
     "settings, header",
     [
-        ({}, f"{PMD}; {S_OFF}; client_max_window_bits"),
-        ({"server_context_takeover": True}, f"{PMD}; client_max_window_bits"),
-        ({"client_context_takeover": False}, f"{PMD}; {S_OFF}; {C_OFF}; client_max_window_bits"),
+        # §5.1: the second offer is for servers that don't take the first
+        ({}, f"{PMD}; {C_BITS}; {S_OFF}, {PMD}; {C_BITS}"),
+        ({"server_context_takeover": True}, f"{PMD}; {C_BITS}"),
         (
-            {"server_max_window_bits": 10, "client_max_window_bits": 9},
-            f"{PMD}; {S_OFF}; server_max_window_bits=10; client_max_window_bits=9",
+            {"server_context_takeover": True, "client_context_takeover": False},
+            f"{PMD}; {C_OFF}; {C_BITS}",
+        ),
+        (
+            {
+                "server_context_takeover": True,
+                "server_max_window_bits": 10,
+                "client_max_window_bits": 9,
+            },
+            f"{PMD}; server_max_window_bits=10; client_max_window_bits=9",
         ),
     ],
 )
@@ -300,8 +309,8 @@ def test_offer(settings, header):
             f"{S_OFF}; client_max_window_bits=12",
             (15, False, 10, True),
         ),
+        ({}, "", (15, True, 15, True)),  # which accepts the second offer
         # §7.1: answers upon which a client must fail
-        ({}, "", None),  # no context takeover was asked for
         ({"server_max_window_bits": 10}, S_OFF, None),
         ({"server_max_window_bits": 10}, f"{S_OFF}; server_max_window_bits=11", None),
         ({}, f"{S_OFF}; server_max_window_bits", None),

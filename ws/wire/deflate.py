@@ -54,7 +54,9 @@ class Compression:
     client_max_window_bits: int = 15
     """From 8 to 15, for messages from clients that accept the parameter (RFC 7692 §7.1.2.2)."""
     server_context_takeover: bool = False  # defence: server-context
-    """Whether a message to a client may refer to earlier ones (RFC 7692 §7.1.1.1)."""
+    """Whether a message to a client may refer to earlier ones (RFC 7692 §7.1.1.1). With False, a
+    client asks for that. A few servers can't comply (Tornado, Mojolicious); then it is agreed that
+    their messages do."""
     client_context_takeover: bool = True
     """Whether a message from a client may refer to earlier ones (RFC 7692 §7.1.1.2). Messages from
     clients that offer `client_no_context_takeover` never do. With False, a server asks all others
@@ -228,16 +230,22 @@ def _accept(params: Params, settings: Compression) -> Deflate | None:
 
 
 def offer(settings: Compression) -> str:
-    """Return the value of Sec-WebSocket-Extensions with which a client offers compression."""
+    """Return the value of Sec-WebSocket-Extensions with which a client offers compression.
+
+    If it asks for no context takeover, a second offer doesn't, for servers that keep their context
+    in any case, as Tornado does (RFC 7692 §5.1).
+    """
     server_bits, client_bits = settings.server_max_window_bits, settings.client_max_window_bits
     parts = [
         NAME,
-        "" if settings.server_context_takeover else "server_no_context_takeover",
         "" if settings.client_context_takeover else "client_no_context_takeover",
         f"server_max_window_bits={server_bits}" if server_bits < 15 else "",
         f"client_max_window_bits={client_bits}" if client_bits < 15 else "client_max_window_bits",
     ]
-    return "; ".join(filter(None, parts))
+    kept = "; ".join(filter(None, parts))
+    if settings.server_context_takeover:
+        return kept
+    return f"{kept}; server_no_context_takeover, {kept}"
 
 
 def agree(answer: Params, settings: Compression) -> Deflate | None:
@@ -255,7 +263,6 @@ def agree(answer: Params, settings: Compression) -> Deflate | None:
         (len(dict(answer)) < len(answer) or params or any(value is not None for value in valued))
         or not (in_bits and out_bits)
         or in_bits > settings.server_max_window_bits
-        or not (forgets["server"] or settings.server_context_takeover)
     ):
         return None
     deflate = Deflate(settings)
