@@ -75,8 +75,9 @@ EMPTY_DEFLATE = because(
 NO_FRAGMENTS = because("It has no way to choose the fragments of a message.", "fragments_from")
 NO_PING = because("It has no way to send a ping, or to see the pong.", "ping_from")
 NO_TAKEOVER = because("It never keeps its context.", "takeover")
-NO_SUBPROTOCOL = because("It doesn't tell the subprotocol.", "subprotocol")
+NO_SUBPROTOCOL = because("It has no subprotocols, or doesn't tell them.", "subprotocol")
 NO_1001 = because("It ends without a close frame.", "shutdown")
+ONLY_OWN_CODES = because("It sends no codes but 1000, and those from 3000.", "shutdown")
 NO_ASGI = because(
     "ASGI lets an application send neither fragments nor pings.", "fragments_from", "ping_from"
 )
@@ -265,7 +266,7 @@ SERVERS = [
         ("npm:faye-websocket", "node"),
         {
             **NO_FRAGMENTS,
-            **because("It sends no codes but 1000, and those from 3000.", "shutdown"),
+            **ONLY_OWN_CODES,
         },
     ),
     Row("server", "Bun", "bun run bun.ts", ("npm:bun",), NO_FRAGMENTS),
@@ -277,6 +278,13 @@ SERVERS = [
         {**NO_DEFLATE, **NO_FRAGMENTS, **NO_PING},
     ),
     Row("server", "Mojolicious, Perl", "mojolicious.pl", PERL, {**EMPTY_DEFLATE, **KEEPS_CONTEXT}),
+    Row(
+        "server",
+        "em-websocket, Ruby",
+        "em_websocket.rb",
+        ("debian:ruby-em-websocket",),
+        {**NO_DEFLATE, **NO_FRAGMENTS, **NO_SUBPROTOCOL, **ONLY_OWN_CODES},
+    ),
     Row(
         "server", "gorilla, Go", "gorilla.go", GORILLA, {**NO_FRAGMENTS, **NO_TAKEOVER}, quick=False
     ),

@@ -11,7 +11,6 @@ from tests.support import ROOT
 PAGE = ROOT / "docs/interop.md"
 PLACE = re.compile(r"(<!-- interop: [^>]*-->\n).*?(<!-- end of interop -->)", re.DOTALL)
 """Where the tables are in the page."""
-"""What a check's outcome is in the table. What can't be has a footnote."""
 
 
 class Writer:

@@ -10,12 +10,10 @@ const [port, cert, key] = process.argv.slice(2);
 const server = cert
   ? https.createServer({ cert: readFileSync(cert), key: readFileSync(key) })
   : http.createServer();
-const sockets = new Set();
 
 server.on("upgrade", (request, stream, head) => {
   const options = { extensions: [deflate] };
   const socket = new WebSocket(request, stream, head, ["interop"], options);
-  sockets.add(socket);
   socket.on("open", () => say({ open: socket.protocol || null }));
   socket.on("message", ({ data }) => {
     if (data === "/ping") socket.ping("", () => socket.send("pong"));
@@ -23,14 +21,7 @@ server.on("upgrade", (request, stream, head) => {
     else socket.send(data);
   });
   socket.on("error", (event) => console.error(event.message));
-  socket.on("close", ({ code, reason }) => {
-    sockets.delete(socket);
-    say({ closed: code, reason });
-  });
+  socket.on("close", ({ code, reason }) => say({ closed: code, reason }));
 });
 
-process.on("SIGTERM", () => {
-  server.close();
-  for (const socket of sockets) socket.close(1001);
-});
 server.listen(Number(port), "127.0.0.1");
