@@ -314,7 +314,8 @@ def interop(session: nox.Session) -> None:
     session.install(*TEST_TOOLS.split())
     _install_foreign(session, "tests/interop")
     everything = ("--all",) if "--all" in session.posargs else ()
-    pytest = ("python", "-m", "pytest", "tests/interop", "-n2", "--dist=loadgroup")
+    pytest = ("python", "-m", "pytest", "tests/interop", "--timeout=300")  # some are compiled
+    pytest = (*pytest, "-n2", "--dist=loadgroup")
     session.run("ci/interop", *everything, *pytest, *session.posargs, external=True)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from glob import glob
 from pathlib import Path
 
 from tests.interop.packages import NODE_MODULES
@@ -51,6 +52,8 @@ def _compiled(*compiler, **environment):
     return compile_
 
 
+JARS = [*glob("/usr/share/java/jetty9-*[!0-9].jar"), "/usr/share/java/servlet-api.jar"]
+"""Where Debian has the packages for Java."""
 RUN = {
     ".py": _interpreted(sys.executable),
     ".js": _interpreted("node"),
@@ -58,7 +61,7 @@ RUN = {
     ".rb": _interpreted("ruby"),
     ".pl": _interpreted("perl"),
     ".sh": _interpreted("sh"),
-    ".java": _interpreted("java"),
+    ".java": _interpreted("java", "-cp", os.pathsep.join(JARS)),
     ".go": _compiled(
         *("go", "build", "-o", "{target}", "{source}"),
         GOPATH="/usr/share/gocode",

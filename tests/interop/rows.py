@@ -86,6 +86,7 @@ PERL = ("debian:libmojolicious-perl", "debian:libio-socket-ssl-perl")
 SOUP = ("debian:gir1.2-soup-3.0", "debian:python3-gi", "debian:glib-networking")
 GORILLA = ("debian:golang-github-gorilla-websocket-dev", "go")
 NHOOYR = ("debian:golang-nhooyr-websocket-dev", "go")
+JETTY = ("debian:libjetty9-java", "debian:libjetty9-extra-java", "java")
 BEAST = ("debian:libboost-dev", "debian:libssl-dev", "g++")
 
 CLIENTS = [
@@ -289,6 +290,18 @@ SERVERS = [
         "server", "gorilla, Go", "gorilla.go", GORILLA, {**NO_FRAGMENTS, **NO_TAKEOVER}, quick=False
     ),
     Row("server", "nhooyr, Go", "nhooyr.go", NHOOYR, quick=False),
+    Row(
+        "server",
+        "Jetty, Java",
+        "Jetty.java",
+        JETTY,
+        because(
+            "Asked to keep no context of its own, it forgets ours (RFC 7692 §7.1.1.1): our "
+            "default settings don't work with it, `client_context_takeover=False` does.",
+            "deflate_to",
+        ),
+        quick=False,
+    ),
 ]
 PROXIES = [
     Row("proxy", "nginx", "nginx.conf", ("debian:nginx",)),
