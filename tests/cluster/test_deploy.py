@@ -19,9 +19,10 @@ import pytest
 from tests.cluster.crowd import Crowd
 from tests.cluster.programs import compose_command
 from tests.support import ROOT
-from tests.support.chatclient import ChatClient, Closed
+from tests.support.chatclient import ChatClient
 from tests.support.processes import free_port
 from tests.support.waiting import eventually
+from ws import ConnectionClosed, HandshakeRefused
 
 pytest.importorskip("docker")
 
@@ -218,7 +219,7 @@ class Machine:
         found: list[ChatClient] = []
 
         def comes() -> bool:
-            with contextlib.suppress(OSError, EOFError, AssertionError):
+            with contextlib.suppress(OSError, HandshakeRefused, ConnectionClosed):
                 found.append(ChatClient(self.port(port), name, "kitchen"))
             return bool(found)
 
@@ -298,7 +299,7 @@ def test_workers_come_again_and_say_goodbye(machine):
     bob = machine.person(8000, "Bob")
     assert [message["text"] for message in bob.welcome["messages"]] == ["before"]
     machine("systemctl stop --no-block chat-workers")
-    with pytest.raises(Closed, match="1001"):
+    with pytest.raises(ConnectionClosed, match="1001"):
         bob.hear("nothing more")
     bob.leave()
     machine.wait_for("systemctl show chat-workers | grep -x ActiveState=inactive")
