@@ -15,6 +15,7 @@ from .engine.client import BlockingConnection
 from .engine.limits import Limits
 from .engine.malloc import keep_freed_memory
 from .session import ENDED, NEW, RUNNING, Session
+from .tunnel import parse_proxy
 from .wire.deflate import Compression
 from .wire.frames import CloseCode, close_payload, mask
 from .wire.http11 import Request, is_token
@@ -107,7 +108,10 @@ class WSClient:
         if not all(map(is_token, names)):
             raise ValueError(f"subprotocols must be tokens, not {names!r}")
         target = parse_url(url)
+        if isinstance(proxy, str):
+            parse_proxy(proxy)
         self.url: str = url
+        self._name = str(target)  # without a password
         self.limits: Limits = Limits(**limits) if limits else _DEFAULT_LIMITS
         offer = Compression() if compression is True else compression or None
         dialler = Dialler(
@@ -290,7 +294,9 @@ class WSClient:
         connection = self._session.connection
         if not isinstance(connection, BlockingConnection):
             raise RuntimeError(
-                "start the client before recv" if connection is None else "onmessage gets messages"
+                "start the client before recv"
+                if connection is None
+                else "a client with callbacks gets its messages by onmessage"
             )
         message = connection.receive(timeout)
         if message is None:
@@ -364,7 +370,7 @@ class WSClient:
 
     def __repr__(self) -> str:
         state = {NEW: "new", RUNNING: "open" if self.is_open else "connecting", ENDED: "ended"}
-        return f"<WSClient {self.url} ({state[self._session.state]})>"
+        return f"<WSClient {self._name} ({state[self._session.state]})>"
 
 
 _DEFAULT_LIMITS = Limits()

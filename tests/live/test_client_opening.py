@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import time
 
 import pytest
 
-from tests.support.certificates import server_context, trusting_context
+from tests.support.certificates import issue, server_context, trusting_context
 from tests.support.frames import PONG, TEXT
 from tests.support.tables import table
 from tests.support.waiting import DEADLINE, LATE, eventually
@@ -163,6 +164,27 @@ def test_the_second_address_is_tried_while_the_first_is_silent(raw, monkeypatch)
         assert time.monotonic() - begun < LATE
     for sock in (full, *fillers):
         sock.close()
+
+
+# Over TLS
+
+
+def test_certificates_are_verified(serve, certificate):
+    serving = serve(**certificate.options)
+    with pytest.raises(ssl.SSLError, match=f"{serving.server.url}: .*certificate verify failed"):
+        WSClient(serving.server.url).start()
+
+
+def test_a_server_without_tls(serve):
+    url = serve().server.url.replace("ws://", "wss://")
+    with pytest.raises(ssl.SSLError, match=url):
+        WSClient(url).start()
+
+
+def test_host_names_are_verified(serve, tmp_path):
+    serving = serve(**issue(tmp_path, "example.org").options)
+    with pytest.raises(OSError, match=r"(?i)hostname|ip address"):
+        WSClient(serving.server.url, ssl_context=trusting_context()).start()
 
 
 # Redirections

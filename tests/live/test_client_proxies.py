@@ -79,6 +79,14 @@ def test_a_proxy_that_refuses(raw):
         WSClient("ws://far.example/", proxy=proxy).start()
 
 
+def test_a_proxy_that_isnt_there():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        proxy = f"http://127.0.0.1:{sock.getsockname()[1]}"
+    with pytest.raises(ConnectionRefusedError, match=r"proxy 127\.0\.0\.1"):
+        WSClient("ws://far.example/", proxy=proxy).start()
+
+
 def socks(port, asked, user=b"", status=0, method=0):
     def script(peer):
         assert peer.read(1) == b"\5"
@@ -134,4 +142,4 @@ def test_a_socks_proxy_that_refuses(raw, user, method, status, why):
 
 def test_proxies_of_other_kinds():
     with pytest.raises(ValueError, match="socks5://"):
-        WSClient("ws://far.example/", proxy="ftp://x").start()
+        WSClient("ws://far.example/", proxy="ftp://x")

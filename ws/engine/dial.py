@@ -51,21 +51,17 @@ class Stream:
     def secure(self, context: ssl.SSLContext, host: str) -> None:
         """Do the TLS handshake, and check that the certificate is for this host."""
         context.sslsocket_class = TLSClient
-        try:
-            self.sock = context.wrap_socket(
-                self.sock, server_hostname=host, do_handshake_on_connect=False
-            )
-            while True:
-                try:
-                    self.sock.do_handshake()
-                    return
-                except ssl.SSLWantReadError:
-                    self._wait(READ)
-                except ssl.SSLWantWriteError:
-                    self._wait(WRITE)
-        except BaseException:
-            self.sock.close()
-            raise
+        self.sock = context.wrap_socket(
+            self.sock, server_hostname=host, do_handshake_on_connect=False
+        )
+        while True:
+            try:
+                self.sock.do_handshake()
+                return
+            except ssl.SSLWantReadError:
+                self._wait(READ)
+            except ssl.SSLWantWriteError:
+                self._wait(WRITE)
 
     def send(self, data: bytes) -> None:
         """Send all of *data*."""
@@ -128,6 +124,15 @@ class Stream:
         return PlainClient(*kind, fileno=self.sock.detach())
 
 
+def located(error: OSError, where: str) -> OSError:
+    """Have an error say where it happened."""
+    if error.strerror:
+        error.strerror = f"{where}: {error.strerror}"
+    else:
+        error.args = (f"{where}: {error}",)
+    return error
+
+
 def connect(host: str, port: int, deadline: float) -> socket.socket:
     """Connect to the first address of a host that answers: "Happy Eyeballs" (RFC 8305).
 
@@ -168,7 +173,7 @@ def connect(host: str, port: int, deadline: float) -> socket.socket:
             for key in list(selector.get_map().values()):
                 key.fileobj.close()  # type: ignore[union-attr]
     assert error
-    raise OSError(error.errno, f"{error.strerror}: {host}:{port} ({', '.join(tried)})")
+    raise located(error, f"{host}:{port} ({', '.join(tried)})")
 
 
 def _begin(selector: selectors.BaseSelector, sock: socket.socket, address: Any) -> None:
@@ -217,8 +222,8 @@ def resolve(host: str, port: int, deadline: float) -> Sequence[Any]:
     DaemonThread(ask, "ws-resolve").start()
     if not answered.wait(max(0.0, deadline - time.monotonic())):
         raise TimeoutError
-    if isinstance(found[0], socket.gaierror):
-        raise socket.gaierror(found[0].errno, f"{found[0].strerror}: {host}")
+    if isinstance(found[0], OSError):
+        raise located(found[0], host)
     if isinstance(found[0], Exception):
         raise OSError(f"{found[0]}: {host}")
     addresses: Sequence[Any] = found[0]
