@@ -281,7 +281,7 @@ def e2e(session: nox.Session) -> None:
 def cluster(session: nox.Session) -> None:
     """Nodes on a real Redis, and as they are deployed: `-- -k backplane`, `-- --measure`."""
     playwright = BROWSER_TOOLS.split(maxsplit=1)[0]
-    session.install(*TEST_TOOLS.split(), *OTHER_PROTOCOLS.split(), REDIS, playwright, DOCKER)
+    session.install(*TEST_TOOLS.split(), REDIS, playwright, DOCKER)
     if "--measure" in session.posargs:
         session.install(MATPLOTLIB)
         picture = ("--picture", "docs/scale.svg")

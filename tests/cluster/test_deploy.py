@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import hashlib
 import io
@@ -11,6 +10,7 @@ import os
 import re
 import subprocess
 import tarfile
+import time
 from pathlib import Path
 from typing import Callable, Iterator
 
@@ -46,28 +46,20 @@ UNITS = ("chat@.service", "chat-workers.service")
 pytestmark = pytest.mark.timeout(600)  # the first time, images are built
 
 
-async def _outlast(url: str, *deaths: Callable[[], None]) -> list[int]:
-    crowd = Crowd(url, CLIENTS, ROOMS)
-    cut = []
-    try:
-        await crowd.until(crowd.all_here, "not all are let in")
-        for death in deaths:
-            before = [client.cuts for client in crowd.clients]
-            talking = asyncio.ensure_future(crowd.talk(4, 4))
-            await asyncio.sleep(1)
-            await asyncio.to_thread(death)
-            await talking
-            await crowd.until(lambda: crowd.all_here() and crowd.all_heard(), "not all are back")
-            cut.append(sum(c.cuts > cuts for c, cuts in zip(crowd.clients, before)))
-        assert not crowd.faults(), crowd.faults()[:10]
-        return cut
-    finally:
-        crowd.end()
-
-
 def outlast(port: int, *deaths: Callable[[], None]) -> list[int]:
     """Cause deaths while people talk, who must hear everything; return how many each cut off."""
-    return asyncio.run(_outlast(f"ws://127.0.0.1:{port}/", *deaths))
+    cut = []
+    with Crowd(f"ws://127.0.0.1:{port}/", CLIENTS, ROOMS) as crowd:
+        crowd.until(crowd.all_here, "not all are let in")
+        for death in deaths:
+            before = [client.cuts for client in crowd.clients]
+            crowd.talk(4, 4)
+            time.sleep(1)
+            death()
+            crowd.until(lambda: crowd.all_here() and crowd.all_heard(), "not all are back")
+            cut.append(sum(c.cuts > cuts for c, cuts in zip(crowd.clients, before)))
+        assert not crowd.faults(), crowd.faults()[:10]
+    return cut
 
 
 @pytest.fixture(scope="module")
