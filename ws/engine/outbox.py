@@ -272,7 +272,8 @@ class Outbox(Writer):
 
     def orphan(self) -> None:
         """Accept nothing, because this is a forked child. Takes no lock."""
-        self.lock, self._space = threading.RLock(), None  # another thread may have held it
+        self.lock: Any = threading.RLock()  # another thread may have held it
+        self._space = None
         self.accepting = False
 
     def _make_room(self, timeout: float, cut: bool, fragment: bool = False) -> bool:
