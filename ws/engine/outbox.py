@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from math import inf
-from typing import Callable, Iterable
+from typing import Any, Callable, Iterable
 
 from ..wire.deflate import Deflate
 from ..wire.frames import FIN, Buffer
