@@ -256,6 +256,8 @@ def test_status_lines(first, status, reason):
     ("9110-5.1 a name", [OK, ": x"]),
     ("9112-5.1 no space before the colon", [OK, "X : x"]),
     ("9112-5.2 obs-fold", [OK, "X: x", " y"]),
+    ("9112-6.3 two lengths", [OK, "Content-Length: 1", "content-length: 2"]),
+    ("9110-5.5 another control character", [OK, "X: \x1b[2J"]),
     ("9112-2.2 a bare CR", [OK, "X: x\ry"]),
     ("9112-2.2 a bare LF", [OK, "X: x\ny: z"]),
     ("9110-5.5 NUL", [OK, "X: \0"]),
