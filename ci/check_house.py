@@ -120,6 +120,7 @@ MAY_IMPORT: dict[str, str] = {
     "engine.shared": "engine.cork engine.daemon engine.loop engine.threads",
     "auth": "wire.http11",
     "bind": "",
+    "signals": "",
     "backplane": "wire.message",
     "rooms": "engine.connection engine.sockets",
     "descriptors": "",
@@ -136,8 +137,8 @@ MAY_IMPORT: dict[str, str] = {
     ),
     "server": (
         "admission backplane bind engine.connection engine.limits engine.log "
-        "engine.malloc engine.overload engine.sockets lifecycle rooms service wire.deflate "
-        "wire.frames wire.http11 wire.message wire.proxy wsgi"
+        "engine.malloc engine.overload engine.sockets lifecycle rooms service signals "
+        "wire.deflate wire.frames wire.http11 wire.message wire.proxy wsgi"
     ),
     "wsgi": "engine.log engine.loop engine.poll engine.sockets service wire.http11",
     "redis": "backplane engine.log",
@@ -148,8 +149,8 @@ MAY_IMPORT: dict[str, str] = {
         "engine.overload engine.shared engine.sockets wire.frames wire.http11 wire.opening"
     ),
     "client": (
-        "connect engine.client engine.limits engine.malloc session tunnel wire.deflate wire.frames "
-        "wire.http11 wire.message wire.opening"
+        "connect engine.client engine.limits engine.malloc session signals tunnel wire.deflate "
+        "wire.frames wire.http11 wire.message wire.opening"
     ),
     "ws": "auth client engine.limits engine.sockets server wire.deflate wire.http11 wire.opening",
     "__main__": "ws",

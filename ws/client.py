@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 import socket
 import ssl
 import sys
-import threading
 from dataclasses import replace
 from typing import Any, Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -15,6 +13,7 @@ from .engine.client import BlockingConnection
 from .engine.limits import Limits
 from .engine.malloc import keep_freed_memory
 from .session import ENDED, NEW, RUNNING, Session
+from .signals import interruptible
 from .tunnel import parse_proxy
 from .wire.deflate import Compression
 from .wire.frames import CloseCode, close_payload, mask
@@ -185,21 +184,12 @@ class WSClient:
                 the answers 401, 403 and 404 count.
             OSError, RuntimeError, TimeoutError: See `start`.
         """
-        main = threading.current_thread() is threading.main_thread()
-        terminate = main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-        if terminate:
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
-        try:
+        with interruptible(self.shutdown):
             if self._session.state == NEW:
                 self.start()
             while self._session.state == RUNNING:
                 # On Windows, an endless wait can't be interrupted.
                 self._session.join(0.5 if sys.platform == "win32" else -1)
-        except KeyboardInterrupt:
-            self.shutdown()
-        finally:
-            if terminate:
-                signal.signal(signal.SIGTERM, signal.SIG_DFL)
         if self._session.error is not None:
             raise self._session.error
 
