@@ -64,7 +64,7 @@ class WSClient:
         origin: The Origin to claim, as browsers do for pages.
         proxy: The URL of a proxy, http:// or socks5://, with a user's name and password if need
             be. True (the default) stands for what HTTP_PROXY, HTTPS_PROXY and NO_PROXY, or the
-            system's settings say. None is no proxy.
+            system's settings say, and for none to this machine itself. None is no proxy.
         unix: Path of a Unix socket to connect to, whatever the URL's host is.
         sock: A connected socket to use, instead of connecting. The client closes it.
         ssl_context: The context for TLS. By default, the server's certificate is verified.
@@ -162,9 +162,11 @@ class WSClient:
 
         Raises:
             HandshakeRefused: The server has answered, but doesn't accept.
-            OSError: There is no connection; the error says to which address.
+            OSError: There is no connection; the error says to which address. `close` was called
+                meanwhile, if it is a ConnectionAbortedError.
             RuntimeError: The client was started or closed before: a client runs once.
             TimeoutError: It took more than `open_timeout` seconds.
+            ValueError: The environment names a proxy of an unknown kind.
         """
         if self._reconnect and self._session.blocking:
             raise RuntimeError("reconnect= needs callbacks")

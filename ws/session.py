@@ -92,6 +92,8 @@ class Session(Owner, Source, shared.Member):
                 self.engine.call(self._attempt)
             else:
                 self._connect()
+                if self.connection is None:
+                    raise ConnectionAbortedError("the client was closed meanwhile")
         except BaseException:
             self.close(CloseCode.GOING_AWAY, "")  # there is a connection after Ctrl-C
             raise

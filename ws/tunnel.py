@@ -55,7 +55,12 @@ def parse_proxy(proxy: str) -> SplitResult:
 
 
 def find_proxy(url: URL) -> str | None:
-    """Return the proxy that HTTP_PROXY, HTTPS_PROXY and NO_PROXY, or the system, have for *url*."""
+    """Return the proxy that HTTP_PROXY, HTTPS_PROXY and NO_PROXY, or the system, have for *url*.
+
+    There is none for this machine itself, as in browsers.
+    """
+    if url.is_loopback:
+        return None
     named = any(name.lower().endswith("_proxy") for name in os.environ)
     if not named and sys.platform not in ("darwin", "win32"):
         return None

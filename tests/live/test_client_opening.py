@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import threading
 import time
 
 import pytest
@@ -122,6 +123,14 @@ def drip(peer, data):
     for byte in data:
         peer.send(bytes([byte]))
         time.sleep(0.05)
+
+
+def test_closed_while_it_connects(raw, gate):
+    url = raw(lambda peer: (peer.read_head(), gate.wait(DEADLINE), peer.send(peer.answer())))
+    client = WSClient(url, proxy=None)
+    threading.Timer(0.1, lambda: (client.close(), gate.set())).start()
+    with pytest.raises(ConnectionAbortedError, match="closed meanwhile"):
+        client.start()
 
 
 def test_looking_up_a_name_has_a_deadline(monkeypatch, gate):

@@ -12,6 +12,8 @@ import pytest
 from tests.support.tables import table
 from tests.support.waiting import DEADLINE
 from ws import WSClient
+from ws.tunnel import find_proxy
+from ws.wire.opening import parse_url
 
 
 def relay(peer, port):
@@ -62,14 +64,19 @@ def test_http_proxy(raw, serve):
 def test_the_environment_names_a_proxy(raw, serve, monkeypatch):
     serving, heads = serve(), []
     proxy = raw(http_proxy(serving.port, heads)).replace("ws://", "http://")
+    for name in ("http_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.setenv("http_proxy", proxy)
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
     with WSClient(f"ws://far.example:{serving.port}/"):
         pass
     assert len(heads) == 1
-    with WSClient(serving.server.url):
+    with WSClient(serving.server.url):  # on this machine
         pass
     assert len(heads) == 1
+    assert find_proxy(parse_url("ws://near.example/")) == proxy
+    monkeypatch.setenv("no_proxy", "near.example")
+    assert find_proxy(parse_url("ws://near.example/")) is None
 
 
 def test_a_proxy_that_refuses(raw):

@@ -196,6 +196,13 @@ def test_fields_that_a_program_may_not_set(headers):
         check_fields(headers)
 
 
+def test_which_hosts_are_this_machine():
+    for host in ("localhost", "LOCALHOST", "127.0.0.1", "127.9.9.9", "[::1]"):
+        assert parse_url(f"ws://{host}:1/").is_loopback
+    for host in ("localhost.example", "10.0.0.1", "[::2]", "127.example"):
+        assert not parse_url(f"ws://{host}:1/").is_loopback
+
+
 def test_fields_that_it_may_set():
     check_fields({"Cookie": "a=b", "Host": "x", "User-Agent": "ü"})
     assert basic("a:ü") == "Basic YTrDvA=="

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import ipaddress
 import os
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Mapping, Sequence
 from urllib.parse import quote, unquote, urljoin, urlsplit
@@ -45,6 +47,13 @@ class URL:
     def host_field(self) -> str:
         """The host, and the port unless it is the scheme's own (RFC 9110 §7.2)."""
         return self.authority.rpartition(":")[0] if self.port == self._default else self.authority
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it is on this machine, by name or by an address (RFC 6761 §6.3)."""
+        with suppress(ValueError):
+            return ipaddress.ip_address(self.host).is_loopback
+        return self.host == "localhost"
 
     @property
     def _default(self) -> int:
