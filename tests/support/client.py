@@ -16,6 +16,7 @@ class Client(WSClient):
     Args:
         port: The server's port.
         path: The path, with the query.
+        host: The server's name or address. It is localhost with TLS, as in the certificates.
         source: The address to connect from; "" lets the system choose.
         ssl_context: For TLS.
         options: Further ones of `WSClient`.
@@ -26,15 +27,16 @@ class Client(WSClient):
         port: int,
         path: str = "/",
         *,
+        host: str = "127.0.0.1",
         source: str = "",
         ssl_context: ssl.SSLContext | None = None,
         **options: Any,
     ) -> None:
-        host = "ws://127.0.0.1" if ssl_context is None else "wss://localhost"
+        server = f"ws://{host}" if ssl_context is None else "wss://localhost"
         if source:
             options["sock"] = socket.create_connection(("127.0.0.1", port), DEADLINE, (source, 0))
         options = {"open_timeout": DEADLINE, "proxy": None, **options}
-        super().__init__(f"{host}:{port}{path}", ssl_context=ssl_context, **options)
+        super().__init__(f"{server}:{port}{path}", ssl_context=ssl_context, **options)
         self.start()
 
     def recv(self, timeout: float | None = DEADLINE) -> Any:
