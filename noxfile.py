@@ -313,8 +313,7 @@ def interop(session: nox.Session) -> None:
     session.install(*TEST_TOOLS.split())
     _install_foreign(session, "tests/interop")
     everything = ("--all",) if "--all" in session.posargs else ()
-    pytest = ("python", "-m", "pytest", "tests/interop", "--timeout=300")  # some are compiled
-    pytest = (*pytest, "-n2", "--dist=loadgroup")
+    pytest = ("python", "-m", "pytest", "tests/interop", "-n2", "--timeout=300")  # some compile
     session.run("ci/interop", *everything, *pytest, *session.posargs, external=True)
 
 

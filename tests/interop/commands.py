@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -37,16 +38,13 @@ def _compiled(*compiler, **environment):
 
     def compile_(path):
         target = BUILT / path.parent.name / path.stem
-        if not target.exists() or target.stat().st_mtime < path.stat().st_mtime:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            fresh = target.with_suffix(f".{os.getpid()}")
-            parts = {"{source}": str(path), "{target}": str(fresh)}
-            subprocess.run(
-                [parts.get(part, part) for part in compiler],
-                env={**os.environ, **environment},
-                check=True,
-            )
-            fresh.replace(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # another worker may be compiling it
+            if not target.exists() or target.stat().st_mtime < path.stat().st_mtime:
+                parts = {"{source}": str(path), "{target}": str(target)}
+                words = [parts.get(part, part) for part in compiler]
+                subprocess.run(words, env={**os.environ, **environment}, check=True)
         return [str(target)]
 
     return compile_

@@ -30,12 +30,9 @@ def pytest_generate_tests(metafunc):
     if "peer" in metafunc.fixturenames:
         check = metafunc.function.__name__[len("test_") :]
         chosen = [row for row in ROWS if row.quick or metafunc.config.getoption("--all", False)]
-        able = [
-            pytest.param(row, id=row.id, marks=pytest.mark.xdist_group(row.id))
-            for row in chosen
-            if check not in row.cannot
-        ]
-        metafunc.parametrize("peer", able, indirect=True, scope="module")
+        able = [row for row in chosen if check not in row.cannot]
+        ids = [row.id for row in able]
+        metafunc.parametrize("peer", able, ids=ids, indirect=True, scope="module")
 
 
 @pytest.hookimpl(trylast=True)

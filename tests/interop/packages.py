@@ -48,8 +48,8 @@ def _debian(name):
     except (OSError, subprocess.CalledProcessError):
         return None
     status, _, number = found.partition(" ")
-    upstream = number.partition(":")[2] or number
-    return upstream.rpartition("-")[0] or upstream if status == "installed" else None
+    upstream = re.match(r"(?:\d+:)?([\d.]+)", number)
+    return upstream[1] if upstream and status == "installed" else None
 
 
 def _program(name):

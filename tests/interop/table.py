@@ -47,7 +47,8 @@ def markdown(outcomes):
         *section(SERVERS, outcomes, notes),
         "## Our client, a proxy, our server",
         *section(PROXIES, outcomes, notes),
-        "## What isn't possible",
+        "## Notes",
+        "",
         *(f"{number}. {reason}" for reason, number in notes.items()),
         "",
     ]
@@ -69,6 +70,5 @@ def section(rows, outcomes, notes):
 def cell(row, check, outcomes, notes):
     """Return what the table has for a check of a row."""
     if check in row.cannot:
-        number = notes.setdefault(row.cannot[check], len(notes) + 1)
-        return f"[{number}](#what-isnt-possible)"
+        return str(notes.setdefault(row.cannot[check], len(notes) + 1))
     return {"passed": "✓", "failed": "✗"}.get(outcomes.get((row.id, check)), "not run")
