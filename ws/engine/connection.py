@@ -327,7 +327,9 @@ class Connection(Holder):
         except (OSError, ValueError):
             left = True
         if left and not data:
-            self.dispose()  # defence: early-end
+            with self.outbox.lock:
+                if self.stage == AWAITING_REQUEST:  # else a worker has accepted it just now
+                    self.dispose()  # defence: early-end
             return
         self._rest += data
         self.settle()
