@@ -309,3 +309,28 @@ def test_an_error_in_parsing_ends_its_source_only(loop, threads, caplog):
     eventually(lambda: ended and other.handled)
     assert ended == [source]
     assert "error in serving" in caplog.text
+
+
+def test_an_error_in_taking_account_keeps_no_frames_back(loop, threads, caplog):
+    """Those that were written before the callback that blocks."""
+    gate, written = threading.Event(), threading.Event()
+
+    class Broken(Script):
+        protocol = SimpleNamespace(more=True)
+
+        def settle(self):
+            raise MemoryError
+
+    class Written(Script):
+        def on_writable(self):
+            written.set()
+
+    def block(event):
+        assert threads.batch.add(Written()), "the batch is open"
+        gate.wait(DEADLINE)
+
+    threads.start()
+    serve(loop, (Broken(block), [(ASK_ONREQUEST, "")]))
+    assert written.wait(DEADLINE)
+    gate.set()
+    eventually(lambda: "error in the monitor" in caplog.text)

@@ -202,3 +202,17 @@ def test_a_source_that_drains_just_then_is_not_forgotten(pool):
         pool.workers.enqueue(source, EVENT, iter(()))
     filled.set()
     eventually(lambda: len(handled) == 2)
+
+
+def test_a_worker_outlives_an_error_in_taking_account(pool, caplog):
+    class Broken(Script):
+        def settle(self):
+            raise MemoryError
+
+    handled = []
+    source = Broken(pool.shares[0], lambda: handled.append(1))
+    for _ in range(2):
+        pool.workers.enqueue(source, EVENT, iter(()))
+    eventually(lambda: len(handled) == 2)
+    eventually(lambda: source.inbox is None and not source.share.workers)
+    assert "error in taking account" in caplog.text

@@ -284,5 +284,5 @@ class LeaderFollowers:
 
         source = self.workers.adopt(take_baton, computes)
         if source is not None:
-            source.settle()
             self.batch.close()
+            source.settle()

@@ -390,4 +390,7 @@ class Workers:
     def _settle(self, source: Any) -> None:
         """Let go of the event that was handled."""
         source.current = None
-        source.settle()
+        try:
+            source.settle()
+        except Exception:  # no memory; the next time corrects it
+            logger.exception("error in taking account of %r", source)
