@@ -95,6 +95,7 @@ DEFENCES = {
     "computing-width": "the line that gives a share whose callbacks compute one worker",
     "fair-turns": "the line that begins to share the leader's time",
     "memory-bound": "the check of max_memory",
+    "memory-inbox": "the check whether the messages that wait for a worker are to be dropped",
     "memory-pause": "the check whether a connection holds so much that it is read only in turns",
     "memory-pause-timeout": "the check for how long a connection is paused",
     "memory-trim": "the line that returns free memory to the system",
@@ -255,6 +256,10 @@ TESTS = [  # each with the defences that are taken out for it, some with a repla
     ("test_memory.py::test_unfinished_messages_of_a_crowd", "memory-bound", "memory-pause-timeout"),
     ("test_memory.py::test_unfinished_messages_that_leave_room", "memory-pause-timeout"),
     ("test_memory.py::test_long_messages_of_a_crowd", ("memory-pause", "True")),
+    (
+        "live/test_memory.py::test_messages_that_wait_for_callbacks_make_room_for_others",
+        "memory-inbox",
+    ),
     ("test_memory.py::test_replies_that_a_crowd_does_not_read", "memory-bound"),
     ("test_memory.py::test_broadcasts_that_a_crowd_does_not_read", "memory-bound"),
     ("test_account.py::test_account[large broadcasts]", ("shared-once", "True")),

@@ -13,6 +13,7 @@ from ws.engine.connection import Connection
 from ws.engine.loop import Source
 from ws.wire.protocol import Protocol
 
+MIB = 1 << 20
 UNFINISHED = frame(BINARY, bytes(9000))[:-1]
 
 
@@ -30,6 +31,30 @@ def test_input_that_waits_for_a_callback_counts_once(serve, gate):
     for _ in range(20):
         assert peer.recv() == bytes(3000)
     eventually(lambda: serving.server.stats()["memory"] < 10_000)
+
+
+def test_messages_that_wait_for_callbacks_make_room_for_others(serve, gate, monkeypatch):
+    """However long callbacks block, what waits for them stays within `max_memory`."""
+    monkeypatch.setattr("ws.engine.overload.PAUSE_SECONDS", 0.5)
+    serving = serve(max_memory=8 * MIB, threads=1, ping_interval=None)
+    serving.gated(gate)
+
+    def send(peer):
+        with contextlib.suppress(OSError):  # it is cut
+            peer.sock.sendall(message)
+
+    (blocker, _), *others = [serving.connect() for _ in range(19)]
+    blocker.send("wait")
+    message = frame(BINARY, bytes(MIB))
+    senders = [threading.Thread(target=send, args=(peer,)) for peer, _ in others]
+    for sender in senders:
+        sender.start()
+    eventually(lambda: serving.server.stats()["memory_cuts"] >= 5)
+    eventually(lambda: serving.server.stats()["memory"] <= 8 * MIB, LATE)
+    gate.set()
+    assert blocker.recv() == "wait"
+    for sender in senders:
+        sender.join(DEADLINE)
 
 
 def test_nothing_counts_for_a_connection_that_ends_while_it_is_counted(serve, gate, monkeypatch):

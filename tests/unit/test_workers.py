@@ -16,7 +16,7 @@ from ws.engine import job, workers
 from ws.engine.loop import DRAINED, Loop, Source
 from ws.engine.shares import FairQueue, Share, Turns
 from ws.engine.workers import INLINE_AFTER, TRUSTED_AFTER, UNSEEN, Workers
-from ws.wire.events import TEXT
+from ws.wire.events import CONNECTION_LOST, OPENED, TEXT
 
 LIMIT = 16
 EVENT = TEXT, ""
@@ -202,6 +202,28 @@ def test_a_source_that_drains_just_then_is_not_forgotten(pool):
         pool.workers.enqueue(source, EVENT, iter(()))
     filled.set()
     eventually(lambda: len(handled) == 2)
+
+
+def test_messages_of_a_condemned_source_are_dropped(pool):
+    """Other events are not: onopen is called for each onclose."""
+    handled = []
+
+    class Noting(Script):
+        def handle(self, event):
+            self.run()
+            handled.append(event)
+
+    source = Noting(pool.shares[0], lambda: pool.gate.wait(DEADLINE))
+    first, opened, lost = (TEXT, "first"), (OPENED, None), (CONNECTION_LOST, None)
+    pool.workers.enqueue(source, first, iter(()))
+    eventually(lambda: source.current)
+    for event in (opened, (TEXT, "second"), (TEXT, "third")):
+        pool.workers.enqueue(source, event, iter(()))
+    source.condemned = True
+    pool.workers.enqueue(source, lost, iter(()))
+    pool.gate.set()
+    eventually(lambda: source.inbox is None)
+    assert handled == [first, opened, lost]
 
 
 def test_a_worker_outlives_an_error_in_taking_account(pool, caplog):

@@ -23,7 +23,7 @@ SURVEY_SECONDS = 0.05
 class Holder(Source):
     """A source that holds memory by its peer's doing."""
 
-    __slots__ = ("condemned", "held", "shared")
+    __slots__ = ("held", "shared")
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,8 +31,6 @@ class Holder(Source):
         """Bytes that it holds by itself."""
         self.shared: int = 0
         """Bytes of the buffers that it holds, and that others may hold, too."""
-        self.condemned: bool = False
-        """Whether it is being cut, so that what it holds is about to be freed."""
 
     def moved(self) -> float:
         """Return when it has made progress last, by time.monotonic()."""

@@ -22,7 +22,7 @@ import time
 from collections import deque
 from typing import Any, Callable, Iterator
 
-from ..wire.events import BARRIER, Event
+from ..wire.events import BARRIER, LAST_MESSAGE, Event
 from .daemon import DaemonThread
 from .job import Job
 from .log import logger
@@ -138,12 +138,17 @@ class Workers:
     # Inboxes
 
     def enqueue(self, source: Any, event: Event, events: Iterator[Event]) -> bool:
-        """Leave *event* to a worker. Return False if *events* must wait until it is handled."""
+        """Leave *event* to a worker. Return False if *events* must wait until it is handled.
+
+        If the source is condemned, drop the messages that wait before the event.
+        """
         with self._lock:
             if source.inbox is None:
                 source.inbox = deque()
                 self._waiting.add(source)
                 self._call_thread()
+            elif source.condemned:  # defence: memory-inbox
+                source.inbox = deque(event for event in source.inbox if event[0] > LAST_MESSAGE)
             source.inbox.append(event)
             if (
                 not event[0] & BARRIER
