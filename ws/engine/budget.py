@@ -136,8 +136,9 @@ class Budget:
 
     def weight(self, holder: Holder) -> int:
         """Return the bytes that a holder holds, with its part of what is shared."""
-        shared = holder.shared * self._shared // self._sharings if holder.shared else 0
-        return holder.held + shared
+        with self.lock:
+            shared = holder.shared * self._shared // self._sharings if holder.shared else 0
+            return holder.held + shared
 
     def allowance(self, share: Share) -> float:
         """Return what each holder of a share may hold when there is little left for others.
