@@ -101,6 +101,7 @@ DEFENCES = {
     "memory-trim": "the line that returns free memory to the system",
     "memory-refusal": "the check of what an address holds, before it gets one more connection",
     "own-queue": "the line that notes that a client's queue is full",
+    "share-of-leavers": "the loop over the shares that are forgotten when nobody is connected",
     "thread-share": "how many workers one share may have",
     "turns": "the check whether a connection has used its share of a batch",
     "unanswered-ping": "the line that cuts a client for an unanswered ping",
@@ -265,6 +266,10 @@ TESTS = [  # each with the defences that are taken out for it, some with a repla
     ("test_account.py::test_account[large broadcasts]", ("shared-once", "True")),
     ("test_memory.py::test_a_crowd_that_holds_much_gets_no_more_places", "memory-refusal"),
     ("test_application.py::test_an_address_leaves_threads_to_others", "thread-share"),
+    (
+        "live/test_threads.py::test_an_address_that_leaves_and_comes_back_gets_no_more_threads",
+        ("share-of-leavers", "list(self._left)"),
+    ),
     ("test_messages.py::test_declared_but_never_sent[1099511627776]", "message-size"),
     ("test_messages.py::test_declared_but_never_sent[9223372036854775808]", "length-form"),
     ("test_messages.py::test_unfinished_messages", "message-size"),
