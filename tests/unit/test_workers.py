@@ -139,6 +139,18 @@ def test_one_share_leaves_workers_to_others(pool):
     eventually(lambda: len(pool.inside) == LIMIT - LIMIT // 4 + 1)
 
 
+def test_a_check_takes_no_longer_for_many_that_wait(pool, monkeypatch):
+    pool.call(pool.wait, times=LIMIT // 2)
+    pool.call(pool.wait, share=1, times=LIMIT // 2)
+    eventually(lambda: pool.check(seconds=0.01) or len(pool.inside) == LIMIT)
+    pool.call(pool.wait, times=100)
+    looks, has_any = [], FairQueue.__bool__
+    monkeypatch.setattr(FairQueue, "__bool__", lambda queue: looks.append(1) or has_any(queue))
+    pool.check()
+    assert len(looks) < 10
+    assert not pool.workers.waiting, "no closer look is needed, as none of them may begin"
+
+
 def test_whose_callbacks_the_leader_runs(pool):
     """Those of shares that were quick for long enough, if anybody's callbacks block."""
     workers, (bad, good) = pool.workers, pool.shares

@@ -123,8 +123,8 @@ class Workers:
 
     @property
     def waiting(self) -> bool:
-        """Whether a source waits for a worker that it may have."""
-        return bool(self._waiting)
+        """Whether a source waits for a worker, and only for what others are seen to do."""
+        return bool(self._waiting) and len(self._jobs) < self._limit
 
     @property
     def unsettled(self) -> bool:
@@ -138,16 +138,13 @@ class Workers:
     # Inboxes
 
     def enqueue(self, source: Any, event: Event, events: Iterator[Event]) -> bool:
-        """Leave *event* to a worker. Return False if *events* must wait until it is handled.
-
-        If the source is condemned, drop the messages that wait before the event.
-        """
+        """Leave *event* to a worker. Return False if *events* must wait until it is handled."""
         with self._lock:
             if source.inbox is None:
                 source.inbox = deque()
                 self._waiting.add(source)
                 self._call_thread()
-            elif source.condemned:  # defence: memory-inbox
+            elif source.condemned:  # drop its messages; defence: memory-inbox
                 source.inbox = deque(event for event in source.inbox if event[0] > LAST_MESSAGE)
             source.inbox.append(event)
             if (
@@ -230,8 +227,9 @@ class Workers:
                         self._see(job)
                         job.computes = True
                         share.width = 1  # defence: computing-width
-            for _ in range(1 + self._waiting.size):
-                self._call_thread()
+            calls = 1 + self._waiting.size
+            while calls and self._call_thread():
+                calls -= 1
 
     def distrust(self, turns: int) -> None:
         """Have workers run callbacks until *turns* of them were quick."""
@@ -296,26 +294,27 @@ class Workers:
         unseen = 1 if self._crowded else UNSEEN  # defence: computing-alone
         return len(self._jobs) + more < self._limit and self._unseen + more < unseen
 
-    def _call_thread(self) -> None:
-        """Wake or start a thread, if the lead is vacant or a source may have a worker."""
+    def _call_thread(self) -> bool:
+        """Wake or start a thread, if there is work for one. Return whether it did."""
         self.short_of_threads = False
         more = self._called - self._vacant  # threads that were called for waiting sources
         if more >= 0 and not (self._waiting and self._may_begin(more)):
-            return
+            return False
         if self._followers:
             self._followers.pop().release()
-            self._called += 1
-            return
-        if self._count > self._limit and not self._vacant:  # one of them is about to ask for work
-            return
-        try:
-            DaemonThread(self._run, "ws-thread").start()
+        elif self._count > self._limit and not self._vacant:  # one of them is about to ask for work
+            return False
+        else:
+            try:
+                DaemonThread(self._run, "ws-thread").start()
+            except RuntimeError:  # there can't be more threads now: the monitor tries again
+                if not self._idents:
+                    raise
+                self.short_of_threads = True
+                return False
             self._count += 1
-            self._called += 1
-        except RuntimeError:  # there can't be more threads now: the monitor tries again
-            if not self._idents:
-                raise
-            self.short_of_threads = True
+        self._called += 1
+        return True
 
     def _run(self) -> None:
         ident = threading.get_ident()
