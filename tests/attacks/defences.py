@@ -85,6 +85,7 @@ DEFENCES = {
     "early-end": "the line that drops a peer that has left while onrequest decides",
     "open-timeout": "the deadline of the handshake",
     "ping-timeout": "the deadline of a pong",
+    "joined-pieces": "the condition for not copying a small piece to the end of what waits",
     "read-ahead": "the bound on the size of a message after which more is read",
     "read-size": "READ_BYTES: how much is read at a time",
     "shared-once": "the check whether a buffer that several hold is counted already",
@@ -123,6 +124,7 @@ DEFENCES = {
     "ipv6-network": "the network by which an address of IPv6 is counted",
     "log-escape": "the warning about a refused name, which escapes it",
     "log-rate": "the check whether one of the same kind was logged lately",
+    "node-expiry": "for how long Redis keeps what it has of a node",
     "proxy-header-peers": "the check that a PROXY header comes from a trusted proxy",
     "raising-callbacks": "the except clause around callbacks",
     "refused-count": "REFUSED_SPARE: how many connections over the limit get an answer",
@@ -264,6 +266,7 @@ TESTS = [  # each with the defences that are taken out for it, some with a repla
     ("test_memory.py::test_replies_that_a_crowd_does_not_read", "memory-bound"),
     ("test_memory.py::test_broadcasts_that_a_crowd_does_not_read", "memory-bound"),
     ("test_account.py::test_account[large broadcasts]", ("shared-once", "True")),
+    ("unit/test_backlog.py::test_what_it_takes_is_what_counts[1]", ("joined-pieces", "True")),
     ("test_memory.py::test_a_crowd_that_holds_much_gets_no_more_places", "memory-refusal"),
     ("test_application.py::test_an_address_leaves_threads_to_others", "thread-share"),
     (
@@ -335,6 +338,10 @@ TESTS = [  # each with the defences that are taken out for it, some with a repla
         "server-fork",
     ),
     ("test_faults.py::test_interpreter_that_ends", "exit-handler"),
+    (
+        "cluster/test_backplane.py::test_nothing_is_left_in_redis_of_a_node_that_is_killed",
+        ("node-expiry", "10**6"),
+    ),
     (
         "live/test_listen.py::test_a_unix_socket_replaces_nothing_else",
         "unix-kind",
