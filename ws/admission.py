@@ -204,14 +204,12 @@ class Admission:
         share.connections += 1
 
     def _uncount(self, connection: Connection) -> None:
-        share = connection.share
-        share.connections -= 1
-        if not share.connections:
-            self._left.add(share)
+        connection.share.connections -= 1
+        if not connection.share.connections:
+            self._left.add(connection.share)
             # Those with callbacks still take threads of the server; defence: share-of-leavers
             for done in [one for one in self._left if not one.workers]:
-                self._left.discard(done)
-                del self._shares[done.address]
+                self._left.remove(self._shares.pop(done.address))
 
     def check_request(self, connection: Connection, request: Request) -> None:
         """Take over what a trusted proxy's headers say about a request, then check the request.
