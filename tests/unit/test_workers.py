@@ -11,7 +11,7 @@ from collections import deque
 
 import pytest
 
-from tests.support.waiting import DEADLINE, eventually
+from tests.support.waiting import DEADLINE, LATE, eventually
 from ws.engine import job, workers
 from ws.engine.loop import DRAINED, Loop, Source
 from ws.engine.shares import FairQueue, Share, Turns
@@ -130,6 +130,22 @@ def test_a_share_that_computes_without_end_gets_another_worker(pool, monkeypatch
     pool.gate.set()
     eventually(lambda: not pool.shares[0].workers)
     assert pool.shares[0].endless == 0
+
+
+def test_callbacks_that_block_do_not_wait_for_each_other_after_one_that_computed(pool):
+    """All clients may be of one share, as behind a proxy."""
+
+    def compute():
+        pool.check(crowded=True)
+        end = time.thread_time() + 0.005
+        while time.thread_time() < end:
+            pass
+
+    pool.call(compute)
+    eventually(lambda: pool.shares[0].width == 1)
+    pool.check(crowded=False)
+    pool.call(pool.wait, times=3)
+    eventually(lambda: pool.check(seconds=0.01) or len(pool.inside) == 3, LATE)
 
 
 def test_one_share_leaves_workers_to_others(pool):

@@ -50,7 +50,7 @@ crowded, it is one."""
 SEEN_SECONDS = 0.001
 """A callback that runs for this long while the interpreter isn't crowded is blocking."""
 ENDLESS_SECONDS = 0.5
-"""After a callback has computed for this long, others of its share wait no longer for it."""
+"""Once a callback has computed so long, or blocked for LONG_SECONDS, its share waits no longer."""
 SEEN_LATE_SECONDS = 0.02
 """While the interpreter is crowded, a callback is blocking after this long, if it has computed for
 less than a tenth of the time."""
@@ -212,11 +212,11 @@ class Workers:
         self._crowded = crowded
         if not self.unsettled:
             return
-        now = time.monotonic()
         with self._lock:
             for job in self._jobs.values():
-                age, share = now - job.started, job.share
-                if job.computes and not job.endless and age > ENDLESS_SECONDS:
+                age, share = time.monotonic() - job.started, job.share
+                blocks = not job.computes and age > LONG_SECONDS and job.blocks(age)
+                if not job.endless and (blocks or (job.computes and age > ENDLESS_SECONDS)):
                     job.endless = True
                     share.endless += 1
                     self._waiting.place(share)
