@@ -369,7 +369,7 @@ TESTS = [  # each with the defences that are taken out for it, some with a repla
         "redirect-secrets",
     ),
     (
-        "live/test_client.py::test_certificates_are_verified",
+        "live/test_client_opening.py::test_certificates_are_verified",
         (
             "certificate",
             '[c for c in [{}] if not (setattr(c, "check_hostname", False)'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from tests.support.rawclient import connect
+from tests.support.client import Client
 from tests.support.waiting import eventually
 from ws import WSServer
 from ws.redis import RedisBackplane
@@ -30,7 +30,7 @@ class Node:
     def connect(self, room=""):
         """Return a client that is in its room."""
         before = len(self.server.rooms.get(room, ()))
-        client = connect(self.server.port, f"/{room}")
+        client = Client(self.server.port, f"/{room}")
         eventually(lambda: len(self.server.rooms.get(room, ())) > before)
         return client
 
@@ -40,7 +40,7 @@ def nodes(url, number=2, **options):
     with contextlib.ExitStack() as stack:
         started = [Node(url, **options) for _ in range(number)]
         for node in started:
-            stack.callback(node.server.shutdown, 0.3)  # the clients here don't answer
+            stack.callback(node.server.shutdown, 0.3)  # nobody is in `recv`, to answer at once
         yield started
 
 

@@ -105,7 +105,8 @@ class BlockingConnection(ClientConnection):
             TimeoutError: No message has come within *timeout* seconds.
         """
         deadline = time.monotonic() + (LONGEST_POLL_SECONDS if timeout is None else timeout)
-        if not self._reading.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
+        patience = -1 if timeout is None else max(0.0, min(timeout, threading.TIMEOUT_MAX))
+        if not self._reading.acquire(timeout=patience):
             raise TimeoutError(f"no message within {timeout:g} s")  # another thread waits for one
         try:
             if self.interest & READ:
