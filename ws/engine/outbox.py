@@ -73,7 +73,8 @@ class Outbox(Writer):
     @property
     def queued(self) -> int:
         """Bytes that wait, including messages held back by a fragmented message."""
-        return self.waiting + (self._held.size if self._held else 0)
+        held = self._held  # another thread may set it to None
+        return self.waiting + (held.size if held else 0)
 
     @property
     def closing(self) -> bool:
