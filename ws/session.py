@@ -212,7 +212,7 @@ class Session(Owner, Source, shared.Member):
 
     def leaving(self, connection: Connection, code: int, reason: str) -> None:
         client, outbox = connection.client, connection.outbox
-        self.unsent = outbox.lost or outbox.queued
+        self.unsent = max(0, (outbox.lost or outbox.queued) - outbox.close_size)
         client.close_code, client.close_reason = code, reason
         if self.unsent:
             logger.warning(
