@@ -72,6 +72,7 @@ def link(request, peer, certificate, record_property):
         end()
         kind = ServerLink if peer.row in CLIENTS else ClientLink
         links.append(kind(peer, certificate if tls else None, **options))
+        links[-1].open()
         return links[-1]
 
     def end():

@@ -42,9 +42,9 @@ class ServerLink(Link):
         self._options = {"subprotocols": ["interop"], **options}
         if certificate:
             self._options.update(certificate.options)
-        self._connect(0)
 
-    def _connect(self, port):
+    def open(self, port=0):
+        """Start the server, and let the program connect."""
         self._opened, self._messages, self._closed = queue.Queue(), queue.Queue(), queue.Queue()
         self._server = WSServer("127.0.0.1", port, **self._options)
         self._server.onopen(self._opened.put)
@@ -101,7 +101,7 @@ class ServerLink(Link):
         """End the server, start another one on the same port, and let the program connect."""
         port = self._server.port
         self.shutdown()
-        self._connect(port)
+        self.open(port)
 
     def end(self):
         self._server.shutdown(SETTLE_SECONDS)
@@ -137,8 +137,11 @@ class ClientLink(Link):
             self._opened = queue.Queue()
             self._client.onopen(lambda: self._opened.put(None))
             self._client.onmessage(self._messages.put)
+
+    def open(self):
+        """Connect."""
         self._client.start()
-        if reconnect:
+        if self._messages:
             self._opened.get(timeout=DEADLINE)
         self.peer.idle = False
 

@@ -109,4 +109,8 @@ class ForeignServer(Peer):
                 raise StartError(f"{self} ended: {self.last_words()}")
             return listens(self.port)
 
-        eventually(serves, self._patience_seconds, f"{self} doesn't listen")
+        try:
+            eventually(serves, self._patience_seconds, f"{self} doesn't listen")
+        except BaseException:
+            self.close()
+            raise
