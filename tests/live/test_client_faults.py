@@ -185,6 +185,37 @@ def test_shutdown_has_a_deadline(raw):
     assert client.close_code == 1006
 
 
+def test_recv_has_a_deadline_while_pings_come(raw):
+    def script(peer):
+        peer.accept()
+        with contextlib.suppress(OSError):
+            while True:
+                peer.send(frame(PING, b"") * 100)
+
+    client = connect(raw(script))
+    begun = time.monotonic()
+    with pytest.raises(TimeoutError):
+        client.recv(timeout=0.3)
+    assert time.monotonic() - begun < LATE
+    client.shutdown(0.3)
+
+
+def test_shutdown_has_a_deadline_while_messages_come(raw):
+    """The thread that ends the client reads on itself, for the server's close frame."""
+
+    def script(peer):
+        peer.accept()
+        with contextlib.suppress(OSError):
+            while True:
+                peer.send(b"\x81\x05hello" * 1000)
+
+    client = connect(raw(script), close_timeout=2 * DEADLINE)
+    assert client.recv(DEADLINE) == "hello"
+    begun = time.monotonic()
+    assert not client.shutdown(timeout=0.5)
+    assert time.monotonic() - begun < 0.5 + LATE
+
+
 @pytest.mark.parametrize("waiting", [False, True])
 def test_a_frozen_server_is_noticed(raw, waiting):
     url = raw(lambda peer: (peer.accept(), peer.at_eof()))

@@ -11,13 +11,14 @@ from __future__ import annotations
 import select
 import threading
 import time
+from contextlib import suppress
 from itertools import chain
 from typing import Any, Iterator
 
 from ..wire.deflate import Deflate
 from ..wire.events import CLOSE, LAST_MESSAGE, PROTOCOL_ERROR, YIELD_TURN, Event
 from ..wire.protocol import ClientProtocol, Protocol
-from .connection import AWAITING_REQUEST, CLOSED, OPEN, Connection
+from .connection import AWAITING_REQUEST, CLOSED, LINGERING, OPEN, Connection
 from .loop import LONGEST_POLL_SECONDS, Source
 from .poll import READ, WRITE
 from .shares import Share
@@ -96,7 +97,7 @@ class BlockingConnection(ClientConnection):
         self.stage = AWAITING_REQUEST
         self.open(b"", deflate)
         self._parsed: Iterator[Event] | None = self.protocol.feed(rest)
-        self._read_ahead()
+        self._hand_over_soon()
 
     def receive(self, timeout: float | None) -> Any:
         """Return the next message, or None when the connection has ended.
@@ -104,7 +105,8 @@ class BlockingConnection(ClientConnection):
         Raises:
             TimeoutError: No message has come within *timeout* seconds.
         """
-        deadline = time.monotonic() + (LONGEST_POLL_SECONDS if timeout is None else timeout)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        looked = False
         if not self._reading.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
             raise TimeoutError(f"no message within {timeout:g} s")  # another thread waits for one
         try:
@@ -121,18 +123,22 @@ class BlockingConnection(ClientConnection):
                     if message is not None:
                         return message
                 if self.ended:
+                    if self.stage == LINGERING:
+                        super().on_readable()  # the end of TCP may be there, too
                     return None
-                remaining = deadline - time.monotonic()
-                if wait_for(self.client.fileno(), READ, remaining):
-                    self._parsed = super().on_readable()
-                elif timeout is None:
-                    deadline += LONGEST_POLL_SECONDS
-                elif remaining <= 0:
+                left = LONGEST_POLL_SECONDS if deadline is None else deadline - time.monotonic()
+                if left <= 0 and looked:  # even if something comes all the time
                     raise TimeoutError(f"no message within {timeout:g} s")
+                looked = True
+                if wait_for(self.client.fileno(), READ, left):
+                    self._parsed = super().on_readable()
         finally:
             self._received += 1
             self._reading.release()
-            self._hand_over_soon()
+            if self.stage < LINGERING:
+                self._hand_over_soon()
+            else:
+                self._loop.watch(self, add=READ)
 
     def _step(self, parsed: Iterator[Event], ahead: bool = False) -> Any:
         """Parse on to the next event. Return it if it is a message, or else handle it.
@@ -221,12 +227,17 @@ class BlockingConnection(ClientConnection):
 
     def close(self, code: int, reason: str) -> bool:
         closing = super().close(code, reason)
-        self._loop.watch(self, add=READ)
+        self._hand_over_soon()  # if nobody calls `await_end`
         return closing
 
-    def linger(self) -> None:
-        super().linger()
-        self._loop.watch(self, add=READ)
+    def await_end(self, deadline: float) -> None:
+        """Read until the connection has ended, or *deadline* has passed. Messages are dropped.
+
+        So the thread that has called `close` needn't wait for the leader.
+        """
+        with suppress(TimeoutError):
+            while not self.ended and time.monotonic() < deadline:
+                self.receive(deadline - time.monotonic())
 
     def abandon(self, reason: str) -> None:
         self.cut(reason)
