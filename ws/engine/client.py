@@ -107,8 +107,10 @@ class BlockingConnection(ClientConnection):
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         looked = False
-        if not self._reading.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
-            raise TimeoutError(f"no message within {timeout:g} s")  # another thread waits for one
+        reading = self._reading
+        if not reading.acquire(False):  # another thread waits for a message
+            if not reading.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
+                raise TimeoutError(f"no message within {timeout:g} s")
         try:
             if self.interest & READ:
                 self._loop.watch(self, remove=READ)
@@ -116,12 +118,15 @@ class BlockingConnection(ClientConnection):
                 message = self._messages.pop(0)
                 self._size -= len(message)
                 return message
+            self._ending = False
             while True:
-                self._ending = False
-                while self._parsed is not None:
-                    message = self._step(self._parsed)
-                    if message is not None:
-                        return message
+                for event in self._parsed or ():
+                    if event[0] <= LAST_MESSAGE:
+                        self.messages_in += 1
+                        return event[1]
+                    if event[0] != YIELD_TURN:
+                        self.handle(event)
+                self._parsed = None
                 if self.ended:
                     if self.stage == LINGERING:
                         super().on_readable()  # the end of TCP may be there, too
@@ -134,30 +139,11 @@ class BlockingConnection(ClientConnection):
                     self._parsed = super().on_readable()
         finally:
             self._received += 1
-            self._reading.release()
-            if self.stage < LINGERING:
-                self._hand_over_soon()
-            else:
+            reading.release()
+            if self.stage >= LINGERING:
                 self._loop.watch(self, add=READ)
-
-    def _step(self, parsed: Iterator[Event], ahead: bool = False) -> Any:
-        """Parse on to the next event. Return it if it is a message, or else handle it.
-
-        Args:
-            ahead: Whether to leave the end of the connection to `receive`, for a while.
-        """
-        event = next(parsed, None)
-        if event is None:
-            self._parsed = None
-        elif event[0] <= LAST_MESSAGE:
-            self.messages_in: int = self.messages_in + 1
-            return event[1]
-        elif ahead and event[0] in (CLOSE, PROTOCOL_ERROR) and self.stage == OPEN:
-            self._parsed, self._ending = chain((event,), parsed), True
-            self._loop.schedule(self._hand_over, time.monotonic() + GRACE_SECONDS)
-        elif event[0] != YIELD_TURN:
-            self.handle(event)
-        return None
+            elif not self._handing_over:
+                self._hand_over_soon()
 
     # Reading: the leader, while no thread is in `receive`
 
@@ -188,16 +174,28 @@ class BlockingConnection(ClientConnection):
             self._loop.watch(self, remove=READ)
 
     def _read_ahead(self, ahead: bool = True) -> None:
-        """Read and parse what has come, until enough messages wait. The caller may read."""
+        """Read and parse what has come, until enough messages wait. The caller may read.
+
+        Args:
+            ahead: Whether to leave the end of the connection to `receive`, for a while.
+        """
         if self._parsed is None and not self.paused and self.stage < CLOSED:
             self._parsed = super().on_readable()
         for _ in range(TURN_EVENTS):
             if self._parsed is None or self.paused:
                 break
-            message = self._step(self._parsed, ahead)
-            if message is not None:
-                self._messages.append(message)
-                self._size += len(message)
+            event = next(self._parsed, None)
+            if event is None:
+                self._parsed = None
+            elif event[0] <= LAST_MESSAGE:
+                self.messages_in += 1
+                self._messages.append(event[1])
+                self._size += len(event[1])
+            elif ahead and event[0] in (CLOSE, PROTOCOL_ERROR) and self.stage == OPEN:
+                self._parsed, self._ending = chain((event,), self._parsed), True
+                self._loop.schedule(self._hand_over, time.monotonic() + GRACE_SECONDS)
+            elif event[0] != YIELD_TURN:
+                self.handle(event)
         else:  # other clients have their turn
             self._loop.schedule(self._hand_over, 0)
         if self.paused:
