@@ -121,9 +121,9 @@ MAY_IMPORT: dict[str, str] = {
     "metrics": "admission engine.connection engine.sockets",
     "lifecycle": "engine.log engine.loop",
     "service": (
-        "admission engine.connection engine.limits engine.listen engine.log engine.loop "
-        "engine.overload engine.sockets engine.threads lifecycle metrics rooms wire.deflate "
-        "wire.frames wire.handshake wire.http11"
+        "admission descriptors engine.connection engine.limits engine.listen engine.log "
+        "engine.loop engine.overload engine.sockets engine.threads lifecycle metrics rooms "
+        "wire.deflate wire.frames wire.handshake wire.http11"
     ),
     "server": (
         "admission backplane bind engine.connection engine.limits engine.log "

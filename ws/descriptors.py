@@ -15,14 +15,27 @@ RESERVED = 256
 """Descriptors that connections leave to the application; but at most an eighth of the limit."""
 
 
+def lowest_free() -> int:
+    """Return the lowest free descriptor, or 0 if the system has no limit on them.
+
+    The system gives out this one next. So its number tells how many are in use, whoever has opened
+    them.
+
+    Raises:
+        OSError: No descriptor is free.
+    """
+    if resource is None:
+        return 0
+    probe = os.open(os.devnull, os.O_RDONLY)
+    os.close(probe)
+    return probe
+
+
 def provide(number: int) -> tuple[int, int]:
     """Have the system allow *number* descriptors more than are in use, or as many as it lets us.
 
     For that, the soft limit of the process is raised, up to the hard limit. It stays raised, for
     the whole program, and programs that it starts inherit it.
-
-    The system gives out the lowest descriptor that is free. So a descriptor's number tells how
-    many are in use, whoever has opened them.
 
     Returns:
         The lowest free descriptor, and the first one that is reserved for the application.
@@ -31,18 +44,17 @@ def provide(number: int) -> tuple[int, int]:
     Raises:
         OSError: No descriptor is free.
     """
+    free = lowest_free()
     if resource is None:
-        return 0, sys.maxsize
-    probe = os.open(os.devnull, os.O_RDONLY)
-    os.close(probe)
-    wanted = probe + number
+        return free, sys.maxsize
+    wanted = free + number
     wanted += min(RESERVED, wanted // 7 + 1)  # an eighth of the sum
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
-        return probe, sys.maxsize
+        return free, sys.maxsize
     if soft < wanted:
         goal = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         with suppress(OSError, ValueError):  # macOS has a lower limit than it says
             resource.setrlimit(resource.RLIMIT_NOFILE, (goal, hard))
             soft = goal
-    return probe, soft - min(RESERVED, soft // 8)
+    return free, soft - min(RESERVED, soft // 8)

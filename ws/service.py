@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any, Callable, Iterator, Sequence
 
 from .admission import Admission, TooMany
+from .descriptors import lowest_free
 from .engine.connection import OPEN, Connection, Owner
 from .engine.limits import Limits
 from .engine.listen import Listener, ProxiedConnection
@@ -180,9 +181,9 @@ class Service(Owner, Draining):
         if self.lifecycle.stopping:
             raise HandshakeError(503, REASON)
         self.admission.identify(request, address)
-        try:
-            refusal = self.admission.check_peer(request.address, 0)
-        except TooMany:
+        try:  # the duplicate gets the lowest free descriptor
+            refusal = self.admission.check_peer(request.address, lowest_free())
+        except (TooMany, OSError):
             refusal = HandshakeError(503, "too many connections")
         if refusal:
             raise refusal

@@ -14,6 +14,7 @@ import pytest
 from tests.support.frames import PING, TEXT, frame
 from tests.support.rawclient import connect
 from tests.support.waiting import DEADLINE, eventually
+from ws.engine.poll import READ
 
 MIB = 1 << 20
 
@@ -131,6 +132,33 @@ def test_a_waiting_send_ends_when_the_client_is_closed(serve):
     assert result.get(timeout=DEADLINE) is False
     assert serving.next("close") is client
     slow.close()
+
+
+@pytest.mark.parametrize("reads_on", [True, False])
+def test_a_peer_that_ends_tcp_while_much_waits_for_it(serve, gate, reads_on):
+    """Its messages are handled to the last one, while it reads the replies. Then all is over."""
+    serving = serve(max_queue_size=8 * MIB)
+    reply = b"x" * (8 * MIB)
+
+    @serving.server.onmessage
+    def answer(client, message):
+        serving.server.send(client, reply)
+        gate.wait(DEADLINE)
+
+    peer, client = serving.connect()
+    peer.send_frames(*[frame(TEXT, b"x")] * 3)
+    eventually(lambda: serving.queued)
+    assert not serving.connection(client).congested, "the system's buffers have taken some"
+    peer.sock.shutdown(socket.SHUT_WR)
+    eventually(lambda: not serving.connection(client).interest & READ)
+    gate.set()
+    eventually(lambda: serving.connection(client).congested)
+    if reads_on:
+        assert peer.recv() == peer.recv() == reply
+        while peer.sock.recv(MIB):
+            pass
+    peer.close()
+    assert serving.next("close") is client
 
 
 def test_a_flood_of_pings_by_a_client_that_never_reads_is_bounded(serve):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import threading
@@ -107,6 +108,23 @@ def test_the_limits_count_who_was_taken_over():
         assert answer.status == 429
         assert server.stats()["connections"] == 1
     server.shutdown()
+
+
+@pytest.mark.parametrize("exhausted", [False, True])
+def test_descriptors_are_left_to_the_application(monkeypatch, exhausted):
+    def lowest_free():
+        if exhausted:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return 1 << 30
+
+    with WSServer(port=None) as server:
+        first, answer = handed_over(server)
+        with first:
+            assert answer.status == 101
+            monkeypatch.setattr("ws.service.lowest_free", lowest_free)
+            second, answer = handed_over(server)
+            with second:
+                assert answer.status == 503
 
 
 def test_line_ends_in_an_environ():

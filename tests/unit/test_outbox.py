@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import ssl
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -320,3 +321,15 @@ def test_what_is_disposed_of_writes_nothing_more(line):
     line.unblock()
     assert line.wire.sent == b""
     assert not line.outbox.put(b"x")
+
+
+def test_the_outbox_of_a_forked_child_accepts_nothing(line):
+    """Although its lock may be held by a thread that isn't in the child."""
+    held = line.outbox.lock
+    line.outbox.orphan()
+    with held:
+        thread = threading.Thread(target=line.outbox.put, args=(b"x",))
+        thread.start()
+        thread.join(DEADLINE)
+        assert not thread.is_alive()
+    assert (line.outbox.put(b"x"), line.wire.calls) == (False, [])

@@ -227,7 +227,7 @@ class Connection(Holder):
                 return self.protocol.feed(data)
             return self._read_head(data) if self.stage == AWAITING_REQUEST else None
         if OPEN <= self.stage <= CLOSING:
-            self._loop.watch(self, remove=READ | WRITE)  # defence: end-of-tcp-watch
+            self._loop.watch(self, remove=READ)  # defence: end-of-tcp-watch
             return iter(((events.CONNECTION_LOST, None),))  # defence: end-of-tcp
         if self.stage == LINGERING:
             self.finish(ended=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from math import inf
-from typing import Callable, Iterable
+from typing import Any, Callable, Iterable
 
 from ..wire.deflate import Deflate
 from ..wire.frames import FIN, Buffer
@@ -272,7 +272,8 @@ class Outbox(Writer):
 
     def orphan(self) -> None:
         """Accept nothing, because this is a forked child. Takes no lock."""
-        self.lock, self._space = threading.RLock(), None  # another thread may have held it
+        self.lock: Any = threading.RLock()  # another thread may have held it
+        self._space = None
         self.accepting = False
 
     def _make_room(self, timeout: float, cut: bool, fragment: bool = False) -> bool:
