@@ -227,7 +227,7 @@ def league(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """Speed beside others, docs/performance.md: `-- --quick`, `-- --side client`, `-- --only tls*`."""
+    """Speed beside others, docs/performance.md: `-- --quick`, `-- --side client`, `-- --list`."""
     session.install(*BENCH_TOOLS.split())
     _install_peers(session)
     session.run("python", "-m", "bench", *session.posargs)
