@@ -171,7 +171,7 @@ def put_load_on(port: int, cells: list[Cell], seconds: float) -> int:
 def measure(cells: list[Cell], peers: list[str], python_load: bool) -> Results:
     """Run cells with a progress bar."""
     interval = 0.1 if sys.stderr.isatty() else LOG_SECONDS
-    began = time.monotonic()
+    began, others = time.monotonic(), gate.OtherPrograms()
     with tempfile.TemporaryDirectory() as folder, certificate() as paths, tqdm(
         unit="run", mininterval=interval, dynamic_ncols=True
     ) as bar:
@@ -186,6 +186,7 @@ def measure(cells: list[Cell], peers: list[str], python_load: bool) -> Results:
         results = about(run.load, [name for name in peers if name in measured])
         results["cells"] = {cell.name: run.cell(cell) for cell in cells}
         results["seconds"] = round(time.monotonic() - began)
+        results["others"] = round(others.share(), 2)
     return results
 
 

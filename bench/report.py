@@ -54,7 +54,8 @@ def write(sides: dict[str, Results], folder: Path) -> None:
         if path.stem not in names:
             path.unlink()
     facts = {side: _facts(results, drawn[side]) for side, results in sides.items()}
-    (folder / "performance.md").write_text(TEMPLATE.read_text().format(sleepers=SLEEPERS, **facts))
+    page = TEMPLATE.read_text().format(sleepers=SLEEPERS, **facts)
+    (folder / "performance.md").write_text(page.replace(" \n", "\n"))
 
 
 def _facts(results: Results, drawn: list[tuple[str, str, str]]) -> dict[str, object]:
@@ -69,6 +70,7 @@ def _facts(results: Results, drawn: list[tuple[str, str, str]]) -> dict[str, obj
         "date": results["date"],
         "machine": f"{results['cores']} cores of {results['cpu']}, {results['system']}",
         "python": results["python"],
+        "others": _others(results),
         "peers": _versions(results),
         "minutes": round(results["seconds"] / 60),
         "charts": "\n".join(f"### {picture}" for picture in pictures),
@@ -79,6 +81,13 @@ def _facts(results: Results, drawn: list[tuple[str, str, str]]) -> dict[str, obj
         "ceilings": ceilings,
         "figures": "\n".join(_figures(results, cells)),
     }
+
+
+def _others(results: Results) -> str:
+    """Say how busy other programs kept the machine, if that was measured."""
+    if "others" not in results:
+        return ""
+    return f"Meanwhile, other programs used {results['others']:.0%} of the machine's CPU time."
 
 
 def _versions(results: Results) -> str:

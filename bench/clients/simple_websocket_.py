@@ -12,7 +12,7 @@ class WithPort(Client):
     """Names the port in the field Host, too, without which the Autobahn suite refuses it."""
 
     def handshake(self) -> None:
-        self.host = f"{self.host}:{self.port}"
+        self.host: str = f"{self.host}:{self.port}"
         super().handshake()
 
 
