@@ -218,7 +218,7 @@ def conformance(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def league(session: nox.Session) -> None:
-    """The Autobahn suite against other servers: `-- aiohttp`, `-- --cases 6 7`; docs/league.md."""
+    """The Autobahn suite against others, docs/league.md: `-- --clients`, `-- aiohttp --cases 6`."""
     session.install(DOCKER)
     _install_peers(session)
     session.run("python", "-m", "conformance.league", *session.posargs, **PATIENCE)
@@ -226,7 +226,7 @@ def league(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """Speed beside other servers, docs/performance.md: `-- --quick`, `-- --only 'large*'`."""
+    """Speed beside others, docs/performance.md: `-- --quick`, `-- --side client`, `-- --list`."""
     session.install(*BENCH_TOOLS.split())
     _install_peers(session)
     session.run("python", "-m", "bench", *session.posargs)

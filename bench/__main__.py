@@ -14,16 +14,25 @@ from pathlib import Path
 from tqdm import tqdm
 
 from bench import ROOT, against, gate, report
-from bench.cells import CELLS, GATE_CELLS, GATE_PEERS, OURS, QUICK_CELLS, QUICK_PEERS, Cell
+from bench.cells import (
+    CELLS,
+    GATE_CELLS,
+    GATE_PEERS,
+    OURS,
+    QUICK_CELLS,
+    QUICK_PEERS,
+    SIDES,
+    Cell,
+)
 from bench.compare import compare
 from bench.load import Load
 from bench.measure import Run, about
 from bench.peers import PEERS
+from bench.programs import Running, certificate
 from bench.results import Results, read, write
-from bench.servers import Running, certificate
 
 DOCS = ROOT / "docs"
-PAGE_RESULTS = DOCS / "performance/results.json"
+PAGE_RESULTS = {side: DOCS / f"performance/{side}s.json" for side in SIDES}
 OTHER_RESULTS = ROOT / "bench/results.json"
 LOAD_SECONDS = 60.0
 """How long ``--load`` applies each cell, by default."""
@@ -35,7 +44,7 @@ def main() -> int:
     """Return the exit code: 1 if the gate is shut."""
     arguments = _arguments()
     if arguments.page:
-        report.write(read(PAGE_RESULTS), arguments.page)
+        write_page(arguments.page)
         return 0
     cells, peers = _selection(arguments)
     _allow_many_files()
@@ -45,24 +54,33 @@ def main() -> int:
         return 0
     if arguments.load:
         return put_load_on(arguments.load, cells, arguments.seconds or LOAD_SECONDS)
-    chosen = (arguments.only, arguments.peer, arguments.rounds, arguments.seconds)
+    chosen = (arguments.only, arguments.peer, arguments.rounds, arguments.seconds, arguments.output)
     whole = not (arguments.quick or arguments.gate or any(chosen))
-    output = arguments.output or (PAGE_RESULTS if whole else OTHER_RESULTS)
-    old = read(arguments.compare) if arguments.compare else None
-    output.parent.mkdir(parents=True, exist_ok=True)
-    others = gate.OtherPrograms()
-    write(measure(cells, peers, arguments.python_load), output)
-    results = read(output)  # as rounded as anyone will see them
-    print(report.table(results))
+    runs = {arguments.output or OTHER_RESULTS: cells}
     if whole:
-        report.write(results, DOCS)
-        gate.record(results)
-    if old:
-        print(compare(old, results))
+        sides = {cell.side for cell in cells}
+        runs = {PAGE_RESULTS[side]: [c for c in cells if c.side == side] for side in sorted(sides)}
+    old = read(arguments.compare) if arguments.compare else None
+    others = gate.OtherPrograms()
+    for output, run in runs.items():
+        output.parent.mkdir(parents=True, exist_ok=True)
+        write(measure(run, peers, arguments.python_load), output)
+        results = read(output)  # as rounded as anyone will see them
+        print(report.table(results))
+        if old:
+            print(compare(old, results))
+    if whole:
+        write_page(DOCS)
+        gate.record(read(PAGE_RESULTS["server"]))
     if arguments.gate:
         again = lambda cell: measure([cell], peers, arguments.python_load)  # noqa: E731
         return gate.check(results, again, others.share)
     return 0
+
+
+def write_page(folder: Path) -> None:
+    """Write the page of the last full run of each side into a folder."""
+    report.write({side: read(path) for side, path in PAGE_RESULTS.items()}, folder)
 
 
 def _arguments() -> argparse.Namespace:
@@ -72,6 +90,7 @@ def _arguments() -> argparse.Namespace:
         "--only", action="append", metavar="CELL", help="a name, or a pattern of it"
     )
     parser.add_argument("--peer", action="append", metavar="NAME", help="likewise")
+    parser.add_argument("--side", choices=SIDES, help="only the cells of servers, or of clients")
     parser.add_argument("--rounds", type=int, help="measure each cell this many times")
     parser.add_argument("--seconds", type=float, help="the length of one measurement")
     parser.add_argument(
@@ -119,8 +138,9 @@ def _selection(arguments: argparse.Namespace) -> tuple[list[Cell], list[str]]:
     if arguments.against:
         only, wanted = arguments.only or list(against.CELLS), [OURS]
     cells = [cell for cell in CELLS if any(fnmatch(cell.name, pattern) for pattern in only)]
+    cells = [cell for cell in cells if arguments.side in (None, cell.side)]
     if arguments.against:
-        cells = [against.prepare(cell) for cell in cells if cell.load in against.LOADS]
+        cells = [against.prepare(cell) for cell in cells if against.compares(cell)]
     given = {"rounds": arguments.rounds, "seconds": arguments.seconds}
     given = {name: value for name, value in given.items() if value}
     cells = [replace(cell, **given) for cell in cells]
@@ -134,7 +154,7 @@ def _selection(arguments: argparse.Namespace) -> tuple[list[Cell], list[str]]:
 
 
 def _allow_many_files() -> None:
-    """Allow one descriptor for each client, here and in the servers."""
+    """Allow one descriptor for each connection, here and in what is started."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
@@ -143,7 +163,7 @@ def put_load_on(port: int, cells: list[Cell], seconds: float) -> int:
     """Load a server that runs already, with each cell for some seconds."""
     with tempfile.TemporaryDirectory() as folder:
         load = Load(folder)
-        for cell in cells:
+        for cell in (cell for cell in cells if cell.side == "server"):
             print(cell.name, load.run(replace(cell, seconds=seconds), Running(port)))
     return 0
 
@@ -151,7 +171,7 @@ def put_load_on(port: int, cells: list[Cell], seconds: float) -> int:
 def measure(cells: list[Cell], peers: list[str], python_load: bool) -> Results:
     """Run cells with a progress bar."""
     interval = 0.1 if sys.stderr.isatty() else LOG_SECONDS
-    began = time.monotonic()
+    began, others = time.monotonic(), gate.OtherPrograms()
     with tempfile.TemporaryDirectory() as folder, certificate() as paths, tqdm(
         unit="run", mininterval=interval, dynamic_ncols=True
     ) as bar:
@@ -162,9 +182,11 @@ def measure(cells: list[Cell], peers: list[str], python_load: bool) -> Results:
 
         run = Run(Load(folder, python_load), paths, frozenset(peers), step)
         bar.reset(run.steps(cells))
-        results = about(run.load, peers)
+        measured = {name for cell in cells for name in run.names(cell)}
+        results = about(run.load, [name for name in peers if name in measured])
         results["cells"] = {cell.name: run.cell(cell) for cell in cells}
         results["seconds"] = round(time.monotonic() - began)
+        results["others"] = round(others.share(), 2)
     return results
 
 

@@ -22,7 +22,7 @@ from bench import ROOT
 from bench.cells import OURS, Cell
 from bench.figures import number
 from bench.load import Load, LoadError
-from bench.servers import Server, certificate, command
+from bench.programs import Server, certificate, command
 from tests.support.processes import StartError
 
 CELLS = (
@@ -32,8 +32,6 @@ CELLS = (
     " tls-16x1-32 tls-16x64-32 tls-4x4-64k"
     " compressed-16x1-1k compressed-16x8-1k compressed-4x4-64k connect-plain connect-tls"
 ).split()
-LOADS = ("echo", "broadcast", "connect")
-"""What a cell's load may be; the others don't count messages."""
 ROUNDS = 7
 RUN_SECONDS = 1.0
 
@@ -52,6 +50,11 @@ FIGURES = (
     Figure("messages/s", "rate"),
 )
 Figures = dict[str, float]
+
+
+def compares(cell: Cell) -> bool:
+    """Say whether a cell counts the messages or connections of a server."""
+    return cell.side == "server" and cell.load in ("echo", "broadcast", "connect")
 
 
 def prepare(cell: Cell) -> Cell:
@@ -92,8 +95,8 @@ def _measure(load: Load, cell: Cell, paths: tuple[str, str], checkout: Path) -> 
 def _figures(cell: Cell, result: dict[str, Any]) -> Figures:
     done = max(1, result["cycles"] if cell.load == "connect" else result["groups"][0]["messages"])
     return {
-        "user_us": 1e6 * result["server_user_cpu"] / done,
-        "cpu_us": 1e6 * result["server_cpu"] / done,
+        "user_us": 1e6 * result["peer_user_cpu"] / done,
+        "cpu_us": 1e6 * result["peer_cpu"] / done,
         "rate": done / result["seconds"],
     }
 

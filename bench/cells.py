@@ -1,23 +1,28 @@
-"""The cells of the benchmark: each is one way to use a server, in which all servers take turns."""
+"""The cells of the benchmark: each is one way to use a server or a client, and all take turns."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from bench.peers import PEERS, Peer
+from bench.peers import CLIENTS, SERVERS, Peer
 
 KIB, MIB = 1 << 10, 1 << 20
 
-OURS, FAST = "threaded-ws", "threaded-ws-fast"
+OURS, FAST, CALLBACKS = OWN = ("threaded-ws", "threaded-ws-fast", "threaded-ws-callbacks")
 BARE = "bare"
 """Not a server, but the least that one written in Python has to do."""
-ALL = tuple(name for name in PEERS if name not in (FAST, BARE, "picows-compat"))
+SIDES = {"server": SERVERS, "client": CLIENTS}
+"""What may be measured, and the peers that have it."""
+ALL = tuple(name for name in SERVERS if name not in (FAST, BARE, "picows-compat"))
 """Without threaded-ws-fast, as the extra changes nothing for small messages, and with picows by its
 own API, which is faster than the compatible one."""
 WITH_BARE = (*ALL, BARE)
 WITH_FAST = (OURS, FAST, *ALL[1:])
 SCALING = (OURS, "picows", "websockets-uvloop", "npm-ws")
 SIZING = (OURS, FAST, "picows", "websockets-sync", "npm-ws")
+CALLERS = (OURS, CALLBACKS, "picows", "websockets-sync", "websocket-client", "aiohttp")
+"""Those whose clients are measured."""
+CALLERS_WITH_FAST = (OURS, FAST, *CALLERS[1:])
 
 
 @dataclass(frozen=True)
@@ -27,9 +32,6 @@ class Metric:
     key: str
     unit: str
     higher_is_better: bool = True
-
-    def best(self, values: list[float]) -> float:
-        return max(values) if self.higher_is_better else min(values)
 
 
 RATE = Metric("rate", "messages/s")
@@ -48,16 +50,17 @@ IDLE = Metric("percent", "% of a core", False)
 
 @dataclass(frozen=True)
 class Cell:
-    """One way to use a server.
+    """One way to use a server or a client.
 
     Args:
-        load: What the load generator does, see load.c.
+        side: Which of the two is measured, of SIDES. The other end is written in C.
+        load: What the clients do: see load.c, and clients.LOADS.
         mode: What the server does, see peers.MODES.
         clients: The number of connections.
         in_flight: The messages of each connection that are on their way at a time.
         size: Bytes of each message.
         deaf: Add one client, which never reads.
-        metric: The figure by which servers are ranked; ``also`` are shown beside it.
+        metric: The figure by which peers are ranked; ``also`` are shown beside it.
         warm_up: Seconds of load in each round before the measurement.
         seconds: Length of the measurement in each round.
     """
@@ -65,6 +68,7 @@ class Cell:
     name: str
     group: str
     title: str
+    side: str = "server"
     load: str = "echo"
     mode: str = "echo"
     clients: int = 16
@@ -85,6 +89,7 @@ class Cell:
         """Say whether the peer takes part, and has what the cell needs."""
         return (
             peer.name in self.peers
+            and peer.name in SIDES[self.side]
             and peer.compression >= self.compress
             and peer.tls >= self.tls
             and peer.binary >= self.binary
@@ -145,6 +150,26 @@ def _memory(name: str, title: str, **more: object) -> Cell:
     return replace(cell, **more)  # type: ignore[arg-type]
 
 
+def _client(group: str, name: str, title: str, **more: object) -> Cell:
+    cell = Cell(name, group, title, "client", clients=1, peers=CALLERS, seconds=1.0)
+    return replace(cell, **more)  # type: ignore[arg-type]
+
+
+def _client_memory(clients: int, peers: tuple[str, ...]) -> Cell:
+    return _client(
+        "client-memory",
+        f"client-memory-{clients}",
+        f"{clients:,} clients in one process",
+        load="hold",
+        clients=clients,
+        size=2 * KIB,
+        metric=MEMORY,
+        also=(THREADS,),
+        peers=peers,
+        rounds=1,
+    )
+
+
 _SMALL = [
     _echo("echo", 16, 1, 32, peers=WITH_BARE),
     _echo("echo", 256, 1, 32, peers=WITH_BARE),
@@ -154,6 +179,17 @@ _SMALL = [
 _LARGE = [
     _echo("large", 4, 4, 64 * KIB, peers=WITH_FAST),
     _echo("large", 4, 2, MIB, peers=WITH_FAST),
+]
+_CLIENT_LARGE = [
+    _client(
+        "client-large",
+        f"client-echo-{short}",
+        f"One message at a time, {_size(size)}",
+        size=size,
+        also=(CPU, P50),
+        peers=CALLERS_WITH_FAST,
+    )
+    for short, size in (("64k", 64 * KIB), ("1m", MIB))
 ]
 CELLS = [
     _echo("latency", 1, 1, 32, metric=P50, also=(P99, P999, RATE, CPU), seconds=1.0),
@@ -226,12 +262,38 @@ CELLS = [
         rounds=1,
         seconds=20.0,
     ),
+    _client(
+        "client-echo",
+        "client-echo-32",
+        "One message at a time, 32 B",
+        metric=P50,
+        also=(P99, P999, RATE, CPU),
+    ),
+    _client(
+        "client-stream",
+        "client-stream-32",
+        "A stream of 32 B",
+        load="stream",
+        in_flight=1000,
+    ),
+    *_CLIENT_LARGE,
+    *map(_binary, _CLIENT_LARGE),
+    _client(
+        "client-connect",
+        "client-connect",
+        "Connections opened and closed, one after another",
+        load="connect",
+        metric=CONNECTIONS,
+    ),
+    _client_memory(1000, CALLERS),
+    _client_memory(10_000, (OURS, CALLBACKS)),
 ]
 BY_NAME = {cell.name: cell for cell in CELLS}
 
 QUICK_CELLS = (
     "latency-1x1-32 echo-16x1-32 pipelined-16x64-32 pipelined-16x8-1k large-4x4-64k "
-    "broadcast-100x1-64 broadcast-100x16-64 tls-16x1-32 compressed-16x8-1k"
+    "broadcast-100x1-64 broadcast-100x16-64 tls-16x1-32 compressed-16x8-1k "
+    "client-echo-32 client-stream-32"
 ).split()
 QUICK_PEERS = (OURS, FAST, "picows", "websockets-sync", "npm-ws")
 GATE_CELLS = ("echo-16x1-32", "pipelined-16x64-32", "large-4x4-64k", "broadcast-100x1-64")

@@ -9,13 +9,26 @@ from typing import Any
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 
-from bench.cells import BARE, BY_NAME, BYSTANDER_P99, CPU, FAST, OURS, RATE, THREADS, Metric
+from bench.cells import (
+    BARE,
+    BY_NAME,
+    BYSTANDER_P99,
+    CALLBACKS,
+    CPU,
+    FAST,
+    OURS,
+    OWN,
+    RATE,
+    THREADS,
+    Metric,
+)
 from bench.figures import number, ranked
 from bench.peers import PEERS
 from bench.results import Results
 
 OUR_COLOUR, FAST_COLOUR, OTHERS, REFERENCE = "#d9480f", "#f08c5a", "#a9b8c6", "#e3e8ed"
 INK, FAINT = "#24292f", "#6e7781"
+COLOURS = {OURS: OUR_COLOUR, FAST: FAST_COLOUR, CALLBACKS: FAST_COLOUR, BARE: REFERENCE}
 LINES = {
     OURS: OUR_COLOUR,
     FAST: FAST_COLOUR,
@@ -164,6 +177,41 @@ CHARTS = (
         ),
     ),
 )
+CLIENTS = (
+    Chart(
+        "client-small",
+        "Small messages",
+        "Left, the client sends a message, waits for the reply, and sends the next: the time is"
+        " from one message's arrival at the server to that of the next. Right, it receives messages"
+        " as fast as it can.",
+        (
+            Panel("client-echo-32", "One at a time, 32 B: median, µs", None, CPU),
+            Panel("client-stream-32", "A stream of 32 B: messages/s", None, CPU),
+        ),
+    ),
+    Chart(
+        "client-large",
+        "Large messages",
+        "One message at a time. The cost is that of the bytes: masking what is sent, checking that"
+        " what comes is UTF-8, and copying.",
+        (
+            Panel("client-echo-64k", "64 KiB, text: messages/s", None, CPU),
+            Panel("client-echo-1m", "1 MiB, text: messages/s", None, CPU),
+            Panel("client-echo-64k-binary", "64 KiB, binary: messages/s", None, CPU),
+            Panel("client-echo-1m-binary", "1 MiB, binary: messages/s", None, CPU),
+        ),
+    ),
+    Chart(
+        "client-connections",
+        "Connections",
+        "Left, connections that are opened and closed, one after another. Right, resident memory"
+        " that each of 1,000 clients in one process adds, after 2 KiB each way.",
+        (
+            Panel("client-connect", "Connections/s", None, CPU),
+            Panel("client-memory-1000", "1,000 clients: KiB per client", None, THREADS),
+        ),
+    ),
+)
 SCALING = Chart(
     "scaling",
     "More clients, longer messages",
@@ -192,7 +240,7 @@ def draw(results: Results, folder: Path) -> list[tuple[str, str, str]]:
         }
     )
     drawn = []
-    for chart in CHARTS:
+    for chart in (*CHARTS, *CLIENTS):
         panels = [panel for panel in chart.panels if _peers(results, panel.cell)]
         if panels:
             _bars(results, chart, panels, folder)
@@ -235,7 +283,7 @@ def _panel(axes: Any, results: Results, panel: Panel, rows: int) -> None:
     longest = max(figures[metric.key].high for _, figures in found)
     for row, (name, figures) in enumerate(found):
         value = figures[metric.key]
-        colour = {OURS: OUR_COLOUR, FAST: FAST_COLOUR, BARE: REFERENCE}.get(name, OTHERS)
+        colour = COLOURS.get(name, OTHERS)
         axes.barh(row, value.median, color=colour, height=0.72)
         if value.high > value.low:
             axes.plot([value.low, value.high], [row, row], color=INK, linewidth=0.8)
@@ -243,7 +291,7 @@ def _panel(axes: Any, results: Results, panel: Panel, rows: int) -> None:
         if panel.beside and panel.beside.key in figures:
             unit = " µs" if panel.beside == CPU else f" {panel.beside.unit}"
             text += f"  · {number(figures[panel.beside.key].median)}{unit}"
-        weight = "bold" if name in (OURS, FAST) else "normal"
+        weight = "bold" if name in OWN else "normal"
         place = max(value.median, value.high)
         axes.annotate(
             text,
@@ -256,7 +304,7 @@ def _panel(axes: Any, results: Results, panel: Panel, rows: int) -> None:
         )
     axes.set_yticks(range(len(found)), [PEERS[name].title for name, _ in found])
     for label, (name, _) in zip(axes.get_yticklabels(), found):
-        label.set_weight("bold" if name in (OURS, FAST) else "normal")
+        label.set_weight("bold" if name in OWN else "normal")
     axes.set_ylim(rows - 0.4, -0.6)
     if panel.log:
         axes.set_xscale("log")
@@ -316,7 +364,7 @@ def _lay_out(figure: Any, results: Results, chart: Chart, height: float) -> None
     versions = {f"{PEERS[name].label} {at}": None for name, at in results["versions"].items()}
     where = f"{results['cores']} cores of {results['cpu']}"
     about = f"{results['date']} · {where} · Python {results['python']}"
-    if results["node"]:
+    if any(PEERS[name].in_node for name in results["versions"]):
         about += f" · Node.js {results['node'].lstrip('v')}"
     if CPU in [panel.beside for panel in chart.panels]:
         about += " · bar: median; line: worst to best round; µs: CPU per message"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.cells import BY_NAME, FAST, OURS
+from bench.cells import BY_NAME, OURS, OWN
 from bench.results import Results
 
 
@@ -23,8 +23,8 @@ def compare(old: Results, new: Results) -> str:
             for peer, figures in found["peers"].items()
             if key in was["peers"].get(peer, {}) and was["peers"][peer][key].median
         }
-        others = sorted(change for peer, change in changes.items() if peer not in (OURS, FAST))
-        for peer in (OURS, FAST):
+        others = sorted(change for peer, change in changes.items() if peer not in OWN)
+        for peer in OWN:
             if peer not in changes:
                 continue
             before, now = was["peers"][peer], found["peers"][peer]

@@ -221,8 +221,8 @@ class Load:
         after = server.cpu_times()
         result = {
             "seconds": time.perf_counter() - since,
-            "server_cpu": sum(after[:2]) - sum(before[:2]),
-            "server_user_cpu": after.user - before.user,
+            "peer_cpu": sum(after[:2]) - sum(before[:2]),
+            "peer_user_cpu": after.user - before.user,
             "load_cpu": time.process_time() - own,
             "cycles": self.cycles,
             "groups": [

@@ -66,7 +66,7 @@ def ratios(results: Results) -> Ratios:
 
 def _ratio(ours: dict[str, Any], peer: dict[str, Any]) -> dict[str, float]:
     ratio = {"cpu": peer["cpu_us"].median / ours["cpu_us"].median}
-    if peer["server_share"].median >= ENOUGH_OF_A_CORE:
+    if peer["peer_share"].median >= ENOUGH_OF_A_CORE:
         ratio["rate"] = ours["rate"].median / peer["rate"].median
     return {key: round(value, 3) for key, value in ratio.items()}
 

@@ -20,11 +20,11 @@ from contextlib import ExitStack
 from fnmatch import fnmatch
 from pathlib import Path
 
-from bench import ROOT
+from bench import ROOT, against
 from bench.cells import CELLS, OURS, Cell
 from bench.load import LoadError
 from bench.messages import batch
-from bench.servers import Server, certificate, command
+from bench.programs import Server, certificate, command
 from tests.support.heads import request
 from tests.support.processes import StartError
 
@@ -58,7 +58,8 @@ def main() -> int:
         print("instructions: needs valgrind (on Debian: apt-get install valgrind)", file=sys.stderr)
         return 2
     cells = [cell for cell in CELLS if any(fnmatch(cell.name, one) for one in arguments.cells)]
-    cells = [cell for cell in cells if cell.load in ("echo", "broadcast") and not cell.compress]
+    cells = [cell for cell in cells if against.compares(cell) and cell.load != "connect"]
+    cells = [cell for cell in cells if not cell.compress]
     if not cells:
         parser.error("no such cell, or one that doesn't send the same bytes each time")
     os.environ["PYTHONHASHSEED"] = "0"  # the same dictionaries in each run

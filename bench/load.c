@@ -1,9 +1,8 @@
 /* The load generator: many connections in one thread, over epoll.
  *
- * Over 400 lines, because it is compiled on the spot, and one file needs no build system.
+ * Over 400 lines, because it is one state machine. echo.c is the other end.
  *
  *   load MODE PORT PID WARM_UP SECONDS TLS DEFLATE GROUP...
- *   load floor
  *
  * The messages, framed and masked, come on standard input, group by group. A GROUP is
  * CLIENTS,MESSAGES,BYTES[,BYTES...]: the number of clients, the number of messages that each writes
@@ -11,38 +10,28 @@
  * one BYTES there are several such batches, which take turns.
  *
  *   echo       the server replies to each message
- *   raw        it replies with the same bytes (see floor): no WebSocket at all
+ *   raw        it replies with the same bytes (see echo.c): no WebSocket at all
  *   broadcast  the first client writes; again, when all clients have got all of it.
  *              A second group is of clients that never read
  *   connect    CLIENTS connections at a time are opened, closed, and opened again
  *   hold       each client writes once; then all just stay, until the standard input ends
- *   floor      run the trivial server, which sends back the bytes that it receives
  *
  * The result is a line of JSON. The CPU seconds in it, of the server (process PID) and of this
  * program, are those of the time measured. TLS is libssl's, loaded when it is needed: no headers to install. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <dlfcn.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
-#include <time.h>
-#include <unistd.h>
+#include "measure.h"
 
 enum { AT_ONCE = 4 };           /* connections being opened at a time: some servers have a short backlog */
 #define STALL_SECONDS 0.25
 enum { OPEN_SECONDS = 30 };     /* for all of them */
-enum { STRETCH = 5, ENOUGH = 8 }; /* a measurement may take 5 times as long, to get 8 messages */
-enum { MAX_SAMPLES = 1 << 22 };
 enum { EVENTS = 512, STDIN = -1 };
-enum { MAX_BATCHES = 64 };
+enum { MAX_BATCHES = 64, MAX_GROUPS = 4 };
 
 typedef enum { IDLE, CONNECTING, SHAKING, UPGRADING, OPEN, CLOSING } State;
 
@@ -54,9 +43,7 @@ typedef struct {
 typedef struct {
     int clients, messages, batches;
     Batch batch[MAX_BATCHES]; /* written in turn */
-    long done;
-    unsigned *samples; /* nanoseconds */
-    long sampled;
+    Count count;
 } Group;
 
 typedef struct {
@@ -77,52 +64,11 @@ typedef struct {
 
 static enum { ECHO, RAW, BROADCAST, CONNECT, HOLD } mode;
 static int port, deflate, epoll, group_count, total, opened, opening;
-static Group groups[4];
+static Group groups[MAX_GROUPS];
 static Connection *connections;
 static void *tls;
 static long delivered, cycles;
 static char buffer[1 << 20];
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec + t.tv_nsec / 1e9;
-}
-
-static double cpu_of(pid_t pid) {
-    clockid_t id;
-    struct timespec t;
-    if (pid <= 0 || clock_getcpuclockid(pid, &id) || clock_gettime(id, &t)) return 0;
-    return t.tv_sec + t.tv_nsec / 1e9;
-}
-
-/* Counted in ticks of 10 ms. Most kernels only estimate it, by sampling. */
-static double user_cpu_of(pid_t pid) {
-    char path[32], line[1024] = "";
-    unsigned long ticks = 0;
-    snprintf(path, sizeof path, "/proc/%d/stat", pid);
-    FILE *file = fopen(path, "r");
-    if (!file) return 0;
-    char *rest = fgets(line, sizeof line, file) ? strrchr(line, ')') : NULL;
-    if (rest) sscanf(rest, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu", &ticks);
-    fclose(file);
-    return (double)ticks / sysconf(_SC_CLK_TCK);
-}
-
-static double own_cpu(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return t.tv_sec + t.tv_nsec / 1e9;
-}
-
-static void fail(const char *format, ...) {
-    va_list arguments;
-    va_start(arguments, format);
-    printf("{\"error\": \"");
-    vprintf(format, arguments);
-    printf("\"}\n");
-    exit(1);
-}
 
 /* libssl, by its ABI, which is the same in 1.1 and 3. */
 
@@ -191,10 +137,6 @@ static void write_batch(Connection *c) {
     c->left = batch->bytes;
     c->since = now();
     flush(c);
-}
-
-static void sample(Group *group, double since) {
-    if (group->sampled < MAX_SAMPLES) group->samples[group->sampled++] = (now() - since) * 1e9;
 }
 
 /* Opening and closing. */
@@ -317,19 +259,19 @@ static void answered(Connection *c, int messages) {
     Group *group = c->group;
     if (mode == BROADCAST) {
         delivered += messages;
-        group->done += messages;
+        group->count.messages += messages;
         if (delivered >= (long)group->messages * group->clients) {
             delivered = 0;
-            sample(group, connections->since);
+            sample(&group->count, connections->since);
             write_batch(connections);
         }
         return;
     }
-    group->done += messages;
+    group->count.messages += messages;
     c->awaited -= messages;
     if (c->awaited < 0) fail("more replies than messages");
     if (c->awaited == 0 && messages && mode != HOLD) {
-        sample(group, c->since);
+        sample(&group->count, c->since);
         write_batch(c);
     }
 }
@@ -400,23 +342,14 @@ static int turn(int milliseconds) {
     return 1;
 }
 
-static int ascending(const void *a, const void *b) {
-    unsigned x = *(const unsigned *)a, y = *(const unsigned *)b;
-    return (x > y) - (x < y);
-}
-
-static double percentile(Group *group, double share) { /* microseconds */
-    return group->sampled ? group->samples[(long)(share * (group->sampled - 1))] / 1e3 : 0;
-}
-
 /* A server may tell a client that it is connected before it counts it in: then its first message
  * doesn't reach all, and is sent again. */
 static void nudge(void) {
     static long seen;
     static double since;
     if (mode != BROADCAST) return;
-    if (groups->done != seen) {
-        seen = groups->done;
+    if (groups->count.messages != seen) {
+        seen = groups->count.messages;
         since = now();
     } else if (!connections->left && now() - since > STALL_SECONDS) {
         delivered = 0;
@@ -426,7 +359,7 @@ static void nudge(void) {
 }
 
 static long progress(void) {
-    return mode == CONNECT ? cycles : groups[0].done;
+    return mode == CONNECT ? cycles : groups[0].count.messages;
 }
 
 static void measure(pid_t pid, double warm_up, double seconds) {
@@ -434,28 +367,17 @@ static void measure(pid_t pid, double warm_up, double seconds) {
     for (int i = 0; i < writers && mode != CONNECT; i++) write_batch(connections + i);
     double end = now() + warm_up;
     while (now() < end) { turn(10); nudge(); }
-    for (int i = 0; i < group_count; i++) groups[i].done = groups[i].sampled = 0;
+    Count *counts[MAX_GROUPS];
+    for (int i = 0; i < group_count; i++) reset(counts[i] = &groups[i].count);
     cycles = 0;
-    double since = now(), server = cpu_of(pid), user = user_cpu_of(pid), own = own_cpu();
-    end = since + seconds;
+    Clocks before = clocks(pid);
+    end = before.at + seconds;
     /* The slowest get more time, for something to show up at all. */
-    while (now() < end || (now() < since + STRETCH * seconds && progress() < ENOUGH)) {
+    while (now() < end || (now() < before.at + STRETCH * seconds && progress() < ENOUGH)) {
         turn(10);
         nudge();
     }
-    seconds = now() - since;
-    server = cpu_of(pid) - server;
-    user = user_cpu_of(pid) - user;
-    own = own_cpu() - own;
-    printf("{\"seconds\": %.6f, \"server_cpu\": %.6f, \"server_user_cpu\": %.6f, \"load_cpu\": %.6f,"
-        " \"cycles\": %ld, \"groups\": [", seconds, server, user, own, cycles);
-    for (int i = 0; i < group_count; i++) {
-        Group *group = &groups[i];
-        qsort(group->samples, group->sampled, sizeof *group->samples, ascending);
-        printf("%s{\"messages\": %ld, \"p50\": %.1f, \"p99\": %.1f, \"p999\": %.1f}", i ? ", " : "",
-            group->done, percentile(group, .5), percentile(group, .99), percentile(group, .999));
-    }
-    printf("]}\n");
+    report(before, pid, cycles, counts, group_count);
 }
 
 static void open_all(int open_ones) {
@@ -481,60 +403,9 @@ static void hold(void) {
     while (turn(1000)) {}
 }
 
-static void serve_floor(void) {
-    struct { long start, end; char data[1 << 18]; } *backlog[1 << 16] = {0};
-    int listener = socket(AF_INET, SOCK_STREAM, 0), one = 1;
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t size = sizeof address;
-    bind(listener, (void *)&address, sizeof address);
-    listen(listener, 128);
-    getsockname(listener, (void *)&address, &size);
-    struct epoll_event event = {EPOLLIN, {.fd = listener}}, ready[EVENTS];
-    epoll_ctl(epoll, EPOLL_CTL_ADD, listener, &event);
-    event.data.fd = 0;
-    epoll_ctl(epoll, EPOLL_CTL_ADD, 0, &event);
-    printf("ws://127.0.0.1:%d/\n", ntohs(address.sin_port));
-    fflush(stdout);
-    for (;;) {
-        int n = epoll_wait(epoll, ready, EVENTS, -1);
-        for (int i = 0; i < n; i++) {
-            int fd = ready[i].data.fd;
-            if (fd == 0) return;
-            if (fd == listener) {
-                fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
-                setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-                event = (struct epoll_event){EPOLLIN | EPOLLOUT | EPOLLET, {.fd = fd}};
-                backlog[fd] = calloc(1, sizeof *backlog[fd]);
-                epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
-                continue;
-            }
-            for (;;) {
-                typeof(*backlog) b = backlog[fd];
-                if (b->start == b->end) {
-                    b->start = 0;
-                    b->end = read(fd, b->data, sizeof b->data);
-                    if (b->end <= 0) {
-                        int over = b->end == 0 || errno != EAGAIN;
-                        b->end = 0;
-                        if (over) { close(fd); free(b); backlog[fd] = NULL; }
-                        break;
-                    }
-                }
-                long put = send(fd, b->data + b->start, b->end - b->start, MSG_NOSIGNAL);
-                if (put < 0) break;
-                b->start += put;
-            }
-        }
-    }
-}
-
 int main(int count, char **arguments) {
-    struct rlimit files;
-    getrlimit(RLIMIT_NOFILE, &files);
-    files.rlim_cur = files.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &files);
+    allow_many_files();
     epoll = epoll_create1(0);
-    if (count == 2 && !strcmp(arguments[1], "floor")) { serve_floor(); return 0; }
     if (count < 9) return 2;
     static const char *modes[] = {"echo", "raw", "broadcast", "connect", "hold"};
     while (strcmp(modes[mode], arguments[1])) mode++;
@@ -555,7 +426,7 @@ int main(int count, char **arguments) {
             for (long got = 0, n; got < batch->bytes; got += n)
                 if ((n = read(0, batch->data + got, batch->bytes - got)) <= 0) fail("too little input");
         }
-        group->samples = malloc(MAX_SAMPLES * sizeof *group->samples);
+        reset(&group->count);
         total += group->clients;
     }
     connections = calloc(total, sizeof *connections);

@@ -1,4 +1,7 @@
-"""The load generator: load.c, compiled on the spot, or fallback.py where there is no compiler."""
+"""The other end: load.c for servers and echo.c for clients, compiled on the spot.
+
+Where there is no compiler, fallback.py puts load on servers. Clients aren't measured there.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,9 @@ from typing import Any, Iterator
 from bench import ROOT
 from bench.cells import Cell
 from bench.messages import BATCHES, batch, letters
-from bench.servers import Running, Server
+from bench.programs import Client, Running, Server
 from tests.support.frames import TEXT, frame
+from tests.support.processes import StartError
 
 PATIENCE_SECONDS = 45.0
 """Allowed in addition to the measured time, mainly for connecting."""
@@ -34,24 +38,38 @@ class Load:
     """Runs the load generator."""
 
     def __init__(self, folder: str, python: bool = False) -> None:
-        """Compile load.c into a folder.
+        """Compile the programs into a folder.
 
         Args:
-            folder: Where the program goes.
+            folder: Where they go.
             python: Use fallback.py even if there is a compiler.
         """
         self.command = [sys.executable, "-m", "bench.fallback"]
+        self.echo: list[str] = []
+        """The command of the server for clients; empty if there is none."""
         self.title = "Python (no C compiler)"
         compiler = shutil.which(os.environ.get("CC", "cc"))
         if compiler and sys.platform == "linux" and not python:
-            source, program = str(Path(__file__).with_suffix(".c")), str(Path(folder, "load"))
-            subprocess.run([compiler, "-O2", "-o", program, source, "-ldl"], check=True)
-            self.command = [program]
+            for name in ("load", "echo"):
+                source, program = (
+                    str(Path(__file__).with_name(f"{name}.c")),
+                    str(Path(folder, name)),
+                )
+                subprocess.run([compiler, "-O2", "-o", program, source, "-ldl"], check=True)
+            self.command, self.echo = [str(Path(folder, "load"))], [str(Path(folder, "echo"))]
             self.title = "C"
 
     def floor(self) -> Server:
         """Start the trivial server, which sends back the bytes that it receives."""
-        return Server([*self.command, "floor"])
+        return Server([*(self.echo or self.command), "floor"])
+
+    def other_end(self, cell: Cell) -> OtherEnd:
+        """Start the server that a cell's clients connect to."""
+        if not self.echo:
+            raise LoadError("needs a C compiler, on Linux")
+        mode = {"hold": "echo"}.get(cell.load, cell.load)
+        numbers = [str(cell.in_flight), str(cell.size)] if mode == "stream" else []
+        return OtherEnd([*self.echo, mode, *numbers], talks=True)
 
     def run(self, cell: Cell, server: Server | Running) -> dict[str, Any]:
         """Put a cell's load on a server, and return the load generator's report."""
@@ -89,9 +107,10 @@ class Load:
             process.wait(PATIENCE_SECONDS)
 
     def _arguments(self, cell: Cell, server: Server | Running) -> tuple[list[str], bytes]:
+        count = 1 if cell.load == "stream" else cell.in_flight
         different = BATCHES if cell.compress and cell.load == "echo" else 1
         batches = [
-            batch(cell.size, cell.in_flight, binary=cell.binary, compress=cell.compress, seed=seed)
+            batch(cell.size, count, binary=cell.binary, compress=cell.compress, seed=seed)
             for seed in range(different)
         ]
         sizes = (str(len(each)) for each in batches)
@@ -103,8 +122,24 @@ class Load:
         if cell.deaf and cell.load == "broadcast":
             groups.append("1,1,0")
         numbers = (server.port, server.pid, cell.warm_up, cell.seconds, cell.tls, cell.compress)
-        arguments = [*self.command, cell.load, *(str(+number) for number in numbers), *groups]
+        load = {"stream": "echo"}.get(cell.load, cell.load)  # with more replies than messages
+        arguments = [*self.command, load, *(str(+number) for number in numbers), *groups]
         return arguments, b"".join(batches)
+
+
+class OtherEnd(Server):
+    """The server that clients are measured against: echo.c."""
+
+    def measure(self, cell: Cell, client: Client) -> dict[str, Any]:
+        """Return what the client does in a cell's time.
+
+        Raises:
+            LoadError: The client does nothing, or ends.
+        """
+        try:
+            return _result(self.ask(f"{client.pid} {cell.warm_up} {cell.seconds}").encode())
+        except (LoadError, StartError) as error:
+            raise LoadError(f"{error}; {client.last_words()}") from None
 
 
 def _result(line: bytes) -> dict[str, Any]:

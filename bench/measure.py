@@ -1,4 +1,4 @@
-"""Runs cells: starts the servers, has the load put on them, and collects the figures."""
+"""Runs cells: starts the programs, has them work, and collects the figures."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from typing import Any, Callable, Iterable
 from bench.cells import Cell
 from bench.load import Load, LoadError
 from bench.peers import PEERS
+from bench.programs import Client, Server, command
 from bench.results import Results, summary
-from bench.servers import Server, command
 from tests.support.processes import StartError
 
 FLOOR = "floor"
-"""The trivial server. Its rate is the highest that the load generator can show."""
+"""The trivial server; where clients are measured, the load generator in their place. Its rate is
+the highest that can be shown."""
 SETTLE_SECONDS = 1.0
 """Time for threads without work to end, before memory is measured."""
 
@@ -47,8 +48,11 @@ class Run:
 
     def cell(self, cell: Cell) -> Results:
         """Measure a cell, and return the summary of each peer's rounds."""
-        measure = {"hold": self._memory, "idle": self._idle}.get(cell.load, self._rounds)
-        rounds, errors = measure(cell)
+        measures = {
+            "server": {"hold": self._memory, "idle": self._idle}.get(cell.load, self._rounds),
+            "client": self._client_memory if cell.load == "hold" else self._client_rounds,
+        }
+        rounds, errors = measures[cell.side](cell)
         peers = {name: summary(each) for name, each in rounds.items() if each}
         floor = peers.pop(FLOOR, None)
         results: Results = {"peers": peers, "errors": errors}
@@ -137,16 +141,58 @@ class Run:
                 server.close()  # before their clients do
         return rounds, errors
 
+    def _client_rounds(self, cell: Cell) -> tuple[dict[str, list[Round]], dict[str, str]]:
+        """Measure clients in turns, each time with fresh processes on both ends."""
+        rounds: dict[str, list[Round]] = {name: [] for name in self.names(cell)}
+        errors: dict[str, str] = {}
+        for _ in range(cell.rounds):
+            for name in self.names(cell):
+                self.step(f"{cell.name} {name}")
+                if name in errors:
+                    continue
+                try:
+                    with ExitStack() as stack:
+                        server = stack.enter_context(self.load.other_end(cell))
+                        client = stack.enter_context(Client(name, cell, server.url))
+                        rounds[name].append(figures(cell, server.measure(cell, client)))
+                except (LoadError, StartError, OSError) as error:
+                    errors[name] = str(error)
+            if cell.load in ("echo", "stream"):
+                with suppress(LoadError), self.load.other_end(cell) as server:
+                    result = self.load.run(cell, server)
+                    rounds.setdefault(FLOOR, []).append(figures(cell, result))
+        return rounds, errors
+
+    def _client_memory(self, cell: Cell) -> tuple[dict[str, list[Round]], dict[str, str]]:
+        """Compare resident memory with one connection and with all."""
+        rounds: dict[str, list[Round]] = {}
+        errors: dict[str, str] = {}
+        for name in self.names(cell):
+            self.step(f"{cell.name} {name}")
+            try:
+                with ExitStack() as stack:
+                    server = stack.enter_context(self.load.other_end(cell))
+                    client = stack.enter_context(Client(name, cell, server.url))
+                    client.hold(1)
+                    before = client.kib
+                    client.hold(cell.clients)
+                    time.sleep(SETTLE_SECONDS)
+                    kib = (client.kib - before) / (cell.clients - 1)
+                    rounds[name] = [{"kib": kib, "threads": client.threads}]
+            except (LoadError, StartError, OSError) as error:
+                errors[name] = str(error)
+        return rounds, errors
+
 
 def figures(cell: Cell, result: dict[str, Any]) -> Round:
-    """Return the figures of one run of the load generator."""
+    """Return the figures of one run."""
     groups = result["groups"]
     done = result["cycles"] if cell.load == "connect" else groups[0]["messages"]
     seconds = result["seconds"]
     found = {
         "rate": done / seconds,
-        "cpu_us": 1e6 * result["server_cpu"] / max(done, 1),
-        "server_share": result["server_cpu"] / seconds,
+        "cpu_us": 1e6 * result["peer_cpu"] / max(done, 1),
+        "peer_share": result["peer_cpu"] / seconds,
         "load_share": result["load_cpu"] / seconds,
     }
     for key in ("p50", "p99", "p999"):

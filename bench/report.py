@@ -13,7 +13,7 @@ from bench.targets import TARGETS
 
 TEMPLATE = Path(__file__).with_name("page.md")
 NEAR = 0.8
-"""Above this part of the trivial server's rate, a server may be faster than the load can show."""
+"""Above this part of the highest rate there can be, a peer may be faster than can be shown."""
 
 GROUPS = {
     "latency": "One client, one message in flight",
@@ -29,47 +29,71 @@ GROUPS = {
     "sizes": "With the size of messages",
     "memory": "Memory and threads",
     "idle": "Idle",
+    "client-echo": "One message at a time",
+    "client-stream": "A stream of small messages",
+    "client-large": "Large messages",
+    "client-connect": "Connections",
+    "client-memory": "Memory and threads",
 }
 
 
-def write(results: Results, folder: Path) -> None:
-    """Write performance.md into a folder, and its charts into performance/ there."""
+def write(sides: dict[str, Results], folder: Path) -> None:
+    """Write performance.md into a folder, and its charts into performance/ there.
+
+    Args:
+        sides: What was measured of each of `bench.cells.SIDES`.
+        folder: Where the page goes.
+    """
     from bench import charts  # noqa: PLC0415 - only this needs Matplotlib, and a second to load it
 
-    pictures_folder = folder / "performance"
-    pictures_folder.mkdir(parents=True, exist_ok=True)
-    drawn = charts.draw(results, pictures_folder)
-    for path in pictures_folder.glob("*.svg"):
-        if path.stem not in [name for name, *_ in drawn]:
+    pictures = folder / "performance"
+    pictures.mkdir(parents=True, exist_ok=True)
+    drawn = {side: charts.draw(results, pictures) for side, results in sides.items()}
+    names = [name for charts_of_side in drawn.values() for name, *_ in charts_of_side]
+    for path in pictures.glob("*.svg"):
+        if path.stem not in names:
             path.unlink()
+    facts = {side: _facts(results, drawn[side]) for side, results in sides.items()}
+    page = TEMPLATE.read_text().format(sleepers=SLEEPERS, **facts)
+    (folder / "performance.md").write_text(page.replace(" \n", "\n"))
+
+
+def _facts(results: Results, drawn: list[tuple[str, str, str]]) -> dict[str, object]:
+    """Return what the page says about one side, by name."""
     pictures = [
-        f"## {title}\n\n{text}\n\n![{title}](performance/{name}.svg)\n"
-        for name, title, text in drawn
+        f"{title}\n\n{text}\n\n![{title}](performance/{name}.svg)\n" for name, title, text in drawn
     ]
     cells = [cell for cell in CELLS if cell.name in results["cells"]]
     rounds = [cell for cell in cells if cell.rounds > 1]
     near, ceilings = _ceilings(results, cells)
-    page = TEMPLATE.read_text().format(
-        date=results["date"],
-        machine=f"{results['cores']} cores of {results['cpu']}, {results['system']}",
-        python=results["python"],
-        peers=_versions(results),
-        minutes=round(results["seconds"] / 60),
-        charts="\n".join(pictures),
-        targets=_targets(results),
-        seconds=min((cell.seconds for cell in rounds), default=0),
-        rounds=max((cell.rounds for cell in rounds), default=0),
-        sleepers=SLEEPERS,
-        near=near,
-        ceilings=ceilings,
-        figures="\n".join(_figures(results, cells)),
-    )
-    (folder / "performance.md").write_text(page)
+    return {
+        "date": results["date"],
+        "machine": f"{results['cores']} cores of {results['cpu']}, {results['system']}",
+        "python": results["python"],
+        "others": _others(results),
+        "peers": _versions(results),
+        "minutes": round(results["seconds"] / 60),
+        "charts": "\n".join(f"### {picture}" for picture in pictures),
+        "targets": _targets(results),
+        "seconds": min((cell.seconds for cell in rounds), default=0),
+        "rounds": max((cell.rounds for cell in rounds), default=0),
+        "near": near,
+        "ceilings": ceilings,
+        "figures": "\n".join(_figures(results, cells)),
+    }
+
+
+def _others(results: Results) -> str:
+    """Say how busy other programs kept the machine, if that was measured."""
+    if "others" not in results:
+        return ""
+    return f"Meanwhile, other programs used {results['others']:.0%} of the machine's CPU time."
 
 
 def _versions(results: Results) -> str:
     versions = {f"{PEERS[name].label} {at}": None for name, at in results["versions"].items()}
-    node = [f"Node.js {results['node'].lstrip('v')}"] * bool(results["node"])
+    in_node = any(PEERS[name].in_node for name in results["versions"])
+    node = [f"Node.js {results['node'].lstrip('v')}"] * in_node
     return ", ".join([*versions, *node])
 
 
@@ -86,12 +110,8 @@ def _ceilings(results: Results, cells: Iterable[Cell]) -> tuple[str, str]:
         rows.append([title, PEERS[name].title, share, number(rate), number(ceiling)])
         if rate > NEAR * ceiling:
             near.append(title)
-    said = (
-        f"The fastest server comes within a fifth of that rate at: {'; '.join(near)}."
-        if near
-        else ""
-    )
-    head = ["Cell", "Fastest", "CPU of the load", "messages/s", "trivial server"]
+    said = f"The fastest comes within a fifth of that rate at: {'; '.join(near)}." if near else ""
+    head = ["Cell", "Fastest", "CPU of the other end", "messages/s", "at most"]
     return said, markdown(head, rows)
 
 
@@ -145,7 +165,7 @@ def table(results: Results) -> str:
     for name, found in results["cells"].items():
         cell = BY_NAME[name]
         ceiling = found.get("ceiling")
-        limit = f"; trivial server: {number(ceiling)}" if ceiling else ""
+        limit = f"; at most: {number(ceiling)}" if ceiling else ""
         lines.append(f"\n{name}: {cell.title}, {cell.metric.unit}{limit}")
         for peer, figures in ranked(found, cell.metric):
             line = f"  {peer:22}{spread(figures[cell.metric.key], cell.rounds):32}"

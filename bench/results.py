@@ -11,7 +11,7 @@ from bench.cells import BY_NAME, CPU, RATE
 
 DIGITS = 5
 """Significant digits that a file keeps."""
-SHARES = ("server_share", "load_share")
+SHARES = ("peer_share", "load_share")
 """Figures of which a file keeps only the median."""
 DEPTH = 4
 """Objects in objects that have a line for each member: down to the servers of a cell."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from bench.cells import BARE, BY_NAME, CPU, FAST, OURS, RATE
+from bench.cells import BARE, BY_NAME, CPU, FAST, OURS, OWN, RATE
 from bench.peers import PEERS
 
 BEST = "the best peer"
@@ -41,7 +41,7 @@ class Target:
             own figure there, or None for our figure by itself.
         key: The figure; by default the metric of the cell.
         at_most: Less is better.
-        ours: Which of our servers.
+        ours: Which of our own.
         unit: What follows the figure.
     """
 
@@ -65,8 +65,7 @@ class Target:
 
     def measure(self, results: dict[str, Any]) -> Measured | None:
         """Return how far it is reached; None if it wasn't measured."""
-        metric = BY_NAME[self.cell].metric
-        key = self.key or metric.key
+        key = self.key or BY_NAME[self.cell].metric.key
         medians = _medians(results, self.cell, key)
         ours = medians.pop(self.ours, None)
         if ours is None:
@@ -80,13 +79,11 @@ class Target:
             rivals = {
                 name: value
                 for name, value in medians.items()
-                if name not in (OURS, FAST, BARE)
-                and (self.peer == BEST or PEERS[name].module != "npm_ws")
+                if name not in (*OWN, BARE) and (self.peer == BEST or not PEERS[name].in_node)
             }
             if not rivals:
                 return None
-            best = metric.best(list(rivals.values()))
-            name = next(name for name, value in rivals.items() if value == best)
+            name = (min if self.at_most else max)(rivals, key=lambda name: rivals[name])
         else:
             name = self.peer
         if not medians.get(name):
@@ -166,4 +163,20 @@ TARGETS = (
         at_most=True,
     ),
     Target("CPU per message, 16 MiB", "sizes-4x1-16m", 16 * 1.5, "sizes-4x1-1m", at_most=True),
+    Target("One at a time, median latency", "client-echo-32", 1, BEST, at_most=True),
+    Target("… CPU per message", "client-echo-32", 1, BEST, "cpu_us", at_most=True),
+    Target("A stream of 32 B", "client-stream-32", 5, "websockets-sync"),
+    *(
+        Target(f"{size}{kind}{fast}", f"client-echo-{name}", 1, BEST_IN_PYTHON, ours=ours)
+        for name, size, kind in (
+            ("64k", "64 KiB", ""),
+            ("64k-binary", "64 KiB", ", binary"),
+            ("1m", "1 MiB", ""),
+            ("1m-binary", "1 MiB", ", binary"),
+        )
+        for ours, fast in ((OURS, ""), (FAST, " [fast]"))
+    ),
+    Target("Connections per second", "client-connect", 1, BEST_IN_PYTHON),
+    Target("Memory per client", "client-memory-10000", 5, None, at_most=True, unit=" KiB"),
+    Target("Threads", "client-memory-10000", 8, None, "threads", True, unit=" threads"),
 )

@@ -65,11 +65,15 @@ class Client:
             self._program.close()
 
     def fault(self) -> str:
-        """Return what is wrong with its end or with its log, or nothing."""
+        """Return why it hasn't run all cases, or nothing."""
         if self._program is None:
             return "the fuzzing server didn't listen"
         if self._code:
             return f"the client ended with exit code {self._code}: {self._program.last_words()}"
-        if "Traceback" in self._program.output():
-            return f"the client logged an exception: {self._program.last_words()}"
         return ""
+
+    def complaint(self) -> str:
+        """Return what is wrong with its log, or nothing."""
+        if self._program is None or "Traceback" not in self._program.output():
+            return ""
+        return f"the client logged an exception: {self._program.last_words()}"

@@ -265,6 +265,8 @@ class Run:
             fault = f"wstest ended without a report, in case {attempt.case or '(none)'}: {last}"
         if not fault:
             self._collect(outcome, cases, folder)
+            if isinstance(server, Client) and server.complaint():
+                outcome.note(server.complaint())
         return fault, ""
 
     def _fail(self, outcome: Outcome, cases: list[str], fault: str) -> None:

@@ -1,7 +1,7 @@
 """The suite against other servers: ``python -m conformance.league [NAME...] [--cases PREFIX...]``.
 
-Their failures are data; only ours fail the run. All results are kept, so that it can be run in
-parts.
+With ``--clients``, its fuzzing server against other clients. Their failures are data; only ours
+fail the run. All results are kept, so that it can be run in parts.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Iterator, Sequence
 
-from bench.peers import PEERS
+from bench.peers import CLIENTS, SERVERS, Peer
 from conformance import report
 from conformance.cases import CASES, section, select
 from conformance.harness import CASE_SECONDS, Run
-from conformance.image import SUITE
 from conformance.progress import Progress
 from conformance.results import Outcome, Result
 from conformance.server import HarnessError
@@ -33,10 +32,42 @@ from tests.support import ROOT
 REPORTS = Path(__file__).parent / "reports-league"
 DOCUMENT = ROOT / "docs/league.md"
 OURS = "threaded-ws"
-CONTESTANTS = [
-    name for name in PEERS if name not in ("threaded-ws-fast", "websockets-uvloop", "bare")
-]
-"""Without servers that differ from another only in their event loop or extra."""
+VARIANTS = ("threaded-ws-fast", "threaded-ws-callbacks", "websockets-uvloop", "bare")
+"""They differ from another peer only in their event loop, extra or way, or aren't complete."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One end of a connection, whose implementations are compared."""
+
+    name: str
+    """In the plural; also that of its folder of kept results."""
+    one: str
+    peers: dict[str, Peer]
+    program: str
+    """The module that runs them."""
+    options: str
+    scheme: str
+    """As in `Testee`."""
+
+    @property
+    def title(self) -> str:
+        return self.name.capitalize()
+
+    @property
+    def contestants(self) -> list[str]:
+        return [name for name in self.peers if name not in VARIANTS]
+
+    def testee(self, name: str, cases: list[str]) -> Testee:
+        peer = self.peers[name]
+        command = f"{self.program} {name}{self.options}" + " --compress" * peer.compression
+        return Testee(name, f"{peer.title} {peer.version}", cases, command, scheme=self.scheme)
+
+
+SIDES = (
+    Side("servers", "server", SERVERS, "bench.peers", " --no-ping", ""),
+    Side("clients", "client", CLIENTS, "bench.clients", "", "ws"),
+)
 BEHAVIORS = ("OK", "NON-STRICT", "FAILED", "UNIMPLEMENTED", "INFORMATIONAL", "MISSING")
 NOT_RUN = "not run"
 CLOSINGS = {
@@ -50,20 +81,22 @@ class Standing:
     """The results of a peer, in the cases that were run with this version of it."""
 
     outcome: Outcome
+    title: str
     version: str
     date: str
 
     @classmethod
-    def load(cls, name: str, folder: Path) -> Standing:
+    def load(cls, side: Side, name: str, folder: Path) -> Standing:
         """Return the kept results of a peer; none of those of another version."""
-        version, path = PEERS[name].version, folder / f"{name}.json"
+        peer, path = side.peers[name], folder / f"{name}.json"
         kept = json.loads(path.read_text()) if path.exists() else {}
-        if kept.get("version") != version:
+        if kept.get("version") != peer.version:
             kept = {"date": "", "seconds": 0.0, "faults": [], "results": []}
         results = {result["case"]: Result(**result) for result in kept["results"]}
         cases = [case for case in CASES if case in results]
-        outcome = Outcome(_testee(name, cases), cases, results, kept["faults"], kept["seconds"])
-        return cls(outcome, version, kept["date"])
+        testee = side.testee(name, cases)
+        outcome = Outcome(testee, cases, results, kept["faults"], kept["seconds"])
+        return cls(outcome, peer.title, peer.version, kept["date"])
 
     def add(self, outcome: Outcome, folder: Path) -> None:
         """Add the results of a run, and keep them."""
@@ -85,12 +118,6 @@ class Standing:
         path.write_text(json.dumps(state, indent=1))
 
 
-def _testee(name: str, cases: list[str]) -> Testee:
-    peer = PEERS[name]
-    command = f"bench.peers {name} --no-ping" + (" --compress" if peer.compression else "")
-    return Testee(name, f"{peer.title} {peer.version}", cases, command)
-
-
 def _counts(outcome: Outcome) -> dict[str, int]:
     """Return the number for each column, by its title."""
     results = outcome.results.values()
@@ -101,17 +128,16 @@ def _counts(outcome: Outcome) -> dict[str, int]:
     return counts
 
 
-def table(standings: list[Standing]) -> Iterator[str]:
+def table(side: Side, standings: list[Standing]) -> Iterator[str]:
     """Yield the table, in Markdown."""
     counts = [_counts(standing.outcome) for standing in standings]
     titles = (*BEHAVIORS, NOT_RUN, *CLOSINGS)
     columns = [title for title in titles if any(count[title] for count in counts)]
-    yield f"| Server | Version | {' | '.join(columns)} | Date |"
+    yield f"| {side.one.capitalize()} | Version | {' | '.join(columns)} | Date |"
     yield "| :--- | :--- |" + " ---: |" * len(columns) + " ---: |"
     for standing, count in zip(standings, counts):
-        title = PEERS[standing.outcome.testee.name].title
         cells = " | ".join(str(count[name] or "") for name in columns)
-        yield f"| {title} | {standing.version} | {cells} | {standing.date} |"
+        yield f"| {standing.title} | {standing.version} | {cells} | {standing.date} |"
 
 
 def ranges(cases: Sequence[str]) -> str:
@@ -151,38 +177,30 @@ def _missed(outcome: Outcome) -> Iterator[str]:
     yield from dict.fromkeys(f"- {fault.partition(': ')[0]}" for fault in outcome.faults)
 
 
-def document(standings: list[Standing]) -> str:
-    """Return docs/league.md."""
-    lines = [
-        "# League",
-        "",
-        "This page compares echo servers on other libraries by all",
-        f"{len(CASES)} cases of the Autobahn suite ({SUITE.replace('==', ' ')}).",
-        "Each server is the smallest honest one (`bench/peers/`). Each compresses if its",
-        "library can; all other options are at the library's defaults. `nox -s league` writes",
-        "this page; `nox -s league -- aiohttp` runs one server again.",
-        "",
-        *table(standings),
-        "",
-        "The suite tolerates NON-STRICT answers, although they are not what the RFC says.",
-        "UNIMPLEMENTED mostly means that the library has no compression. The three",
-        "INFORMATIONAL cases aren't judged. How a connection is closed is judged separately: an",
-        "UNCLEAN closing breaks off in the middle. If an answer races the close, the result of",
-        "a case or two changes from run to run.",
-        "",
-        "## What each server misses",
-    ]
+def section_of(side: Side, standings: list[Standing]) -> str:
+    """Return the section of docs/league.md about a side, without its title."""
+    lines = ["", *table(side, standings), "", f"### What each {side.one} misses"]
     for standing in standings:
-        title = PEERS[standing.outcome.testee.name].title
-        lines += ["", f"**{title} {standing.version}**", ""]
+        lines += ["", f"**{standing.title} {standing.version}**", ""]
         lines += list(_missed(standing.outcome)) or ["- nothing"]
     return "\n".join(lines) + "\n"
+
+
+def put(document: str, title: str, section: str) -> str:
+    """Return a document with another content of one of its sections."""
+    head = f"\n## {title}\n"
+    before, found, rest = document.partition(head)
+    if not found:
+        raise ValueError(f"no section {title!r}")
+    _, following, after = rest.partition("\n## ")
+    return before + head + section + following + after
 
 
 def main() -> int:
     """Run the league; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m conformance.league", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(CONTESTANTS)}")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="only these servers or clients")
+    parser.add_argument("--clients", action="store_true", help="clients instead of servers")
     parser.add_argument("--cases", nargs="+", metavar="PREFIX", help="only these, as 6.4 or 9")
     parser.add_argument("--limit", type=float, default=CASE_SECONDS, help="seconds for a case")
     parser.add_argument(
@@ -190,16 +208,17 @@ def main() -> int:
     )
     parser.add_argument("--workers", type=int, default=(os.cpu_count() or 1) + 1)
     arguments = parser.parse_args()
-    names = arguments.names or CONTESTANTS
+    side = SIDES[arguments.clients]
+    names = arguments.names or side.contestants
     cases = select(*arguments.cases) if arguments.cases else CASES
     for name in names:
-        if name not in PEERS:
-            parser.error(f"{name!r} is none of {', '.join(CONTESTANTS)}")
-        if PEERS[name].missing:
-            parser.error(f"{name} needs {PEERS[name].missing}")
+        if name not in side.peers:
+            parser.error(f"{name!r} is none of {', '.join(side.contestants)}")
+        if side.peers[name].missing:
+            parser.error(f"{name} needs {side.peers[name].missing}")
     with tempfile.TemporaryDirectory(prefix="reports-", dir=arguments.reports.parent) as folder:
         run = Run(
-            [Outcome(_testee(name, cases), cases) for name in names],
+            [Outcome(side.testee(name, cases), cases) for name in names],
             Path(folder, "new"),
             limit=arguments.limit,
             workers=arguments.workers,
@@ -212,16 +231,16 @@ def main() -> int:
         except KeyboardInterrupt:
             return 130
         print(report.table(run))
-        _publish(run, arguments.reports)
+        _publish(side, run, arguments.reports / side.name)
     ours = [outcome for outcome in run.outcomes if outcome.testee.name == OURS]
     return 0 if all(outcome.good for outcome in ours) else 1
 
 
-def _publish(run: Run, folder: Path) -> None:
+def _publish(side: Side, run: Run, folder: Path) -> None:
     """Keep the results, and write the page and the document about all that are kept."""
-    folder.mkdir(exist_ok=True)
-    here = [name for name in CONTESTANTS if not PEERS[name].missing]
-    standings = {name: Standing.load(name, folder) for name in here}
+    folder.mkdir(parents=True, exist_ok=True)
+    here = [name for name in side.contestants if not side.peers[name].missing]
+    standings = {name: Standing.load(side, name, folder) for name in here}
     for outcome in run.outcomes:
         name = outcome.testee.name
         shutil.copytree(run.folder / name, folder / name, dirs_exist_ok=True)
@@ -230,10 +249,12 @@ def _publish(run: Run, folder: Path) -> None:
     found.sort(key=lambda standing: -standing.outcome.passed)
     everything = Run([standing.outcome for standing in found], folder, workers=0)
     everything.seconds = sum(outcome.seconds for outcome in everything.outcomes)
-    report.write(everything, title=f"{len(found)} servers, {len(CASES)} cases")
+    report.write(everything, title=f"{len(found)} {side.name}, {len(CASES)} cases")
     print(f"\n{os.path.relpath(folder / 'index.html')}")
-    if len(found) == len(CONTESTANTS) and folder == REPORTS:
-        DOCUMENT.write_text(document(found), encoding="utf-8")
+    if len(found) == len(side.contestants) and folder == REPORTS / side.name:
+        document = DOCUMENT.read_text(encoding="utf-8")
+        document = put(document, side.title, section_of(side, found))
+        DOCUMENT.write_text(document, encoding="utf-8")
         print(os.path.relpath(DOCUMENT))
 
 

@@ -157,7 +157,8 @@ class Session(Owner, Source, shared.Member):
             self._ended.release()
         engine = getattr(self, "engine", None)
         if engine is not None:
-            engine.loop.schedule(self, None)
+            if self._reconnect:
+                engine.loop.schedule(self, None)
             if self.connection is None or self.connection.stage == CLOSED:
                 engine.remove(self)
 
@@ -176,6 +177,10 @@ class Session(Owner, Source, shared.Member):
     def join(self, timeout: float) -> None:
         """Wait for the end, without limit if *timeout* is -1. Don't wait inside a callback."""
         if self.state == RUNNING and not self.engine.threads.inside():
+            if isinstance(self.connection, BlockingConnection) and timeout >= 0:
+                deadline = time.monotonic() + timeout
+                self.connection.await_end(deadline)
+                timeout = max(0.0, deadline - time.monotonic())
             if self._ended.acquire(timeout=timeout if timeout < 0 else min(timeout, 3600)):
                 self._ended.release()
 

@@ -1,4 +1,4 @@
-"""The same minimal echo server on each library, ours included.
+"""The libraries, ours included, and the same minimal echo server on each.
 
 ``python -m bench.peers NAME [PORT]`` prints its URL once it serves, and ends when its standard
 input does. Text is echoed as text, binary as binary. Messages of up to 64 MiB are accepted, unless
@@ -11,7 +11,7 @@ import json
 import shutil
 import sys
 from dataclasses import dataclass
-from importlib import metadata, util
+from importlib import metadata
 from pathlib import Path
 
 MAX_MESSAGE_SIZE = 64 << 20
@@ -29,13 +29,15 @@ NODE_MODULES = FOLDER / "node_modules"
 
 @dataclass(frozen=True)
 class Peer:
-    """An echo server.
+    """A library, or a way to use one.
 
     Args:
-        name: As ``python -m bench.peers`` takes it.
+        name: As ``python -m bench.peers`` and ``bench.clients`` take it.
         title: As tables have it.
         distribution: Its name on PyPI or npm; empty for ours.
-        module: The module of this package whose ``serve(options)`` runs until the process ends.
+        module: The module of this package whose ``serve(options)`` is an echo server until the
+            process ends; empty if there is none.
+        client: The module of ``bench.clients`` whose ``run(options)`` is a client; likewise.
         uvloop: Whether it runs on uvloop.
         compression: Whether the library has permessage-deflate; likewise ``tls`` and ``binary``.
     """
@@ -44,6 +46,7 @@ class Peer:
     title: str
     distribution: str
     module: str
+    client: str = ""
     uvloop: bool = False
     compression: bool = True
     tls: bool = True
@@ -55,9 +58,14 @@ class Peer:
         return self.distribution or "threaded-ws"
 
     @property
+    def in_node(self) -> bool:
+        """Whether it runs on Node.js instead of Python."""
+        return self.module == "npm_ws"
+
+    @property
     def requirement(self) -> str:
         """The pinned version, in the form that pip or npm takes; empty for ours."""
-        if self.module == "npm_ws":
+        if self.in_node:
             pins = json.loads((FOLDER / "package.json").read_text())["dependencies"]
             return f"{self.distribution}@{pins[self.distribution]}"
         pins = (FOLDER / "requirements.txt").read_text().splitlines()
@@ -66,7 +74,7 @@ class Peer:
     @property
     def version(self) -> str:
         """The installed version."""
-        if self.module == "npm_ws":
+        if self.in_node:
             return str(json.loads((NODE_MODULES / "ws/package.json").read_text())["version"])
         if not self.distribution:
             import ws  # noqa: PLC0415
@@ -77,29 +85,74 @@ class Peer:
     @property
     def missing(self) -> str:
         """The names of packages that it needs and that aren't installed, or an empty string."""
-        if self.module == "npm_ws":
+        if self.in_node:
             return "" if shutil.which("node") and NODE_MODULES.exists() else "Node.js with ws"
-        needs = [self.distribution.replace("-", "_"), *["uvloop"] * self.uvloop]
-        return ", ".join(name for name in needs if name and not util.find_spec(name))
+        needs = [self.distribution, *["uvloop"] * self.uvloop]
+        return ", ".join(name for name in needs if name and not _installed(name))
 
     def command(self, *arguments: str) -> list[str]:
-        """Return the command that starts it, to be run in the root of the repository."""
+        """Return the command that starts its server, to be run in the root of the repository."""
         return [sys.executable, "-m", "bench.peers", self.name, *arguments]
 
 
+def _installed(distribution: str) -> bool:
+    try:
+        metadata.distribution(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
 _PEERS = (
-    Peer("threaded-ws", "threaded-ws", "", "threaded_ws"),
-    Peer("threaded-ws-fast", "threaded-ws [fast]", "", "threaded_ws"),
-    Peer("picows", "picows, uvloop", "picows", "picows_", uvloop=True, compression=False),
-    Peer("picows-compat", "picows.websockets, uvloop", "picows", "websockets_asyncio", uvloop=True),
+    Peer("threaded-ws", "threaded-ws", "", "threaded_ws", "threaded_ws"),
+    Peer("threaded-ws-fast", "threaded-ws [fast]", "", "threaded_ws", "threaded_ws"),
+    Peer("threaded-ws-callbacks", "threaded-ws, callbacks", "", "", "threaded_ws_callbacks"),
     Peer(
-        "websockets-uvloop", "websockets, uvloop", "websockets", "websockets_asyncio", uvloop=True
+        "picows", "picows, uvloop", "picows", "picows_", "picows_", uvloop=True, compression=False
     ),
-    Peer("websockets-asyncio", "websockets, asyncio", "websockets", "websockets_asyncio"),
-    Peer("websockets-sync", "websockets, threads", "websockets", "websockets_sync"),
-    Peer("aiohttp", "aiohttp", "aiohttp", "aiohttp_"),
-    Peer("tornado", "tornado", "tornado", "tornado_"),
-    Peer("simple-websocket", "simple-websocket", "simple-websocket", "simple_websocket_"),
+    Peer(
+        "picows-compat",
+        "picows.websockets, uvloop",
+        "picows",
+        "websockets_asyncio",
+        "websockets_asyncio",
+        uvloop=True,
+    ),
+    Peer(
+        "websockets-uvloop",
+        "websockets, uvloop",
+        "websockets",
+        "websockets_asyncio",
+        "websockets_asyncio",
+        uvloop=True,
+    ),
+    Peer(
+        "websockets-asyncio",
+        "websockets, asyncio",
+        "websockets",
+        "websockets_asyncio",
+        "websockets_asyncio",
+    ),
+    Peer(
+        "websockets-sync", "websockets, threads", "websockets", "websockets_sync", "websockets_sync"
+    ),
+    Peer(
+        "websocket-client",
+        "websocket-client",
+        "websocket-client",
+        "",
+        "websocket_client_",
+        compression=False,
+    ),
+    Peer("aiohttp", "aiohttp", "aiohttp", "aiohttp_", "aiohttp_"),
+    Peer("tornado", "tornado", "tornado", "tornado_", "tornado_"),
+    Peer(
+        "simple-websocket",
+        "simple-websocket",
+        "simple-websocket",
+        "simple_websocket_",
+        "simple_websocket_",
+    ),
     Peer(
         "websocket-server",
         "websocket-server",
@@ -109,7 +162,7 @@ _PEERS = (
         tls=False,
         binary=False,
     ),
-    Peer("npm-ws", "ws, Node.js", "ws", "npm_ws"),
+    Peer("npm-ws", "ws, Node.js", "ws", "npm_ws", "npm_ws"),
     Peer(
         "bare",
         "no checks, in Python",
@@ -121,3 +174,5 @@ _PEERS = (
     ),
 )
 PEERS = {peer.name: peer for peer in _PEERS}
+SERVERS = {peer.name: peer for peer in _PEERS if peer.module}
+CLIENTS = {peer.name: peer for peer in _PEERS if peer.client}

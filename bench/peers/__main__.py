@@ -8,14 +8,14 @@ import importlib.util
 import sys
 from pathlib import Path
 
-from bench.peers import MAX_MESSAGE_SIZE, MODES, PEERS
+from bench.peers import MAX_MESSAGE_SIZE, MODES, SERVERS
 from bench.peers.options import Options
 
 
 def main() -> None:
     """Serve until the standard input ends."""
     parser = argparse.ArgumentParser(prog="python -m bench.peers", description="An echo server.")
-    parser.add_argument("name", choices=PEERS)
+    parser.add_argument("name", choices=SERVERS)
     parser.add_argument("port", type=int, nargs="?", default=0)
     parser.add_argument("--compress", action="store_true", help="agree on permessage-deflate")
     parser.add_argument("--tls", nargs=2, metavar=("CERT", "KEY"), help="PEM files, for wss://")
@@ -30,7 +30,7 @@ def main() -> None:
                 f"--{mode}", dest="mode", action="store_const", const=mode, help=about
             )
     arguments = parser.parse_args()
-    peer = PEERS[arguments.name]
+    peer = SERVERS[arguments.name]
     if arguments.tls and not peer.tls:
         sys.exit(f"{peer.name} has no TLS")
     if arguments.compress and not peer.compression:

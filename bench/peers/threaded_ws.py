@@ -13,10 +13,15 @@ EXTRAS = ("numpy", "zlib_ng", "isal")
 """Packages that ``ws`` uses if they are installed."""
 
 
-def serve(options: Options) -> None:
-    if options.peer.name == "threaded-ws":
+def use_extras(wanted: bool) -> None:
+    """Unless they are wanted, have the imports of the extras fail in this process."""
+    if not wanted:
         hidden: dict[str, Any] = dict.fromkeys(EXTRAS)
-        sys.modules.update(hidden)  # to import one of them is an ImportError now
+        sys.modules.update(hidden)
+
+
+def serve(options: Options) -> None:
+    use_extras(options.peer.name.endswith("-fast"))
     from ws import WSServer  # noqa: PLC0415
 
     limits: dict[str, Any] = {

@@ -18,7 +18,7 @@ import redis
 
 from bench.cells import BY_NAME, Cell
 from bench.load import Load
-from bench.servers import Running
+from bench.programs import Running
 from tests.cluster.programs import Redis
 from tests.support.processes import Program
 from tests.support.waiting import eventually

@@ -200,6 +200,31 @@ def test_shutdown_has_a_deadline(raw):
     assert client.close_code == 1006
 
 
+def endless(data):
+    def script(peer):
+        peer.accept()
+        with contextlib.suppress(OSError):
+            while True:
+                peer.send(data)
+
+    return script
+
+
+def test_recv_has_a_deadline_while_pings_come(raw):
+    client = connect(raw(endless(frame(PING, b"") * 100)))
+    begun = time.monotonic()
+    with pytest.raises(TimeoutError):
+        client.recv(timeout=0.3)
+    assert time.monotonic() - begun < LATE
+
+
+def test_shutdown_has_a_deadline_while_messages_come(raw):
+    client = connect(raw(endless(b"\x81\x05hello" * 1000)), close_timeout=2 * DEADLINE)
+    begun = time.monotonic()
+    assert not client.shutdown(0.5)
+    assert time.monotonic() - begun < LATE
+
+
 @pytest.mark.parametrize("waiting", [False, True])
 def test_a_frozen_server_is_noticed(raw, waiting):
     url = raw(lambda peer: (peer.accept(), peer.at_eof()))

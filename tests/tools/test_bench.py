@@ -8,7 +8,9 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -18,12 +20,13 @@ pytest.importorskip("matplotlib", reason="no matplotlib: pip install matplotlib"
 pytest.importorskip("psutil", reason="no psutil: pip install psutil")
 
 from bench import gate
-from bench.cells import BY_NAME, OURS
+from bench.cells import BY_NAME, CALLBACKS, OURS
 from bench.compare import compare
 from bench.instructions import talk
-from bench.peers import PEERS
+from bench.load import Load, LoadError
+from bench.peers import CLIENTS, PEERS, SERVERS
+from bench.programs import Client, Server
 from bench.results import Results, Spread, read, write
-from bench.servers import Server
 from tests.support import ROOT
 from tests.tools.conftest import PATIENCE_SECONDS, Tool
 
@@ -35,7 +38,7 @@ CELL = "echo-16x1-32"
 
 @pytest.fixture(scope="module")
 def published() -> Results:
-    return read(ROOT / "docs/performance/results.json")
+    return read(ROOT / "docs/performance/servers.json")
 
 
 def test_a_cell_is_measured(tool: Tool, tmp_path: Path):
@@ -47,12 +50,62 @@ def test_a_cell_is_measured(tool: Tool, tmp_path: Path):
     assert 0 < figures["cpu_us"].median < 10_000
 
 
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("name", SERVERS)
 def test_each_server_echoes(name: str):
     if PEERS[name].missing:
         pytest.skip(f"no {PEERS[name].missing}: see bench/peers/requirements.txt and package.json")
     with Server(PEERS[name].command("0")) as server:
         talk(BY_NAME[CELL], server.port, turns=2)  # and wait for all replies
+
+
+@pytest.fixture(scope="module")
+def load(tmp_path_factory: pytest.TempPathFactory) -> Load:
+    if not shutil.which("cc"):
+        pytest.skip("no cc: on Debian, apt-get install gcc libc6-dev")
+    return Load(str(tmp_path_factory.mktemp("load")))
+
+
+@pytest.mark.parametrize("name", [name for name in CLIENTS if name != "npm-ws"])
+def test_each_client_gets_what_it_has_sent(name: str, load: Load):
+    if CLIENTS[name].missing:
+        pytest.skip(f"no {CLIENTS[name].missing}: see bench/peers/requirements.txt")
+    cell = replace(BY_NAME["client-memory-1000"], size=70_000)
+    with load.other_end(cell) as server, Client(name, cell, server.url) as client:
+        assert client.hold(1) == 1  # it has compared
+        assert client.hold(5) == 5
+
+
+@pytest.mark.parametrize(
+    "name", ["client-echo-32", "client-stream-32", "client-echo-64k-binary", "client-connect"]
+)
+def test_each_kind_of_client_is_measured(tool: Tool, tmp_path: Path, load: Load, name: str):
+    output = tmp_path / "new.json"
+    arguments = ("--only", name, "--peer", OURS, *SHORT, "--output", output)
+    said = tool("bench", *arguments, "--peer", CALLBACKS)
+    found = read(output)["cells"][name]
+    assert found["errors"] == {}
+    for peer in (OURS, CALLBACKS):
+        figures = found["peers"][peer]
+        assert figures["rate"].median > 10
+        assert 0 < figures["cpu_us"].median < 100_000
+    if name == "client-echo-32":
+        assert found["ceiling"] > found["peers"][OURS]["rate"].median
+        assert "One at a time, median latency" not in said  # there is nobody to compare with
+
+
+def test_a_client_that_ends_is_an_error(load: Load):
+    cell = replace(BY_NAME["client-echo-32"], seconds=30.0)
+    with load.other_end(cell) as server, Client(OURS, cell, server.url) as client:
+        threading.Timer(1, client.process.kill).start()
+        with pytest.raises(LoadError, match=r"cut its connection|has done nothing"):
+            server.measure(cell, client)
+
+
+def test_clients_need_a_compiler(tool: Tool, tmp_path: Path):
+    output = tmp_path / "new.json"
+    arguments = ("--only", "client-echo-32", "--peer", OURS, *SHORT, "--output", output)
+    tool("bench", *arguments, "--python-load")
+    assert "compiler" in read(output)["cells"]["client-echo-32"]["errors"][OURS]
 
 
 @pytest.mark.parametrize(
@@ -105,7 +158,7 @@ def test_the_page_is_what_the_results_make_of_it(tool: Tool, tmp_path: Path):
 def test_what_is_written_is_what_is_read(tmp_path: Path, published: Results):
     write(published, tmp_path / "again.json")
     assert read(tmp_path / "again.json") == published
-    text = (ROOT / "docs/performance/results.json").read_text()
+    text = (ROOT / "docs/performance/servers.json").read_text()
     assert (tmp_path / "again.json").read_text() == text
 
 

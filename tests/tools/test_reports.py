@@ -67,17 +67,61 @@ def test_several_servers_are_measured(tool: Tool):
     assert len(re.findall(r"\| [\d.]+ \| [\d.]+–[\d.]+ \|$", said, re.MULTILINE)) == 9, said
 
 
-def test_the_league_is_played_and_kept(tool: Tool, tmp_path: Path, monkeypatch):
+@pytest.fixture
+def suite(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have another program in the place of Autobahn's."""
     needs("docker")
     monkeypatch.setenv("WSTEST", f"{sys.executable} {wstest.__file__}")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+
+@pytest.mark.usefixtures("suite")
+def test_the_league_is_played_and_kept(tool: Tool, tmp_path: Path):
     arguments = ("threaded-ws", "--cases", "1.1.1", "9.1.1", "--reports", tmp_path / "league")
     said = tool("conformance.league", *arguments)
     assert "threaded-ws: 2 OK of 2" in said
-    page = (tmp_path / "league/index.html").read_text()
+    folder = tmp_path / "league/servers"
+    page = (folder / "index.html").read_text()
     assert ">1.1.1</a>" in page
-    assert (tmp_path / "league/threaded-ws/case_1_1_1.html").exists()
+    assert (folder / "threaded-ws/case_1_1_1.html").exists()
     tool("conformance.league", *arguments[:3], *arguments[4:])  # in parts
-    assert ">9.1.1</a>" in (tmp_path / "league/index.html").read_text()
+    assert ">9.1.1</a>" in (folder / "index.html").read_text()
+
+
+def playing_clients() -> list[str]:
+    try:
+        from conformance.league import SIDES
+    except ImportError:  # no docker: the test says so
+        return ["threaded-ws"]
+    return SIDES[1].contestants
+
+
+@pytest.mark.usefixtures("suite")
+@pytest.mark.parametrize("name", playing_clients())
+def test_each_client_plays(tool: Tool, tmp_path: Path, name: str):
+    from bench.peers import CLIENTS
+
+    if CLIENTS[name].missing:
+        pytest.skip(f"no {CLIENTS[name].missing}: see bench/peers")
+    arguments = (name, "--clients", "--cases", "1.1.1", "9.1.1", "--reports", tmp_path / "league")
+    said = tool("conformance.league", *arguments)
+    assert f"{name}: 2 OK of 2" in said
+    assert (tmp_path / f"league/clients/{name}/case_9_1_1.html").exists()
+
+
+def test_a_section_of_the_league_is_replaced():
+    needs("docker")
+    from conformance.image import SUITE
+    from conformance.league import DOCUMENT, put
+
+    document = DOCUMENT.read_text()
+    assert SUITE.replace("==", " ") in document
+    before, _, rest = document.partition("## Servers\n")
+    _, _, clients = rest.partition("## Clients\n")
+    assert put(document, "Servers", "\nNothing.\n") == (
+        f"{before}## Servers\n\nNothing.\n\n## Clients\n{clients}"
+    )
+    assert put(document, "Clients", "\nNothing.\n").endswith("## Clients\n\nNothing.\n")
 
 
 def chromium() -> dict[str, object]:
@@ -94,15 +138,17 @@ def test_the_report_of_many_servers_needs_no_scrolling_sideways(tmp_path: Path):
     options = chromium()
     from playwright.sync_api import sync_playwright
 
-    from bench.peers import PEERS
+    from bench.peers import SERVERS
     from conformance import report
     from conformance.cases import CASES
     from conformance.harness import Run
-    from conformance.league import CONTESTANTS
+    from conformance.league import SIDES
     from conformance.results import Outcome, Result
     from conformance.testees import OURS, Testee
 
-    league = [Testee(name, f"{PEERS[name].title} 17.10.12", CASES, "") for name in CONTESTANTS]
+    league = [
+        Testee(name, f"{SERVERS[name].title} 17.10.12", CASES, "") for name in SIDES[0].contestants
+    ]
     for name, testees in (("ours", list(OURS.values())), ("league", league)):
         run = Run([Outcome(each, each.cases) for each in testees], tmp_path / name, workers=0)
         for outcome in run.outcomes:  # the widest table there can be: all failed, and took long

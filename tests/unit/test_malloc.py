@@ -1,8 +1,10 @@
-"""Returning memory to the system."""
+"""Keeping freed memory, and returning it to the system."""
 
 from __future__ import annotations
 
 import ctypes
+import subprocess
+import sys
 
 import pytest
 
@@ -36,3 +38,21 @@ def test_elsewhere_nothing_happens(monkeypatch, error):
 
 def test_here_it_works_or_does_nothing():
     malloc.return_freed_memory()
+
+
+MANY = """
+from ws.engine.malloc import keep_freed_memory
+def pages():
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1])
+before = pages()
+for _ in range(3):
+    keep_freed_memory(16 << 20)
+print(4096 * (pages() - before))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_asking_again_to_keep_freed_memory_takes_none():
+    done = subprocess.run([sys.executable, "-c", MANY], stdout=subprocess.PIPE, check=True)
+    assert int(done.stdout) < 8 << 20

@@ -174,7 +174,7 @@ def test_a_client_masks_it_anew_each_time():
     deflate = agree(parse_extensions(answer)[0][1], Compression())
     message = MaskedMessage(encode("x" * 2000))
     assert message.is_compressed_for(deflate)
-    frames = [message.plain, *(message.deflated(deflate) for _ in range(2))]
+    frames = [message.buffer, *(message.deflated(deflate) for _ in range(2))]
     assert all(frame[1] & 0x80 for frame in frames)
     assert frames[1] != frames[2]
     assert len(frames[1]) < 100 < len(frames[0])

@@ -154,7 +154,7 @@ def test_compression_both_ways(server_takeover, client_takeover, bits):
     client.use(ours)
     for text in ("hello hello hello", "hello hello hello", "x" * 100_000, ""):
         message = MaskedMessage(encode(text))
-        data = message.deflated(ours) if message.is_compressed_for(ours) else message.plain
+        data = message.deflated(ours) if message.is_compressed_for(ours) else message.buffer
         assert feed(server, data) == [(TEXT, text)]
         prepared = PreparedMessage(encode(text))
         data = prepared.deflated(theirs) if prepared.is_compressed_for(theirs) else prepared.plain

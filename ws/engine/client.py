@@ -11,13 +11,14 @@ from __future__ import annotations
 import select
 import threading
 import time
+from contextlib import suppress
 from itertools import chain
 from typing import Any, Iterator
 
 from ..wire.deflate import Deflate
 from ..wire.events import CLOSE, LAST_MESSAGE, PROTOCOL_ERROR, YIELD_TURN, Event
 from ..wire.protocol import ClientProtocol, Protocol
-from .connection import AWAITING_REQUEST, CLOSED, OPEN, Connection
+from .connection import AWAITING_REQUEST, CLOSED, LINGERING, OPEN, Connection
 from .loop import LONGEST_POLL_SECONDS, Source
 from .poll import READ, WRITE
 from .shares import Share
@@ -96,7 +97,7 @@ class BlockingConnection(ClientConnection):
         self.stage = AWAITING_REQUEST
         self.open(b"", deflate)
         self._parsed: Iterator[Event] | None = self.protocol.feed(rest)
-        self._read_ahead()
+        self._hand_over_soon()
 
     def receive(self, timeout: float | None) -> Any:
         """Return the next message, or None when the connection has ended.
@@ -104,10 +105,13 @@ class BlockingConnection(ClientConnection):
         Raises:
             TimeoutError: No message has come within *timeout* seconds.
         """
-        deadline = time.monotonic() + (LONGEST_POLL_SECONDS if timeout is None else timeout)
-        patience = -1 if timeout is None else max(0.0, min(timeout, threading.TIMEOUT_MAX))
-        if not self._reading.acquire(timeout=patience):
-            raise TimeoutError(f"no message within {timeout:g} s")  # another thread waits for one
+        deadline = None if timeout is None else time.monotonic() + timeout
+        looked = False
+        reading = self._reading
+        if not reading.acquire(False):  # another thread waits for a message
+            patience = -1 if timeout is None else max(0.0, min(timeout, threading.TIMEOUT_MAX))
+            if not reading.acquire(timeout=patience):
+                raise TimeoutError(f"no message within {timeout:g} s")
         try:
             if self.interest & READ:
                 self._loop.watch(self, remove=READ)
@@ -115,44 +119,32 @@ class BlockingConnection(ClientConnection):
                 message = self._messages.pop(0)
                 self._size -= len(message)
                 return message
+            self._ending = False
             while True:
-                self._ending = False
-                while self._parsed is not None:
-                    message = self._step(self._parsed)
-                    if message is not None:
-                        return message
+                for event in self._parsed or ():
+                    if event[0] <= LAST_MESSAGE:
+                        self.messages_in += 1
+                        return event[1]
+                    if event[0] != YIELD_TURN:
+                        self.handle(event)
+                self._parsed = None
                 if self.ended:
+                    if self.stage == LINGERING:
+                        super().on_readable()  # the end of TCP may be there, too
                     return None
-                remaining = deadline - time.monotonic()
-                if wait_for(self.client.fileno(), READ, remaining):
-                    self._parsed = super().on_readable()
-                elif timeout is None:
-                    deadline += LONGEST_POLL_SECONDS
-                elif remaining <= 0:
+                left = LONGEST_POLL_SECONDS if deadline is None else deadline - time.monotonic()
+                if left <= 0 and looked:  # even if something comes all the time
                     raise TimeoutError(f"no message within {timeout:g} s")
+                looked = True
+                if wait_for(self.client.fileno(), READ, left):
+                    self._parsed = super().on_readable()
         finally:
             self._received += 1
-            self._reading.release()
-            self._hand_over_soon()
-
-    def _step(self, parsed: Iterator[Event], ahead: bool = False) -> Any:
-        """Parse on to the next event. Return it if it is a message, or else handle it.
-
-        Args:
-            ahead: Whether to leave the end of the connection to `receive`, for a while.
-        """
-        event = next(parsed, None)
-        if event is None:
-            self._parsed = None
-        elif event[0] <= LAST_MESSAGE:
-            self.messages_in: int = self.messages_in + 1
-            return event[1]
-        elif ahead and event[0] in (CLOSE, PROTOCOL_ERROR) and self.stage == OPEN:
-            self._parsed, self._ending = chain((event,), parsed), True
-            self._loop.schedule(self._hand_over, time.monotonic() + GRACE_SECONDS)
-        elif event[0] != YIELD_TURN:
-            self.handle(event)
-        return None
+            reading.release()
+            if self.stage >= LINGERING:
+                self._loop.watch(self, add=READ)
+            elif not self._handing_over:
+                self._hand_over_soon()
 
     # Reading: the leader, while no thread is in `receive`
 
@@ -183,16 +175,28 @@ class BlockingConnection(ClientConnection):
             self._loop.watch(self, remove=READ)
 
     def _read_ahead(self, ahead: bool = True) -> None:
-        """Read and parse what has come, until enough messages wait. The caller may read."""
+        """Read and parse what has come, until enough messages wait. The caller may read.
+
+        Args:
+            ahead: Whether to leave the end of the connection to `receive`, for a while.
+        """
         if self._parsed is None and not self.paused and self.stage < CLOSED:
             self._parsed = super().on_readable()
         for _ in range(TURN_EVENTS):
             if self._parsed is None or self.paused:
                 break
-            message = self._step(self._parsed, ahead)
-            if message is not None:
-                self._messages.append(message)
-                self._size += len(message)
+            event = next(self._parsed, None)
+            if event is None:
+                self._parsed = None
+            elif event[0] <= LAST_MESSAGE:
+                self.messages_in += 1
+                self._messages.append(event[1])
+                self._size += len(event[1])
+            elif ahead and event[0] in (CLOSE, PROTOCOL_ERROR) and self.stage == OPEN:
+                self._parsed, self._ending = chain((event,), self._parsed), True
+                self._loop.schedule(self._hand_over, time.monotonic() + GRACE_SECONDS)
+            elif event[0] != YIELD_TURN:
+                self.handle(event)
         else:  # other clients have their turn
             self._loop.schedule(self._hand_over, 0)
         if self.paused:
@@ -222,12 +226,17 @@ class BlockingConnection(ClientConnection):
 
     def close(self, code: int, reason: str) -> bool:
         closing = super().close(code, reason)
-        self._loop.watch(self, add=READ)
+        self._hand_over_soon()  # if nobody calls `await_end`
         return closing
 
-    def linger(self) -> None:
-        super().linger()
-        self._loop.watch(self, add=READ)
+    def await_end(self, deadline: float) -> None:
+        """Read until the connection has ended, or *deadline* has passed. Messages are dropped.
+
+        So the thread that has called `close` needn't wait for the leader.
+        """
+        with suppress(TimeoutError):
+            while not self.ended and time.monotonic() < deadline:
+                self.receive(deadline - time.monotonic())
 
     def abandon(self, reason: str) -> None:
         self.cut(reason)

@@ -35,7 +35,7 @@ from typing import Any, Callable, Iterable, Iterator
 from ..wire import events
 from ..wire.deflate import Deflate
 from ..wire.events import LAST_MESSAGE, Event
-from ..wire.frames import PING, PONG, CloseCode
+from ..wire.frames import PING, PONG, Buffer, CloseCode
 from ..wire.http11 import HandshakeError, Request, RequestReader, Response
 from ..wire.message import sharable
 from ..wire.protocol import Protocol
@@ -407,7 +407,7 @@ class Connection(Holder):
             self.outbox.open(response, deflate)
         return True
 
-    def put_fragments(self, frames: Iterable[bytes], timeout: float) -> bool:
+    def put_fragments(self, frames: Iterable[Buffer], timeout: float) -> bool:
         """Do as `Outbox.put_fragments`. Close if *frames* raises after a part was sent."""
         try:
             return self.outbox.put_fragments(frames, timeout)

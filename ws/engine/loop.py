@@ -123,7 +123,7 @@ class Loop:
         """
         self.polling = True
         timers = self._timers
-        if timers.changes:
+        while timers.changes:  # again, until `due` is what `schedule` has compared with
             timers.apply()
         timeout = min(timers.due - time.monotonic(), LONGEST_POLL_SECONDS)
         ready = self._poller.wait(0 if self.resumed or timeout < 0 else timeout)
@@ -175,7 +175,8 @@ class Loop:
         a sixteenth of a second late. Takes no lock, so a signal handler may call it.
         """
         self._timers.changes[source] = deadline
-        self.wake()
+        if deadline is None or deadline < self._timers.due:  # else the wait ends early enough
+            self.wake()
 
     def resume(self, source: Source) -> None:
         """Have the leader continue with the events of *source*. Takes no lock."""

@@ -11,6 +11,7 @@ M_ARENA_MAX = -8
 """The number of this parameter, in malloc.h."""
 ARENAS = 1
 """How many arenas there may be."""
+_kept = 0  # the size of the largest block so far
 
 
 def keep_freed_memory(size: int) -> None:
@@ -19,12 +20,18 @@ def keep_freed_memory(size: int) -> None:
     By default, glibc returns the memory of a large message to the system, and gets it again page
     by page, which takes longer than to echo the message. When a large block is freed, glibc
     raises its threshold for this. So one large block is allocated here and freed at once. It is
-    never written to, so it takes no memory. Other C libraries do nothing of this kind.
+    never written to, so it takes no memory. A second one would take it: below the threshold, memory
+    is cleared by writing to it. Other C libraries do nothing of this kind.
 
     glibc has several arenas, of which threads take one each, and would keep so much in each of
     them: up to eight times the number of processors. So it is told to have one.
     """
-    bytes(min(size, LARGEST_BLOCK_BYTES))
+    global _kept  # noqa: PLW0603
+    size = min(size, LARGEST_BLOCK_BYTES)
+    if size <= _kept:
+        return
+    _kept = size
+    bytes(size)
     mallopt = _function("mallopt")
     if mallopt:
         mallopt(M_ARENA_MAX, ARENAS)

@@ -164,7 +164,7 @@ class Outbox(Writer):
                 self._budget.charge(self._source, size - self._context_bytes)
                 self._context_bytes = size
 
-    def put_fragments(self, frames: Iterable[bytes], timeout: float) -> bool:
+    def put_fragments(self, frames: Iterable[Buffer], timeout: float) -> bool:
         """Send the frames of one message as they come. Other messages wait until its end.
 
         If another thread is sending a fragmented message, the frames are collected, and sent in
@@ -197,7 +197,7 @@ class Outbox(Writer):
         finally:
             self._end_fragments(broken)
 
-    def _put_fragment(self, data: bytes, timeout: float) -> bool:
+    def _put_fragment(self, data: Buffer, timeout: float) -> bool:
         with self.lock:
             if not (self.accepting or self._closing):
                 return False

@@ -48,7 +48,7 @@ class Member(ABC):
 class Engine(Source):
     """A loop and its threads, for all clients of a process."""
 
-    __slots__ = "_diallers _lock _members _waiting batch loop threads".split()
+    __slots__ = "_diallers _ending _idle_since _lock _members _waiting batch loop threads".split()
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,6 +57,8 @@ class Engine(Source):
         self.batch: WriteBatch = WriteBatch(lambda source: None)
         """Never open, for clients that write at once."""
         self._members: dict[Member, None] = {}
+        self._idle_since = 0.0  # when the last client ended
+        self._ending = False  # whether `on_deadline` is due
         self._lock = threading.Lock()  # guards the two below
         self._waiting: deque[Callable[[], None]] = deque()
         self._diallers = 0
@@ -70,7 +72,10 @@ class Engine(Source):
         """Count a client no more. From any thread."""
         self._members.pop(member, None)
         if not self._members:
-            self.loop.schedule(self, time.monotonic() + IDLE_SECONDS)
+            self._idle_since = time.monotonic()
+            if not self._ending:
+                self._ending = True
+                self.loop.schedule(self, self._idle_since + IDLE_SECONDS)
 
     @property
     def members(self) -> list[Member]:
@@ -78,10 +83,16 @@ class Engine(Source):
         return list(self._members)
 
     def on_deadline(self, now: float) -> None:
-        """End, if there still is no client."""
+        """End, if there was no client for long enough."""
         global _engine  # noqa: PLW0603
         with _lock:
+            self._ending = False
             if self._members:
+                return
+            end = self._idle_since + IDLE_SECONDS
+            if now < end:
+                self._ending = True
+                self.loop.schedule(self, end)
                 return
             if _engine is self:
                 _engine = None

@@ -79,15 +79,25 @@ def unmask(payload: Buffer, key: bytes) -> bytes | bytearray:
         words = (length + 3) >> 2
         xored = _from_bytes(payload, "little") ^ _from_bytes(key, "little") * _REPEAT[words]
         return xored.to_bytes(words << 2, "little")[:length]
-    data, start = bytearray(payload), 0
-    if numpy and length >= 1024:  # defence: unmask-numpy
-        view = numpy.frombuffer(data, "<u4", length >> 2)
-        view ^= numpy.frombuffer(key, "<u4")
-        del view  # a bytearray with a view can't be resized, which an empty slice below would try
-        start = length & ~3  # the loop below unmasks the last bytes, three at most
+    data = bytearray(payload)
+    _unmask_in_place(data, key, 0)
+    return data
+
+
+def _unmask_in_place(data: bytearray, key: bytes, start: int) -> None:
+    """Do the same to what is in *data* from *start* on."""
+    length = len(data)
+    if numpy and length - start >= 1024:  # defence: unmask-numpy
+        first = (start + 3) & ~3  # numpy is much slower where words aren't aligned
+        turn = first - start
+        last = first + ((length - first) & ~3)
+        view = numpy.frombuffer(data, "<u4", (last - first) >> 2, first)
+        view ^= numpy.frombuffer(key[turn:] + key[:turn], "<u4")
+        for i in (*range(start, first), *range(last, length)):
+            data[i] ^= key[(i - start) & 3]
+        return
     for i, octet in enumerate(key, start):
         data[i::4] = data[i::4].translate(_XOR_TABLES[octet])  # defence: unmask-bytes
-    return data
 
 
 def frame(opcode: int, payload: bytes, fin: bool = True) -> bytes:
@@ -109,7 +119,7 @@ def frame(opcode: int, payload: bytes, fin: bool = True) -> bytes:
     return _pack_64(first, 127, length) + payload
 
 
-def mask(data: bytes) -> bytes:
+def mask(data: bytes) -> Buffer:
     """Mask one unmasked frame with a fresh key, as a client must send it (RFC 6455 §5.3, §10.3)."""
     try:
         key = _keys.pop()
@@ -124,13 +134,14 @@ def mask(data: bytes) -> bytes:
     masked = bytearray(data[:start])
     masked[1] |= MASK_BIT
     masked += key
-    masked += unmask(memoryview(data)[start:], key)
-    return bytes(masked)
+    masked += memoryview(data)[start:]
+    _unmask_in_place(masked, key, start + 4)
+    return masked
 
 
 def masked_frame(opcode: int, payload: bytes, fin: bool = True) -> bytes:
     """Return one masked frame, as a client sends it; otherwise as `frame`."""
-    return mask(frame(opcode, payload, fin))
+    return bytes(mask(frame(opcode, payload, fin)))
 
 
 def valid_close_code(code: int) -> bool:

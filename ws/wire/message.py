@@ -133,17 +133,17 @@ class PreparedMessages:
 
 
 class MaskedMessage(PreparedMessage):
-    """A client's message for its server: as `PreparedMessage`, but masked."""
+    """A client's message for its server: as `PreparedMessage`, but sent masked."""
 
-    __slots__ = ("_unmasked",)
+    __slots__ = ()
 
     def __init__(self, plain: bytes, compress: bool | None = None) -> None:
-        super().__init__(mask(plain), compress)
-        self._unmasked = PreparedMessage(plain, compress)
+        super().__init__(plain, compress)
+        self.buffer: Buffer = mask(plain)
 
     def is_compressed_for(self, deflate: Deflate) -> bool:
         """Say whether it is compressed. zlib can't compress for a window of 8 bits."""
-        return deflate.out_bits > 8 and self._unmasked.is_compressed_for(deflate)
+        return deflate.out_bits > 8 and super().is_compressed_for(deflate)
 
     def deflated(self, deflate: Deflate) -> Buffer:
-        return mask(bytes(self._unmasked.deflated(deflate)))
+        return mask(bytes(super().deflated(deflate)))

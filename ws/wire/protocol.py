@@ -161,9 +161,16 @@ class Protocol:
                 stop = start + length
                 # The fast path, for a whole message in one frame. The other branch takes any frame.
                 if first in self._whole and stop <= end and length <= self._longest_whole:
-                    key = data[start - key_size : start]
                     position = stop
                     self.more = stop < end
+                    if not key_size:
+                        if first == _TEXT_MESSAGE:
+                            yield TEXT, data[start:stop].decode()
+                            continue
+                        if first == _BINARY_MESSAGE:
+                            yield BINARY, data[start:stop]
+                            continue
+                    key = data[start - key_size : start]
                     if first == _TEXT_MESSAGE:
                         yield TEXT, unmask(data[start:stop], key).decode()
                         continue
