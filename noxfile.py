@@ -49,8 +49,7 @@ FAST = "zlib-ng==1.1.0 numpy"
 RUFF = "ruff==0.17.6"
 DOCKER = "docker==7.2.0"
 BROWSER_TOOLS = (  # later Playwrights don't drive Debian's Firefox
-    "playwright==1.64.1 pytest-playwright==0.10.0 axe-playwright-python==0.1.8 "
-    "selenium==4.51.0 websocket-client==1.9.2"
+    "playwright==1.64.1 pytest-playwright==0.10.0 axe-playwright-python==0.1.8 selenium==4.51.0"
 )
 PILLOW = "pillow==13.0.0"
 MATPLOTLIB = "matplotlib==3.11.2"
@@ -281,7 +280,7 @@ def e2e(session: nox.Session) -> None:
 def cluster(session: nox.Session) -> None:
     """Nodes on a real Redis, and as they are deployed: `-- -k backplane`, `-- --measure`."""
     playwright = BROWSER_TOOLS.split(maxsplit=1)[0]
-    session.install(*TEST_TOOLS.split(), *OTHER_PROTOCOLS.split(), REDIS, playwright, DOCKER)
+    session.install(*TEST_TOOLS.split(), REDIS, playwright, DOCKER)
     if "--measure" in session.posargs:
         session.install(MATPLOTLIB)
         picture = ("--picture", "docs/scale.svg")

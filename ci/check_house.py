@@ -21,9 +21,18 @@ from graphlib import CycleError, TopologicalSorter
 ROOT = Path(__file__).parent.parent
 PACKAGE = "ws"
 
-FLOORS = {"wire": 1350, "engine": 3000, "face": 1300, "client": 550, "wsgi": 200, "redis": 340}
+FLOORS = {
+    "wire": 1350,
+    "engine": 3000,
+    "face": 1240,
+    "terminal": 110,
+    "client": 550,
+    "wsgi": 200,
+    "redis": 340,
+}
 """Lines of code that each may have: without blank lines, comments and docstrings."""
 FLOOR_OF = {
+    "__main__": "terminal",
     "client": "client",
     "session": "client",
     "connect": "client",
@@ -32,7 +41,7 @@ FLOOR_OF = {
     "redis": "redis",
 }
 """Modules that are a floor by themselves. Others belong to their folder, or to the face."""
-DOWN = {"face": 2, "client": 2, "wsgi": 2, "redis": 2, "engine": 1, "wire": 0}
+DOWN = {"face": 2, "terminal": 2, "client": 2, "wsgi": 2, "redis": 2, "engine": 1, "wire": 0}
 """The level of each floor: imports may not go up."""
 MODULE_BUDGETS = {"server": 450}
 """Lines of code that single modules may have."""
@@ -111,6 +120,7 @@ MAY_IMPORT: dict[str, str] = {
     "engine.shared": "engine.cork engine.daemon engine.loop engine.threads",
     "auth": "wire.http11",
     "bind": "",
+    "signals": "",
     "backplane": "wire.message",
     "rooms": "engine.connection engine.sockets",
     "descriptors": "",
@@ -127,8 +137,8 @@ MAY_IMPORT: dict[str, str] = {
     ),
     "server": (
         "admission backplane bind engine.connection engine.limits engine.log "
-        "engine.malloc engine.overload engine.sockets lifecycle rooms service wire.deflate "
-        "wire.frames wire.http11 wire.message wire.proxy wsgi"
+        "engine.malloc engine.overload engine.sockets lifecycle rooms service signals "
+        "wire.deflate wire.frames wire.http11 wire.message wire.proxy wsgi"
     ),
     "wsgi": "engine.log engine.loop engine.poll engine.sockets service wire.http11",
     "redis": "backplane engine.log",
@@ -139,8 +149,8 @@ MAY_IMPORT: dict[str, str] = {
         "engine.overload engine.shared engine.sockets wire.frames wire.http11 wire.opening"
     ),
     "client": (
-        "connect engine.client engine.limits engine.malloc session wire.deflate wire.frames "
-        "wire.http11 wire.message wire.opening"
+        "connect engine.client engine.limits engine.malloc session signals tunnel wire.deflate "
+        "wire.frames wire.http11 wire.message wire.opening"
     ),
     "ws": "auth client engine.limits engine.sockets server wire.deflate wire.http11 wire.opening",
     "__main__": "ws",

@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import Iterator
 from urllib.parse import urlencode
 
-from websocket import create_connection
-
 from e2e.server import Server
-from tests.support.waiting import DEADLINE
+from tests.support.client import Client
 
 BURST = 15
 """Lines that the server takes at once from one client."""
@@ -18,12 +16,11 @@ def tell(server: Server, texts: list[str], name: str = "Robot", room: str = "lob
     """Say lines; a connection says as many as the server takes at once from one client."""
     query = urlencode({"room": room, "name": name})
     for burst in _bursts(texts):
-        socket = create_connection(f"ws://localhost:{server.port}/?{query}", timeout=DEADLINE)
-        for text in burst:
-            socket.send(text)
-        while socket.recv() != f"{name}: {burst[-1]}":
-            pass
-        socket.close()
+        with Client(server.port, f"/?{query}", host="localhost") as robot:
+            for text in burst:
+                robot.send(text)
+            while robot.recv() != f"{name}: {burst[-1]}":
+                pass
 
 
 def _bursts(texts: list[str]) -> Iterator[list[str]]:

@@ -1,9 +1,12 @@
 """WebSockets from a terminal: ``python3 -m ws serve [port]``, ``python3 -m ws connect URL``."""
 
 import argparse
+import contextlib
 import logging
+import os
 import sys
 import threading
+from typing import Tuple
 
 from ws import HandshakeRefused, WSClient, WSServer
 
@@ -26,30 +29,50 @@ def serve(arguments: argparse.Namespace) -> None:
 
 def connect(arguments: argparse.Namespace) -> None:
     """Send the lines of the standard input, and print what comes, until Ctrl-C or the end."""
-    headers = dict(header.split(": ", 1) for header in arguments.header)
     client = WSClient(
         arguments.url,
-        headers=headers,
+        headers=dict(arguments.header),
         origin=arguments.origin,
         subprotocols=arguments.subprotocol,
         compression=arguments.compress,
         max_message_size=MAX_SIZE,
     )
 
+    for stream in (sys.stdin, sys.stdout):
+        with contextlib.suppress(AttributeError):  # it isn't a file
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+
+    heard = threading.Event()
+
     @client.onmessage
     def show(message: object) -> None:
-        print(message, flush=True)
+        heard.set()
+        try:
+            print(message, flush=True)
+        except BrokenPipeError:  # as of `| head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            client.close()
 
     def send_lines() -> None:
         for line in sys.stdin:
             if not client.send(line.rstrip("\r\n")):
                 return
+        while heard.wait(arguments.wait):
+            heard.clear()
         client.close()
 
     client.start()
     threading.Thread(target=send_lines, daemon=True).start()
     client.run()
     print(f"closed: {client.close_code} {client.close_reason}".rstrip(), file=sys.stderr)
+
+
+def header(text: str) -> Tuple[str, str]:
+    """Parse a header field of the command line."""
+    name, colon, value = text.partition(":")
+    if not colon:
+        raise argparse.ArgumentTypeError(f"not NAME: VALUE: {text!r}")
+    return name, value.strip()
 
 
 def main() -> int:
@@ -66,9 +89,18 @@ def main() -> int:
     connecting = commands.add_parser("connect", help="be a client", description=connect.__doc__)
     connecting.set_defaults(run=connect)
     connecting.add_argument("url", help="ws://host:port/path, or wss://")
-    connecting.add_argument("--header", action="append", default=[], metavar="'NAME: VALUE'")
+    connecting.add_argument(
+        "--header", action="append", type=header, default=[], metavar="'NAME: VALUE'"
+    )
     connecting.add_argument("--origin", help="page to pretend to be")
     connecting.add_argument("--subprotocol", action="append", default=[], help="name to offer")
+    connecting.add_argument(
+        *("--wait", "-w"),
+        type=float,
+        default=1.0,
+        metavar="SECONDS",
+        help="after the last line, close when nothing has come for so long; default: 1",
+    )
     for command in (serving, connecting):
         command.add_argument("--compress", action="store_true", help="offer permessage-deflate")
     words = sys.argv[1:]

@@ -67,7 +67,8 @@ class Admission:
         """Guards the attributes below. Held only briefly. Reentrant: `Lifecycle.wait` has to know
         whether the calling thread holds it."""
         self._connections: dict[Connection, None] = {}
-        self._shares: dict[str, Share] = {}  # of the networks that have connections
+        self._shares: dict[str, Share] = {}  # of the networks that have connections or callbacks
+        self._left: set[Share] = set()  # those of them that have no connection
         self._per_address = limits.max_clients_per_address
         self._spare = REFUSED_SPARE
         self._refused = sys.maxsize  # the first descriptor that is too high for a client
@@ -84,7 +85,7 @@ class Admission:
 
     def is_one_network(self) -> bool:
         """Say whether all connections are from one network."""
-        return len(self._shares) < 2
+        return len(self._shares) - len(self._left) < 2
 
     def prepare(self) -> None:
         """Have the system provide a descriptor for each connection, or have fewer connections.
@@ -198,14 +199,17 @@ class Admission:
 
     def _count(self, connection: Connection, network: str) -> None:
         connection.share = share = self._shares.setdefault(network, Share(network))
+        self._left.discard(share)
         connection.used = share.floor
         share.connections += 1
 
     def _uncount(self, connection: Connection) -> None:
-        share = connection.share
-        share.connections -= 1
-        if not share.connections:
-            del self._shares[share.address]
+        connection.share.connections -= 1
+        if not connection.share.connections:
+            self._left.add(connection.share)
+            # Those with callbacks still take threads of the server; defence: share-of-leavers
+            for done in [one for one in self._left if not one.workers]:
+                self._left.remove(self._shares.pop(done.address))
 
     def check_request(self, connection: Connection, request: Request) -> None:
         """Take over what a trusted proxy's headers say about a request, then check the request.

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 import socket
 import ssl
 import sys
-import threading
 from dataclasses import replace
 from typing import Any, Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -15,6 +13,8 @@ from .engine.client import BlockingConnection
 from .engine.limits import Limits
 from .engine.malloc import keep_freed_memory
 from .session import ENDED, NEW, RUNNING, Session
+from .signals import interruptible
+from .tunnel import parse_proxy
 from .wire.deflate import Compression
 from .wire.frames import CloseCode, close_payload, mask
 from .wire.http11 import Request, is_token
@@ -64,7 +64,7 @@ class WSClient:
         origin: The Origin to claim, as browsers do for pages.
         proxy: The URL of a proxy, http:// or socks5://, with a user's name and password if need
             be. True (the default) stands for what HTTP_PROXY, HTTPS_PROXY and NO_PROXY, or the
-            system's settings say. None is no proxy.
+            system's settings say, and for none to this machine itself. None is no proxy.
         unix: Path of a Unix socket to connect to, whatever the URL's host is.
         sock: A connected socket to use, instead of connecting. The client closes it.
         ssl_context: The context for TLS. By default, the server's certificate is verified.
@@ -107,7 +107,10 @@ class WSClient:
         if not all(map(is_token, names)):
             raise ValueError(f"subprotocols must be tokens, not {names!r}")
         target = parse_url(url)
+        if isinstance(proxy, str):
+            parse_proxy(proxy)
         self.url: str = url
+        self._name = str(target)  # without a password
         self.limits: Limits = Limits(**limits) if limits else _DEFAULT_LIMITS
         offer = Compression() if compression is True else compression or None
         dialler = Dialler(
@@ -159,9 +162,11 @@ class WSClient:
 
         Raises:
             HandshakeRefused: The server has answered, but doesn't accept.
-            OSError: There is no connection; the error says to which address.
+            OSError: There is no connection; the error says to which address. `close` was called
+                meanwhile, if it is a ConnectionAbortedError.
             RuntimeError: The client was started or closed before: a client runs once.
             TimeoutError: It took more than `open_timeout` seconds.
+            ValueError: The environment names a proxy of an unknown kind.
         """
         if self._reconnect and self._session.blocking:
             raise RuntimeError("reconnect= needs callbacks")
@@ -181,21 +186,12 @@ class WSClient:
                 the answers 401, 403 and 404 count.
             OSError, RuntimeError, TimeoutError: See `start`.
         """
-        main = threading.current_thread() is threading.main_thread()
-        terminate = main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-        if terminate:
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
-        try:
+        with interruptible(self.shutdown):
             if self._session.state == NEW:
                 self.start()
             while self._session.state == RUNNING:
                 # On Windows, an endless wait can't be interrupted.
                 self._session.join(0.5 if sys.platform == "win32" else -1)
-        except KeyboardInterrupt:
-            self.shutdown()
-        finally:
-            if terminate:
-                signal.signal(signal.SIGTERM, signal.SIG_DFL)
         if self._session.error is not None:
             raise self._session.error
 
@@ -290,7 +286,9 @@ class WSClient:
         connection = self._session.connection
         if not isinstance(connection, BlockingConnection):
             raise RuntimeError(
-                "start the client before recv" if connection is None else "onmessage gets messages"
+                "start the client before recv"
+                if connection is None
+                else "a client with callbacks gets its messages by onmessage"
             )
         message = connection.receive(timeout)
         if message is None:
@@ -364,7 +362,7 @@ class WSClient:
 
     def __repr__(self) -> str:
         state = {NEW: "new", RUNNING: "open" if self.is_open else "connecting", ENDED: "ended"}
-        return f"<WSClient {self.url} ({state[self._session.state]})>"
+        return f"<WSClient {self._name} ({state[self._session.state]})>"
 
 
 _DEFAULT_LIMITS = Limits()

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from typing import Mapping, NamedTuple, Sequence
 
-from .engine.dial import Stream, connect
+from .engine.dial import Stream, connect, located
 from .engine.sockets import Client, TLSClient
 from .tunnel import find_proxy, tunnel
 from .wire.deflate import Compression, Deflate
@@ -64,8 +64,6 @@ class Dialler:
         for left in reversed(range(MAX_REDIRECTS + 1)):
             try:
                 stream = Stream(self._connect(url, deadline), deadline)
-                if url.secure:
-                    stream.secure(self.context or _default_context(), url.host)
                 return self._open(stream, url, headers)
             except HandshakeRefused as refusal:
                 response = refusal.response
@@ -96,7 +94,7 @@ class Dialler:
                 sock.close()
                 if isinstance(error, socket.timeout):
                     raise TimeoutError from None
-                raise OSError(error.errno, f"{error.strerror}: {url.unix}") from None
+                raise located(error, url.unix) from None
             return sock
         proxy = find_proxy(url) if self.proxy is True else self.proxy
         if proxy:
@@ -106,6 +104,8 @@ class Dialler:
     def _open(self, stream: Stream, url: URL, headers: Mapping[str, str]) -> Dialled:
         opening = Opening(url, headers, self.subprotocols, self.compression)
         try:
+            if url.secure:
+                stream.secure(self.context or _default_context(), url.host)
             stream.send(opening.head)
             response, rest = stream.read_response(self.max_head_size)
             if response.status != 101:
@@ -113,8 +113,8 @@ class Dialler:
             subprotocol, deflate = opening.check(response)
         except BaseException as error:
             stream.sock.close()
-            if isinstance(error, ConnectionError):
-                raise ConnectionError(f"{url}: {error}") from error
+            if isinstance(error, OSError):
+                raise located(error, str(url)) from error.__cause__
             raise
         client = stream.client()
         client.request, client.subprotocol = opening.request, subprotocol

@@ -348,7 +348,7 @@ class RedisBackplane(Backplane):
 
     def _lifetime(self) -> int:
         """Return after how many seconds without a heartbeat a node is no longer counted."""
-        return int(3 * HEARTBEAT_SECONDS)
+        return int(3 * HEARTBEAT_SECONDS)  # defence: node-expiry
 
     def _wake(self) -> tuple[Any, ...]:
         """Return the command that wakes the reader, and lets it measure the latency of Redis."""

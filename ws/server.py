@@ -6,7 +6,6 @@ Over 400 lines, because each option and method is documented where it is defined
 from __future__ import annotations
 
 import atexit
-import signal
 import socket
 import ssl
 import sys
@@ -26,6 +25,7 @@ from .engine.sockets import Client, TLSClient
 from .lifecycle import State
 from .rooms import Rooms, Targets, check_client
 from .service import Service
+from .signals import interruptible
 from .wire.deflate import Compression
 from .wire.frames import CloseCode, close_payload
 from .wire.http11 import Request, Response
@@ -562,11 +562,7 @@ class WSServer:
                 start a thread.
         """
         self._lifecycle.check_process()
-        main = threading.current_thread() is threading.main_thread()
-        terminate = main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-        if terminate:
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
-        try:
+        with interruptible(self.shutdown):
             if self._lifecycle.state is State.NEW:
                 self.start()
                 if sys.stdout is not None and sys.stdout.isatty():
@@ -574,11 +570,6 @@ class WSServer:
             while self._lifecycle.active:
                 # On Windows, an endless wait can't be interrupted.
                 self._lifecycle.wait(0.5 if sys.platform == "win32" else -1)
-        except KeyboardInterrupt:
-            self.shutdown()
-        finally:
-            if terminate:
-                signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     @property
     def url(self) -> str:

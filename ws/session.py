@@ -13,7 +13,7 @@ from .engine import shared
 from .engine.client import BlockingConnection, ClientConnection
 from .engine.connection import CLOSED, Connection, Owner
 from .engine.limits import Limits
-from .engine.log import Warnings, logger
+from .engine.log import Warnings, escaped, logger
 from .engine.loop import Source
 from .engine.overload import Overload
 from .engine.sockets import Client
@@ -30,6 +30,8 @@ FINAL = (401, 403, 404)
 """Answers after which trying again is of no use."""
 
 NEW, RUNNING, ENDED = 0, 1, 2
+
+_warnings = Warnings()  # of all clients, so that thousands together log little
 
 
 class Session(Owner, Source, shared.Member):
@@ -59,7 +61,7 @@ class Session(Owner, Source, shared.Member):
         """Bytes that were accepted, but not sent when the last connection ended."""
         self.state: int = NEW
         self.engine: shared.Engine
-        self.overload: Overload = Overload(limits, Warnings().warn)
+        self.overload: Overload = Overload(limits, _warnings.warn)
         self._dialler, self._limits, self._reconnect = dialler, limits, reconnect
         self._closing = False  # no further connection is to be made
         self._failures = 0  # in a row
@@ -90,6 +92,8 @@ class Session(Owner, Source, shared.Member):
                 self.engine.call(self._attempt)
             else:
                 self._connect()
+                if self.connection is None:
+                    raise ConnectionAbortedError("the client was closed meanwhile")
         except BaseException:
             self.close(CloseCode.GOING_AWAY, "")  # there is a connection after Ctrl-C
             raise
@@ -119,7 +123,7 @@ class Session(Owner, Source, shared.Member):
             status = error.response.status if isinstance(error, HandshakeRefused) else 0
             if status in FINAL or not isinstance(error, (OSError, HandshakeRefused)):
                 self.error = error
-            logger.info("%s: %s", self._dialler.url, error)
+            _warnings.warn("can't connect to %s: %s", self._dialler.url, escaped(str(error)))
             self._report(error)
             self._go_on()
 
@@ -213,7 +217,7 @@ class Session(Owner, Source, shared.Member):
 
     def leaving(self, connection: Connection, code: int, reason: str) -> None:
         client, outbox = connection.client, connection.outbox
-        self.unsent = outbox.lost or outbox.queued
+        self.unsent = max(0, (outbox.lost or outbox.queued) - outbox.close_size)
         client.close_code, client.close_reason = code, reason
         if self.unsent:
             logger.warning(

@@ -7,9 +7,9 @@ import os
 import socket
 import struct
 import sys
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
-from .engine.dial import Stream, connect
+from .engine.dial import Stream, connect, located
 from .wire.opening import URL, basic
 
 _SOCKS_ERRORS = (
@@ -26,24 +26,41 @@ def tunnel(proxy: str, url: URL, deadline: float) -> socket.socket:
         TimeoutError: The deadline has passed.
         ValueError: It isn't the URL of a proxy of a known kind.
     """
-    parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-    if parts.scheme not in _KINDS or not parts.hostname:
-        raise ValueError(f"a proxy's URL begins with http:// or socks5://, not {proxy!r}")
+    parts = parse_proxy(proxy)
     port, ask = _KINDS[parts.scheme]
-    sock = connect(parts.hostname, parts.port or port, deadline)
+    sock = None
     try:
+        sock = connect(parts.hostname or "", parts.port or port, deadline)
         user, password = unquote(parts.username or ""), unquote(parts.password or "")
         ask(Stream(sock, deadline), url, user, password)
     except BaseException as error:
-        sock.close()
-        if isinstance(error, ConnectionError):
-            raise ConnectionError(f"proxy {parts.hostname}: {error}") from error
+        if sock:
+            sock.close()
+        if isinstance(error, OSError):
+            raise located(error, f"proxy {parts.hostname}") from error.__cause__
         raise
     return sock
 
 
+def parse_proxy(proxy: str) -> SplitResult:
+    """Return the parts of a proxy's URL. Without a scheme, it is an HTTP proxy.
+
+    Raises:
+        ValueError: It isn't the URL of a proxy of a known kind.
+    """
+    parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    if parts.scheme not in _KINDS or not parts.hostname:
+        raise ValueError(f"a proxy's URL begins with http:// or socks5://, not {proxy!r}")
+    return parts
+
+
 def find_proxy(url: URL) -> str | None:
-    """Return the proxy that HTTP_PROXY, HTTPS_PROXY and NO_PROXY, or the system, have for *url*."""
+    """Return the proxy that HTTP_PROXY, HTTPS_PROXY and NO_PROXY, or the system, have for *url*.
+
+    There is none for this machine itself, as in browsers.
+    """
+    if url.is_loopback:
+        return None
     named = any(name.lower().endswith("_proxy") for name in os.environ)
     if not named and sys.platform not in ("darwin", "win32"):
         return None

@@ -14,6 +14,7 @@ from tests.attacks.crowds.table import BY_NAME
 HERE = Path(__file__).resolve().parent
 TESTS = HERE.parent
 THREATS = (TESTS.parent / "docs" / "threats.md").read_text(encoding="utf-8")
+PARTS = ("live", "chat", "cluster", "unit")
 ABOUT_OURSELVES = [HERE / f"test_{name}.py" for name in ("account", "marks", "threats")]
 NAMED = set(re.findall(r"`([\w/]+\.py::\w+)(?:\[[\w-]+\])?`", THREATS))
 ATTACKING = {name for name, crowd in BY_NAME.items() if crowd.floods}
@@ -30,10 +31,7 @@ def ids_in(path):
 def test_each_test_that_is_named_exists():
     files = [
         *HERE.glob("test_*.py"),
-        *TESTS.glob("live/test_*.py"),
-        *TESTS.glob("chat/test_*.py"),
-        TESTS / "cluster" / "test_bounds.py",
-        TESTS / "unit" / "test_model.py",
+        *(path for part in PARTS for path in TESTS.glob(f"{part}/test_*.py")),
     ]
     assert set().union(*map(ids_in, files)) >= NAMED
 

@@ -6,15 +6,14 @@ import json
 import time
 
 from chat.protocol import MAX_PIECE_BYTES, SUBPROTOCOL
-from tests.support.rawclient import connect
+from tests.support.client import Client
 
 
 class Talker:
     """Somebody in a room; `welcome` is what the server sent on entering."""
 
     def __init__(self, port, name="Ann", room="lobby", key="", source="", **hello):
-        fields = ("Sec-WebSocket-Protocol: " + SUBPROTOCOL,)
-        self.client = connect(port, "/", *fields, source=source)
+        self.client = Client(port, subprotocols=SUBPROTOCOL, source=source)
         self.enter(name, room, key or name, **hello)
 
     def enter(self, name, room, key, **hello):
@@ -48,8 +47,6 @@ class Talker:
     def recv(self):
         """Return the next event; for a piece of a file, the header and the content."""
         message = self.client.recv()
-        if isinstance(message, tuple):
-            return message
         if isinstance(message, str):
             return json.loads(message)
         header, _, content = message.partition(b"\n")

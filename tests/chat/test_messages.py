@@ -11,7 +11,7 @@ import pytest
 from chat import member, protocol, room
 from chat.store import SQLiteStore, StoreError
 from tests.chat.talker import SUBPROTOCOL, Talker, texts
-from tests.support.rawclient import connect
+from tests.support.client import Client
 from tests.support.waiting import DEADLINE
 
 
@@ -204,7 +204,7 @@ def test_other_text_is_a_message_as_it_stands(running, message):
 
 @pytest.mark.parametrize("kind", ["say", "typing", "rename", "older", "get"])
 def test_before_hello_requests_are_refused(running, kind):
-    with connect(running.port, "/", "Sec-WebSocket-Protocol: " + SUBPROTOCOL) as client:
+    with Client(running.port, subprotocols=SUBPROTOCOL) as client:
         client.send(json.dumps({"type": kind, "text": "x", "id": "7"}))
         error = json.loads(client.recv())
         assert (error["code"], error["id"]) == ("hello", "7")

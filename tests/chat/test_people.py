@@ -8,8 +8,8 @@ import pytest
 
 from chat import room
 from tests.chat.talker import Talker
-from tests.support.frames import CONT, TEXT, frame
-from tests.support.rawclient import connect
+from tests.support.client import Client
+from ws import ConnectionClosed
 
 
 @pytest.mark.parametrize(("name", "shown"), [("  Ann \n Lee ", "Ann Lee"), ("\u200d", "Guest 1")])
@@ -79,14 +79,16 @@ def test_rooms_and_people_are_bounded(unhurried, monkeypatch):
         error = bob.recv()
         assert (error["code"], error["id"]) == ("full", "h")
         bob.say("still in the old one", "1")
-        with Talker(port, "Cy", "1"), connect(port, "/?room=1") as dan:
-            assert dan.recv() == (1013, "This room is full; try another one.")
+        with Talker(port, "Cy", "1"), Client(port, "/?room=1") as dan:
+            with pytest.raises(ConnectionClosed) as refusal:
+                dan.recv()
+            assert str(refusal.value) == "1013 This room is full; try another one."
         ann.get("leave")
         bob.enter("Bob", "1", "Bob")
 
 
 def test_plain_clients_chat_in_lines(running):
-    with connect(running.port, "/?name=Ann") as ann, Talker(running.port, "Bob") as bob:
+    with Client(running.port, "/?name=Ann") as ann, Talker(running.port, "Bob") as bob:
         assert ann.recv() == "* Bob joined"
         ann.send("hello,\nBob")
         assert bob.recv()["text"] == "hello,\nBob"
@@ -95,18 +97,18 @@ def test_plain_clients_chat_in_lines(running):
         assert ann.recv() == "Bob: hello"
         bob.send_file(b"x", name="notes.txt")
         assert ann.recv() == "Bob: [notes.txt]"
-        with connect(running.port) as newcomer:
+        with Client(running.port) as newcomer:
             lines = [newcomer.recv() for _ in range(3)]
             assert lines == ["Ann: hello,\n  Bob", "Bob: hello", "Bob: [notes.txt]"]
             assert ann.recv() == "* Guest 3 joined"
         assert ann.recv() == "* Guest 3 left"
-        with connect(running.port, "/?room=kitchen&name=Cy") as cy:
+        with Client(running.port, "/?room=kitchen&name=Cy") as cy:
             cy.send("alone")
             assert cy.recv() == "Cy: alone"
 
 
 def test_a_plain_client_may_say_hello_and_gets_events_from_then_on(running):
-    with connect(running.port, "/?room=kitchen") as client, Talker(running.port, "Bob") as bob:
+    with Client(running.port, "/?room=kitchen") as client, Talker(running.port, "Bob") as bob:
         client.send(json.dumps({"type": "hello", "name": "Ann"}))
         assert json.loads(client.recv())["name"] == "Ann"
         assert bob.recv()["type"] == "join"
@@ -117,7 +119,7 @@ def test_a_plain_client_may_say_hello_and_gets_events_from_then_on(running):
 
 
 def test_plain_clients_do_not_see_who_is_typing_or_renamed(running):
-    with connect(running.port, "/?name=Ann") as ann, Talker(running.port, "Bob") as bob:
+    with Client(running.port, "/?name=Ann") as ann, Talker(running.port, "Bob") as bob:
         assert ann.recv() == "* Bob joined"
         bob.send("typing")
         bob.send("rename", name="Bea")
@@ -126,6 +128,6 @@ def test_plain_clients_do_not_see_who_is_typing_or_renamed(running):
 
 
 def test_a_fragmented_message_is_one_message(running):
-    with connect(running.port, "/?name=Ann") as ann:
-        ann.send_frames(frame(TEXT, b"in ", fin=False), frame(CONT, b"pieces"))
+    with Client(running.port, "/?name=Ann") as ann:
+        ann.send(["in ", "pieces"])
         assert ann.recv() == "Ann: in pieces"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from tests.support.rawclient import connect
+from tests.support.client import Client
 from tests.support.waiting import eventually
 from ws import WSServer
 from ws.redis import RedisBackplane
@@ -18,6 +18,7 @@ class Node:
 
     def __init__(self, url, **options):
         self.backplane = RedisBackplane(url, **options)
+        self.clients = []
         self.server = server = WSServer("127.0.0.1", 0, backplane=self.backplane)
         server.onopen(lambda client: server.join(client, client.request.path[1:]))
         server.onmessage(lambda client, message: server.sendall(message))
@@ -30,9 +31,15 @@ class Node:
     def connect(self, room=""):
         """Return a client that is in its room."""
         before = len(self.server.rooms.get(room, ()))
-        client = connect(self.server.port, f"/{room}")
+        client = Client(self.server.port, f"/{room}")
         eventually(lambda: len(self.server.rooms.get(room, ())) > before)
+        self.clients.append(client)
         return client
+
+    def end(self):
+        for client in self.clients:
+            client.close()
+        self.server.shutdown()
 
 
 @contextlib.contextmanager
@@ -40,7 +47,7 @@ def nodes(url, number=2, **options):
     with contextlib.ExitStack() as stack:
         started = [Node(url, **options) for _ in range(number)]
         for node in started:
-            stack.callback(node.server.shutdown, 0.3)  # the clients here don't answer
+            stack.callback(node.end)
         yield started
 
 

@@ -8,11 +8,11 @@ import sys
 import pytest
 import redis
 
-from tests.cluster.nodes import LONG, joined, nodes
+from tests.cluster.nodes import joined, nodes
 from tests.cluster.programs import Redis
 from tests.support.certificates import authority
+from tests.support.client import Client
 from tests.support.processes import Program
-from tests.support.rawclient import connect
 from tests.support.waiting import eventually
 from ws import WSServer
 from ws.redis import RedisBackplane
@@ -97,19 +97,13 @@ def test_any_string_is_a_room(server, room):
         (member,) = second.server.clients
         second.server.join(member, room)
         eventually(lambda: first.server.presence(room) == 1)
-        eventually(lambda: first.server.sendall("x", to=room, exclude="none") == 0 and _has(client))
-        assert client.recv() == "x"
 
+        def reaches():
+            assert first.server.sendall("x", to=room, exclude="none") == 0
+            with contextlib.suppress(TimeoutError):
+                return client.recv(0.05) == "x"
 
-def _has(client):
-    client.sock.settimeout(0.05)
-    try:
-        client.receive()
-    except OSError:
-        return False
-    finally:
-        client.sock.settimeout(LONG)
-    return True
+        eventually(reaches)
 
 
 def test_presence_counts_all_nodes_and_follows(server):
@@ -148,7 +142,7 @@ def test_nothing_is_left_in_redis_of_a_node_that_is_killed(server, monkeypatch):
     with contextlib.ExitStack() as stack:
         asks = stack.enter_context(contextlib.closing(redis.Redis.from_url(server.url)))
         killed = stack.enter_context(Program([sys.executable, "-c", NODE, server.url], talks=True))
-        client = stack.enter_context(connect(int(killed.read_line())))
+        client = stack.enter_context(Client(int(killed.read_line())))
         with joined(server.url, 1, prefix="killed") as (node,):
             eventually(lambda: node.server.presence("49") == 1)
             assert len(asks.keys("killed:*")) == 3
@@ -196,7 +190,7 @@ def test_password_and_tls_come_with_the_url(tmp_path, certificate):
 
 
 def test_without_a_backplane_presence_is_of_this_server():
-    with WSServer("127.0.0.1", 0) as server, connect(server.port):
+    with WSServer("127.0.0.1", 0) as server, Client(server.port):
         eventually(lambda: server.presence() == 1)
         server.join(server.clients[0], "tea")
         assert (server.presence("tea"), server.presence("coffee")) == (1, 0)
@@ -208,7 +202,7 @@ def test_reuse_port_shares_a_port():
         with WSServer("127.0.0.1", first.port, reuse_port=True) as second:
 
             def both():
-                clients.append(connect(first.port))
+                clients.append(Client(first.port))
                 return first.clients and second.clients
 
             clients = []

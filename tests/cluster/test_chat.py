@@ -12,9 +12,10 @@ import time
 import pytest
 
 from tests.cluster.programs import Node
-from tests.support.chatclient import ChatClient, Closed, texts
+from tests.support.chatclient import ChatClient, texts
 from tests.support.processes import StartError
 from tests.support.waiting import eventually
+from ws import ConnectionClosed
 
 PRESENCE_SECONDS = 60.0
 """How long others may show somebody whose node was killed: 15 s, longer on a busy machine."""
@@ -76,7 +77,7 @@ def test_what_is_sent_twice_to_two_nodes_is_said_once(nodes):
     ann.leave()
     ann.enter(there.port)
     ann.send("say", text="once", id="once")
-    event = json.loads(ann.socket.recv())
+    event = json.loads(ann.client.recv())
     assert (event["type"], event["text"]) == ("message", "once")  # acknowledged again
     ann.say("twice")
     assert [bob.hear("message")["text"] for _ in range(2)] == ["once", "twice"]
@@ -105,7 +106,7 @@ def test_while_redis_is_away_messages_wait_and_then_arrive_once(redis, nodes):
 
     def said() -> bool:
         ann.send("say", text="waits", id="waits")
-        event = json.loads(ann.socket.recv())
+        event = json.loads(ann.client.recv())
         time.sleep(0.3)  # below the flood limit
         return event["type"] == "message"
 
@@ -123,9 +124,9 @@ def test_a_redis_that_has_lost_everything_begins_a_new_history(redis, nodes):
     shutil.rmtree(redis.folder)
     os.mkdir(redis.folder)
     redis.start()
-    with pytest.raises(Closed) as closed:
+    with pytest.raises(ConnectionClosed) as closed:
         ann.hear("never")
-    assert closed.value.args[0][0] == 1012
+    assert closed.value.code == 1012
     old = ann.history
     ann.enter(here.port)
     assert ann.history != old and not ann.welcome["resumed"]

@@ -90,7 +90,10 @@ def test_a_redis_that_hangs_delays_nobody_here(redis, quick, caplog):
         redis.signal(signal.SIGCONT)
         assert heard(there, 49) == list(range(50))
         eventually(lambda: first.state == second.state == "up", LONG)
-    assert [r.levelname for r in caplog.records if r.name == "ws"] == ["WARNING"] * 4
+    logged = [r.getMessage() for r in caplog.records if r.name == "ws"]
+    lost, back = (sum(text in line for line in logged) for text in ("no Redis", "is back"))
+    # A node may take Redis for away once more, on a machine that is as slow as a Redis that hangs
+    assert 2 <= lost == back <= 4 and lost + back == len(logged), logged
 
 
 def test_the_buffer_drops_the_oldest(redis):

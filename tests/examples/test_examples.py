@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import http.client
 import os
 import signal
@@ -16,10 +17,10 @@ import pytest
 import trustme
 
 from tests.support import ROOT
-from tests.support.heads import request
+from tests.support.client import Client
 from tests.support.processes import free_port, listens, popen
-from tests.support.rawclient import RawClient, connect
 from tests.support.waiting import DEADLINE, eventually
+from ws import ConnectionClosed, HandshakeRefused
 
 EXAMPLES = ROOT / "examples"
 ELSEWHERE = {
@@ -67,12 +68,21 @@ def example(name, folder, **options):
         yield process
 
 
-def fetch(port, path="/", method="GET", body=None):
-    """Return the status and the body of a plain HTTP request."""
-    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, DEADLINE)) as connection:
-        connection.request(method, path, body)
+def fetch(port, path="/", context=None):
+    """Return the status and the body of a plain HTTP request, over TLS with a context."""
+    secure = functools.partial(http.client.HTTPSConnection, context=context)
+    kind = secure if context else http.client.HTTPConnection
+    with contextlib.closing(kind("localhost", port, timeout=DEADLINE)) as connection:
+        connection.request("GET", path)
         response = connection.getresponse()
         return response.status, response.read().decode()
+
+
+def refusal(port, path="/", **options):
+    """Return the response with which a server refuses a client."""
+    with pytest.raises(HandshakeRefused) as refused:
+        Client(port, path, **options)
+    return refused.value.response
 
 
 def certify(folder):
@@ -108,9 +118,7 @@ def test_chat():
         status, page = fetch(port, "/kitchen")
         assert status == 200 and "new WebSocket" in page
         kitchen, hall = "/kitchen", "/hall"
-        with connect(port, kitchen) as ann, connect(port, kitchen) as bob, connect(
-            port, hall
-        ) as cy:
+        with Client(port, kitchen) as ann, Client(port, kitchen) as bob, Client(port, hall) as cy:
             ann.send("Ann: hello, wörld")
             assert ann.recv() == bob.recv() == "Ann: hello, wörld"
             cy.send("Cy: nobody here?")
@@ -121,7 +129,7 @@ def test_chat():
 
 
 def test_echo(tmp_path):
-    with example("echo", tmp_path) as process, connect(process.port) as client:
+    with example("echo", tmp_path) as process, Client(process.port) as client:
         client.send("hello")
         assert client.recv() == "hello"
         client.send(b"\0\1")
@@ -129,7 +137,7 @@ def test_echo(tmp_path):
 
 
 def test_push(tmp_path):
-    with example("push", tmp_path) as process, connect(process.port) as client:
+    with example("push", tmp_path) as process, Client(process.port) as client:
         assert client.recv()
         assert client.recv()
 
@@ -137,7 +145,7 @@ def test_push(tmp_path):
 def test_rooms(tmp_path):
     with example("rooms", tmp_path) as process, contextlib.ExitStack() as stack:
         ann, bob, cy = (
-            stack.enter_context(connect(process.port, path))
+            stack.enter_context(Client(process.port, path))
             for path in ("/kitchen", "/kitchen", "/hall")
         )
         cy.send("in the hall")
@@ -148,47 +156,45 @@ def test_rooms(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("field", "user"),
+    ("headers", "user"),
     [
-        ("Authorization: Bearer a-long-random-token", "alice"),
-        ("Cookie: token=another-long-random-token", "bob"),
-        ("Authorization: Bearer a-long-random-guess", None),
-        ("X-Nothing: at all", None),
+        ({"Authorization": "Bearer a-long-random-token"}, "alice"),
+        ({"Cookie": "token=another-long-random-token"}, "bob"),
+        ({"Authorization": "Bearer a-long-random-guess"}, None),
+        ({}, None),
     ],
 )
-def test_tokens(tmp_path, field, user):
-    head = request("/", field)
-    with example("tokens", tmp_path) as process, RawClient(process.port, head) as client:
-        assert client.status == (101 if user else 401)
-        if user:
-            client.send("hello")
-            assert client.recv() == f"{user}: hello"
+def test_tokens(tmp_path, headers, user):
+    with example("tokens", tmp_path) as process:
+        if user is None:
+            assert refusal(process.port, headers=headers).status == 401
+        else:
+            with Client(process.port, headers=headers) as client:
+                client.send("hello")
+                assert client.recv() == f"{user}: hello"
 
 
 def test_passwords(tmp_path):
     context = certify(tmp_path)
     with example("passwords", tmp_path) as process:
         known = base64.b64encode(b"alice:a-long-password").decode()
-        field = f"Authorization: Basic {known}"
-        with connect(process.port, "/", field, context=context) as client:
+        headers = {"Authorization": f"Basic {known}"}
+        with Client(process.port, ssl_context=context, headers=headers) as client:
             client.send("hello")
             assert client.recv() == "alice: hello"
-        with RawClient(process.port, request(), context=context) as client:
-            assert client.status == 401
-        health = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
-        with RawClient(process.port, health, context=context) as client:
-            assert client.status == 204
+        assert refusal(process.port, ssl_context=context).status == 401
+        assert fetch(process.port, "/health", context=context) == (204, "")
 
 
 @posix
 def test_tls(tmp_path):
     old = certify(tmp_path)
-    with example("tls", tmp_path) as process, connect(process.port, context=old) as before:
+    with example("tls", tmp_path) as process, Client(process.port, ssl_context=old) as before:
         new = certify(tmp_path)
         process.send_signal(signal.SIGHUP)
 
         def renewed():
-            with contextlib.suppress(ssl.SSLError), connect(process.port, context=new) as after:
+            with contextlib.suppress(ssl.SSLError), Client(process.port, ssl_context=new) as after:
                 after.send("over the new certificate")
                 return after.recv() == "over the new certificate"
 
@@ -198,7 +204,7 @@ def test_tls(tmp_path):
 
 
 def test_page(tmp_path):
-    with example("page", tmp_path) as process, connect(process.port) as client:
+    with example("page", tmp_path) as process, Client(process.port) as client:
         client.send("hello")
         assert client.recv() == "hello"
         assert "new WebSocket" in fetch(process.port)[1]
@@ -207,11 +213,12 @@ def test_page(tmp_path):
 
 
 def test_logs(tmp_path):
-    with example("logs", tmp_path) as process, connect(process.port) as client:
+    with example("logs", tmp_path) as process, Client(process.port) as client:
         client.send("4")
         assert client.recv() == "0.25"
         client.send("0")
-        assert client.recv()[0] == 1011
+        with pytest.raises(ConnectionClosed, match="1011"):
+            client.recv()
         lines = []
         while not (lines and "raised ZeroDivisionError" in lines[-1]):
             lines.append(process.stderr.readline())
@@ -224,14 +231,14 @@ def test_logs_that_nobody_reads(tmp_path):
     with example("logs", tmp_path) as process:
         for _ in range(1000):
             assert fetch(process.port)[0] == 426
-        with connect(process.port) as client:
+        with Client(process.port) as client:
             client.send("4")
             assert client.recv() == "0.25"
 
 
 def test_proxy(tmp_path):
-    told = "X-Forwarded-For: 203.0.113.7"
-    with example("proxy", tmp_path) as process, connect(process.port, "/", told) as client:
+    told = {"X-Forwarded-For": "203.0.113.7"}
+    with example("proxy", tmp_path) as process, Client(process.port, headers=told) as client:
         assert client.recv() == "You come from 203.0.113.7."
 
 
@@ -252,10 +259,10 @@ def test_systemd(tmp_path):
         port = sock.getsockname()[1]
         program = str(EXAMPLES / "systemd.py")
         command = [sys.executable, "-c", ACTIVATE, str(sock.fileno()), program]
-        with running(command, port, tmp_path, pass_fds=[sock.fileno()]), connect(port) as client:
+        with running(command, port, tmp_path, pass_fds=[sock.fileno()]), Client(port) as client:
             client.send("hello")
             assert client.recv() == "hello"
-    with example("systemd", tmp_path) as process, connect(process.port) as client:
+    with example("systemd", tmp_path) as process, Client(process.port) as client:
         client.send("hello")
         assert client.recv() == "hello"
 
@@ -269,10 +276,9 @@ def test_flask_app(tmp_path):
             page.request("GET", "/")
             response = page.getresponse()
             assert "new WebSocket" in response.read().decode()
-            cookie = "Cookie: " + response.headers["Set-Cookie"].partition(";")[0]
-        with RawClient(port, request("/ws")) as stranger:
-            assert stranger.status == 401
-        with connect(port, "/ws", cookie) as client:
+            cookie = response.headers["Set-Cookie"].partition(";")[0]
+        assert refusal(port, "/ws").status == 401
+        with Client(port, "/ws", headers={"Cookie": cookie}) as client:
             client.send("hello")
             assert client.recv() == "guest at 127.0.0.1: hello"
 
@@ -282,17 +288,16 @@ def test_django_view(tmp_path):
     port = free_port()
     path = copy("django_view", tmp_path, {})
     command = [sys.executable, str(path), "runserver", "--noreload", str(port)]
-    with running(command, port, tmp_path), connect(port, "/ws?user=ann") as client:
+    with running(command, port, tmp_path), Client(port, "/ws?user=ann") as client:
         client.send("hello")
         assert client.recv() == "ann: hello"
         assert fetch(port, "/notify?text=news") == (200, '{"delivered": 1}')
         assert client.recv() == "news"
-        with RawClient(port, request("/ws")) as stranger:
-            assert stranger.status == 401
+        assert refusal(port, "/ws").status == 401
 
 
 def test_wsgi_app(tmp_path):
-    with example("wsgi_app", tmp_path) as process, connect(process.port, "/ws") as client:
+    with example("wsgi_app", tmp_path) as process, Client(process.port, "/ws") as client:
         client.send("hello")
         assert client.recv() == "hello"
         assert fetch(process.port) == (200, "1 clients\n")
@@ -315,6 +320,6 @@ def test_django_command(tmp_path):
     port = free_port()
     copy("django_command", commands, {8000: port}).rename(commands / "websockets.py")
     command = [sys.executable, "-m", "django", "websockets", "--settings=settings"]
-    with running(command, port, tmp_path), connect(port) as client:
+    with running(command, port, tmp_path), Client(port) as client:
         client.send("hello")
         assert client.recv() == "HELLO"

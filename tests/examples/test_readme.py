@@ -12,8 +12,8 @@ from dataclasses import asdict
 import pytest
 
 from tests.support import ROOT
+from tests.support.client import Client
 from tests.support.processes import free_port, listens
-from tests.support.rawclient import connect
 from tests.support.waiting import DEADLINE, eventually
 from ws import Limits, WSClient, WSServer
 
@@ -44,7 +44,7 @@ def test_the_basic_server_runs_as_a_program_of_its_own(tmp_path):
     process = subprocess.Popen([sys.executable, str(path)], env=env, cwd=str(tmp_path))
     try:
         eventually(lambda: process.poll() is not None or listens(port))
-        with connect(port) as one, connect(port) as other:
+        with Client(port) as one, Client(port) as other:
             one.send("hello, wörld")
             assert one.recv() == other.recv() == "hello, wörld"
         if os.name == "posix":

@@ -74,7 +74,7 @@ def test_send_takes_bytes_like_messages(serve, kind):
     assert peer.recv() == b"\x01\x02"
 
 
-@pytest.mark.parametrize("message", [None, 1, object(), ["a", b"b"], [1]])
+@pytest.mark.parametrize("message", [None, 1, object(), ["a", b"b"], [1], {"a": 1}])
 def test_send_refuses_other_types(serve, message):
     serving = serve()
     _, client = serving.connect()

@@ -71,8 +71,9 @@ def test_compression(connect, takeover):
 
 def test_errors_of_send(connect):
     client = connect()
-    with pytest.raises(TypeError):
-        client.send(5)
+    for message in (5, None, {"type": "hello"}):
+        with pytest.raises(TypeError, match="a message is str, bytes or an iterable"):
+            client.send(message)
     with pytest.raises(UnicodeEncodeError):
         client.send("\ud800")
     client.send("ok")
@@ -108,6 +109,8 @@ def test_no_message_in_time(connect):
         client.recv(timeout=0)
     client.send("later")
     assert client.recv(DEADLINE) == "later"
+    client.send("at any time")
+    assert client.recv(timeout=float("inf")) == "at any time"
 
 
 def test_iterating_ends_with_the_connection(connect):
@@ -273,6 +276,10 @@ def test_credentials_in_the_url(connect):
         assert other.request.headers["authorization"] == "Basic dXNlcjpwYXNz"
 
 
+def test_a_password_is_not_shown():
+    assert repr(WSClient("ws://me:secret@localhost:1/x")) == "<WSClient ws://localhost:1/x (new)>"
+
+
 def test_refused(serve):
     serving = serve()
     serving.server.onrequest(lambda request: Response(403, "go away", {"X-Why": "because"}))
@@ -292,20 +299,6 @@ def test_tls(connect, certificate):
         client.send(str(i))
     assert [client.recv(DEADLINE) for _ in range(200)] == [str(i) for i in range(200)]
     assert client.close() is True
-
-
-def test_certificates_are_verified(serve, certificate):
-    serving = serve(**certificate.options)
-    with pytest.raises(OSError, match="certificate verify failed"):
-        WSClient(serving.server.url).start()
-
-
-def test_host_names_are_verified(serve, tmp_path):
-    from tests.support.certificates import issue
-
-    serving = serve(**issue(tmp_path, "example.org").options)
-    with pytest.raises(OSError, match=r"(?i)hostname|ip address"):
-        WSClient(serving.server.url, ssl_context=trusting_context()).start()
 
 
 @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Unix sockets")

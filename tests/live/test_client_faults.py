@@ -1,4 +1,7 @@
-"""WSClient against servers that do it wrong, freeze or vanish; processes that exit or fork."""
+"""WSClient against servers that do it wrong, freeze or vanish; processes that exit or fork.
+
+Over 400 lines, because all of it needs the same raw server.
+"""
 
 from __future__ import annotations
 
@@ -132,6 +135,21 @@ def test_the_connection_is_lost(raw, end, waiting, gate):
         client.recv(DEADLINE)
     assert closed.value.code == 1006
     assert client.send("x") is False
+
+
+def test_a_close_frame_that_is_lost_is_no_message(raw, caplog):
+    """The server doesn't wait for the answer to its own."""
+
+    def script(peer):
+        peer.accept()
+        peer.send_frame(CLOSE, struct.pack("!H", 1001))
+        time.sleep(0.3)
+        peer.reset()
+
+    with WSClient(raw(script), proxy=None) as client:
+        eventually(lambda: client.close_code == 1001)
+        assert client.unsent == 0
+    assert "unsent" not in caplog.text
 
 
 def test_messages_before_the_end_are_delivered(raw):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import socket
+import ssl
+import threading
 import time
 
 import pytest
 
-from tests.support.certificates import server_context, trusting_context
+from tests.support.certificates import issue, server_context, trusting_context
 from tests.support.frames import PONG, TEXT
 from tests.support.tables import table
 from tests.support.waiting import DEADLINE, LATE, eventually
@@ -123,6 +125,14 @@ def drip(peer, data):
         time.sleep(0.05)
 
 
+def test_closed_while_it_connects(raw, gate):
+    url = raw(lambda peer: (peer.read_head(), gate.wait(DEADLINE), peer.send(peer.answer())))
+    client = WSClient(url, proxy=None)
+    threading.Timer(0.1, lambda: (client.close(), gate.set())).start()
+    with pytest.raises(ConnectionAbortedError, match="closed meanwhile"):
+        client.start()
+
+
 def test_looking_up_a_name_has_a_deadline(monkeypatch, gate):
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: gate.wait(DEADLINE))
     begun = time.monotonic()
@@ -163,6 +173,27 @@ def test_the_second_address_is_tried_while_the_first_is_silent(raw, monkeypatch)
         assert time.monotonic() - begun < LATE
     for sock in (full, *fillers):
         sock.close()
+
+
+# Over TLS
+
+
+def test_certificates_are_verified(serve, certificate):
+    serving = serve(**certificate.options)
+    with pytest.raises(ssl.SSLError, match=f"{serving.server.url}: .*certificate verify failed"):
+        WSClient(serving.server.url).start()
+
+
+def test_a_server_without_tls(serve):
+    url = serve().server.url.replace("ws://", "wss://")
+    with pytest.raises(ssl.SSLError, match=url):
+        WSClient(url).start()
+
+
+def test_host_names_are_verified(serve, tmp_path):
+    serving = serve(**issue(tmp_path, "example.org").options)
+    with pytest.raises(OSError, match=r"(?i)hostname|ip address"):
+        WSClient(serving.server.url, ssl_context=trusting_context()).start()
 
 
 # Redirections

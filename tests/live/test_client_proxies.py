@@ -12,6 +12,8 @@ import pytest
 from tests.support.tables import table
 from tests.support.waiting import DEADLINE
 from ws import WSClient
+from ws.tunnel import find_proxy
+from ws.wire.opening import parse_url
 
 
 def relay(peer, port):
@@ -62,20 +64,33 @@ def test_http_proxy(raw, serve):
 def test_the_environment_names_a_proxy(raw, serve, monkeypatch):
     serving, heads = serve(), []
     proxy = raw(http_proxy(serving.port, heads)).replace("ws://", "http://")
+    for name in ("http_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.setenv("http_proxy", proxy)
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
     with WSClient(f"ws://far.example:{serving.port}/"):
         pass
     assert len(heads) == 1
-    with WSClient(serving.server.url):
+    with WSClient(serving.server.url):  # on this machine
         pass
     assert len(heads) == 1
+    assert find_proxy(parse_url("ws://near.example/")) == proxy
+    monkeypatch.setenv("no_proxy", "near.example")
+    assert find_proxy(parse_url("ws://near.example/")) is None
 
 
 def test_a_proxy_that_refuses(raw):
     answer = b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"
     proxy = raw(lambda peer: (peer.read_head(), peer.send(answer))).replace("ws://", "http://")
     with pytest.raises(ConnectionError, match="proxy localhost: it answered 407 Proxy Auth"):
+        WSClient("ws://far.example/", proxy=proxy).start()
+
+
+def test_a_proxy_that_isnt_there():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        proxy = f"http://127.0.0.1:{sock.getsockname()[1]}"
+    with pytest.raises(ConnectionRefusedError, match=r"proxy 127\.0\.0\.1"):
         WSClient("ws://far.example/", proxy=proxy).start()
 
 
@@ -134,4 +149,4 @@ def test_a_socks_proxy_that_refuses(raw, user, method, status, why):
 
 def test_proxies_of_other_kinds():
     with pytest.raises(ValueError, match="socks5://"):
-        WSClient("ws://far.example/", proxy="ftp://x").start()
+        WSClient("ws://far.example/", proxy="ftp://x")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from tests.support.frames import TEXT
 from tests.support.waiting import DEADLINE, LATE, eventually
 from ws import HandshakeRefused, WSClient
+from ws.engine.log import Warnings
 
 
 def reconnecting(url, **options):
@@ -65,12 +67,16 @@ def test_reconnecting_ends_for_good(raw, monkeypatch):
     assert events[:2] == ["open", 1006]
 
 
-def test_reconnecting_to_nobody(monkeypatch):
+def test_reconnecting_to_nobody(monkeypatch, caplog):
     monkeypatch.setattr("ws.session.FIRST_RETRY_SECONDS", 0.02)
+    monkeypatch.setattr("ws.session._warnings", Warnings())
     client, events = reconnecting("ws://127.0.0.1:1/")
     client.start()
     eventually(lambda: len(events) >= 3)
     assert all(isinstance(error, ConnectionRefusedError) for error in events)
+    (said,) = caplog.records  # at a limited rate
+    assert (said.levelname, said.name) == ("WARNING", "ws")
+    assert re.match(r"can't connect to ws://127\.0\.0\.1:1/: .*refused", said.getMessage())
     assert client.send("x") is False
     begun = time.monotonic()
     assert client.close() is False

@@ -169,6 +169,31 @@ def test_a_peer_that_leaves_before_the_decision_is_noticed(undecided, certificat
     eventually(lambda: not serving.active)
 
 
+def test_a_peer_that_leaves_just_as_it_is_accepted(serve, gate, monkeypatch):
+    """The leader finds that it has left, and a worker accepts it before the leader acts on it."""
+    serving = serve()
+
+    @serving.server.onrequest
+    def decide(request):
+        gate.wait(DEADLINE)
+
+    peer = RawClient(serving.port)
+    receive = socket.socket.recv
+
+    def receive_slowly(sock, size, flags=0):
+        if flags & socket.MSG_PEEK and not gate.is_set():
+            gate.set()
+            peer.read_until(b"\r\n\r\n")
+        return receive(sock, size, flags)
+
+    monkeypatch.setattr(socket.socket, "recv", receive_slowly)
+    peer.sock.sendall(request("/"))
+    peer.sock.shutdown(socket.SHUT_WR)
+    client = serving.next("open")
+    assert serving.next("close") is client
+    assert not serving.server.clients
+
+
 def test_frames_that_come_before_the_decision_are_not_lost(undecided, gate):
     serving, peers = undecided()
     for peer in peers:

@@ -11,7 +11,9 @@ import time
 import pytest
 
 from tests.support.frames import PING, close_frame, frame
-from tests.support.waiting import DEADLINE, eventually
+from tests.support.heads import request
+from tests.support.rawclient import RawClient
+from tests.support.waiting import DEADLINE, LATE, eventually
 from ws.engine.loop import Loop, Source
 from ws.engine.outbox import Outbox
 from ws.engine.poll import READ
@@ -91,6 +93,32 @@ def test_threads_that_are_not_needed_end(serve, monkeypatch):
         peer.send("x")
     eventually(lambda: serving.server.stats()["threads"] >= 9)
     eventually(lambda: serving.server.stats()["threads"] <= 2)
+
+
+def test_an_address_that_leaves_and_comes_back_gets_no_more_threads(serve, gate):
+    """Its callbacks run on, so that it has three quarters of the threads already."""
+    serving = serve(threads=8)
+    running = []
+
+    @serving.server.onrequest
+    def decide(request):
+        if request.path == "/blocks":
+            running.append(1)
+            gate.wait(DEADLINE)
+
+    other, _ = serving.connect(source="127.0.0.2")
+    for _ in range(2):
+        peers = [RawClient(serving.port) for _ in range(8)]
+        for peer in peers:
+            peer.sock.sendall(request("/blocks"))
+        eventually(lambda: len(running) >= 6 and serving.active == 9)
+        for peer in peers:
+            peer.close()
+        eventually(lambda: serving.active == 1)
+    other.send("still there?")
+    other.sock.settimeout(LATE)
+    assert other.recv() == "still there?"
+    assert len(running) == 6
 
 
 @pytest.mark.parametrize("help_comes", ["a thread can be started", "a callback returns"])

@@ -19,12 +19,12 @@ import sys
 import tempfile
 import threading
 import time
-import zlib
 
 import matplotlib as mpl
 from matplotlib import pyplot
 
 from tests.support import certificates
+from tests.support.client import Client
 from tests.support.frames import BINARY, CONT, PING, TEXT, close_frame, frame
 from tests.support.processes import SMALL_HEAP, Program, module
 from tests.support.rawclient import connect
@@ -36,10 +36,9 @@ CLIENTS = 24
 SAMPLES = 240
 """Samples over the whole time."""
 RESET = struct.pack("ii", 1, 0)
-DEFLATE = "Sec-WebSocket-Extensions: permessage-deflate"
 
 
-class Client(threading.Thread):
+class Visitor(threading.Thread):
     """Lives one connection after another, each of a random kind."""
 
     def __init__(self, number, ports, context, end):
@@ -50,35 +49,73 @@ class Client(threading.Thread):
         self.error = ""
 
     def run(self):
-        lives = [self.echo] * 6 + [self.squeezed, self.deaf, self.slow, self.rude, self.mute]
+        real = [self.talk] * 3 + [self.squeezed]
+        raw = [self.echo] * 3 + [self.deaf, self.slow, self.rude, self.mute]
         while time.monotonic() < self.end and not self.error:
+            life = self.random.choice(real + raw)
+            path = "/deaf" if life == self.deaf else f"/{self.random.randrange(8)}"
             tls = self.random.random() < 0.4
-            life = self.random.choice(lives)
-            fields = [DEFLATE] if life == self.squeezed else []
+            where = self.ports[tls], path
+            context = self.context if tls else None
             try:
                 self.connections += 1
-                path = "/deaf" if life == self.deaf else f"/{self.random.randrange(8)}"
-                context = self.context if tls else None
-                with connect(self.ports[tls], path, *fields, context=context) as peer:
-                    life(peer)
-                    if self.random.random() < 0.3:
-                        peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-                    elif self.random.random() < 0.7:
-                        peer.send_frames(close_frame())
+                if life in raw:
+                    with connect(*where, context=context) as peer:
+                        life(peer)
+                        self.leave(peer)
+                else:
+                    squeeze = life == self.squeezed
+                    with Client(*where, ssl_context=context, compression=squeeze) as client:
+                        life(client)
+                        self.close(client)
             except Exception as error:
                 self.error = f"{life.__name__}: {type(error).__name__}: {error}"
 
-    def echo(self, peer):
+    # By a WSClient
+
+    def talk(self, client):
         """Text and binary, whole and in fragments, which all have to come back, in order."""
+        for number in range(self.random.randint(1, 40)):
+            message = self.message(number)
+            at = self.random.randint(0, len(message))
+            whole = self.random.random() < 0.7
+            assert client.send(message if whole else (message[:at], message[at:]))
+            self.expect(client, message)
+
+    def squeezed(self, client):
+        """Compressed messages, which come back compressed."""
+        assert "permessage-deflate" in client.response.headers["Sec-WebSocket-Extensions"]
+        for _ in range(20):
+            message = self.random.choice([b"x", b"xyz"]) * self.random.randint(2000, 50_000)
+            assert client.send(message)
+            self.expect(client, message)
+
+    def close(self, client):
+        """Close, or be cut while closing."""
+        if self.random.random() < 0.3:
+            client.shutdown(0)
+        else:
+            client.close()
+            assert client.close_code == 1000, (client.close_code, client.close_reason)
+
+    # By frames
+
+    def leave(self, peer):
+        """Say goodbye, or don't; the caller ends TCP."""
+        if self.random.random() < 0.3:
+            peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        elif self.random.random() < 0.7:
+            peer.send_frames(close_frame())
+
+    def echo(self, peer):
+        """The same, many frames together, with pings between fragments."""
         numbers = itertools.count()
         for _ in range(self.random.randint(1, 40)):
             batch = [self.message(next(numbers)) for _ in range(self.random.choice([1, 1, 3, 20]))]
             frames = [self.frames(message) for message in batch]
             peer.sock.sendall(b"".join(frames))
             for message in batch:
-                got = self.receive(peer)
-                assert got == message, f"{got[:50]!r} in place of {message[:50]!r}"
-                self.messages += 1
+                self.expect(peer, message)
 
     def message(self, number):
         size = self.random.choice([0, 5, 100, 1000, 20_000])
@@ -96,24 +133,13 @@ class Client(threading.Thread):
         first = frame(opcode, payload[:at], fin=False)
         return first + frame(PING, b"p") + frame(CONT, payload[at:])
 
-    def receive(self, peer):
-        while True:
-            message = peer.recv()
-            if not (isinstance(message, str) and message.startswith("room:")):
-                return message
-
-    def squeezed(self, peer):
-        """Compressed messages, which come back compressed."""
-        for _ in range(20):
-            payload = self.random.choice([b"x", b"xyz"]) * self.random.randint(2000, 50_000)
-            compressor = zlib.compressobj(wbits=-15)
-            data = compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH)
-            peer.send_frames(frame(BINARY, data[:-4], rsv=4))
-            opcode = None
-            while opcode != BINARY:  # others' are text
-                opcode, echo, _ = peer.recv_frame()
-            assert zlib.decompressobj(wbits=-15).decompress(echo) == payload
-            self.messages += 1
+    def expect(self, peer, message):
+        """Await the echo of a message, among what others say."""
+        got = peer.recv()
+        while isinstance(got, str) and got.startswith("room:"):
+            got = peer.recv()
+        assert got == message, f"{got[:50]!r} in place of {message[:50]!r}"
+        self.messages += 1
 
     def deaf(self, peer):
         """Broadcast to clients that read nothing."""
@@ -175,7 +201,7 @@ def main():
 def soak(seconds, ports, server):
     context = certificates.unverified_context()
     start = time.monotonic()
-    clients = [Client(number, ports, context, start + seconds) for number in range(CLIENTS)]
+    clients = [Visitor(number, ports, context, start + seconds) for number in range(CLIENTS)]
     for client in clients:
         client.start()
     samples = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.support.rawclient import connect
+from tests.support.client import Client
 from tests.support.waiting import DEADLINE
 
 SUBPROTOCOL = "chat.v1"
@@ -23,10 +23,6 @@ def hello(name: str, room: str, key: str, history: str = "", seen: int = 0) -> d
     """
     event: dict[str, Any] = {"type": "hello", "name": name, "room": room, "key": key}
     return {**event, "history": history, "seen": seen} if history else event
-
-
-class Closed(Exception):
-    """The server has closed: the code and the reason."""
 
 
 class ChatClient:
@@ -52,9 +48,8 @@ class ChatClient:
 
     def enter(self, port: int) -> None:
         """Connect, and enter the room, or come back to it."""
-        self.socket = connect(port, "/", f"Sec-WebSocket-Protocol: {SUBPROTOCOL}")
-        self.socket.answers_pings = True
-        self.socket.send(json.dumps(hello(self.name, self.room, self.key, self.history, self.seen)))
+        self.client = Client(port, subprotocols=SUBPROTOCOL)
+        self.client.send(json.dumps(hello(self.name, self.room, self.key, self.history, self.seen)))
         self.welcome = self.hear("welcome")
         self.id = self.welcome["you"]
         self.history = self.welcome["history"]
@@ -64,11 +59,11 @@ class ChatClient:
 
     def send(self, kind: str, **fields: Any) -> None:
         """Send an event."""
-        self.socket.send(json.dumps({"type": kind, **fields}))
+        self.client.send(json.dumps({"type": kind, **fields}))
 
     def send_file(self, content: bytes, **fields: Any) -> None:
         """Send a file."""
-        self.socket.send(json.dumps({"type": "file", **fields}).encode() + b"\n" + content)
+        self.client.send(json.dumps({"type": "file", **fields}).encode() + b"\n" + content)
 
     def recv(self, seconds: float = DEADLINE) -> Any:
         """Return the next event; for a file its header and its content.
@@ -77,12 +72,9 @@ class ChatClient:
             seconds: How long to wait.
 
         Raises:
-            Closed: The server has closed.
+            ConnectionClosed: The server has closed.
         """
-        self.socket.sock.settimeout(seconds)
-        message = self.socket.recv()
-        if isinstance(message, tuple):
-            raise Closed(message)
+        message = self.client.recv(seconds)
         if isinstance(message, bytes):
             head, _, content = message.partition(b"\n")
             return json.loads(head.decode()), content
@@ -116,8 +108,8 @@ class ChatClient:
         return {person["name"] for person in self.welcome["people"]}
 
     def leave(self) -> None:
-        """Close TCP."""
-        self.socket.close()
+        """Close the connection."""
+        self.client.close()
 
     def __enter__(self) -> ChatClient:
         return self

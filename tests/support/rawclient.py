@@ -28,11 +28,9 @@ class RawClient:
         buffer: What was received and isn't read yet.
         response: The head of the answer to the handshake, "" before it.
         status: The status code in it, 0 before it.
-        answers_pings: Whether `recv` answers pings, for clients that wait longer than ping_timeout.
     """
 
     sock: socket.socket
-    answers_pings = False
 
     def __init__(
         self,
@@ -116,8 +114,6 @@ class RawClient:
             if opcode == CLOSE:
                 code = struct.unpack("!H", payload[:2])[0] if payload else 1005
                 return code, payload[2:].decode()
-            if opcode == PING and self.answers_pings:
-                self.send_frames(frame(PONG, payload))
             if opcode in (PING, PONG):
                 continue
             kind = kind or opcode

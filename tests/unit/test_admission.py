@@ -146,6 +146,26 @@ def test_one_network_or_more():
     assert door.admission.is_one_network()
 
 
+def test_a_network_keeps_its_share_while_its_callbacks_run():
+    """Or who leaves and comes back would get as many threads once more."""
+    door = Door()
+    (gone,) = door.enter("1.1.1.1")
+    (stays,) = door.enter("2.2.2.2")
+    share = gone.share
+    share.workers = 1
+    door.admission.leave(gone)
+    assert door.admission.is_one_network(), "none of the other has a place"
+    (back,) = door.enter("1.1.1.1")
+    assert back.share is share and share.connections == 1
+    share.workers = 0
+    door.admission.leave(back)
+    (anew,) = door.enter("1.1.1.1")
+    assert anew.share is not share
+    for connection in (anew, stays):
+        door.admission.leave(connection)
+    assert door.admission.is_one_network()
+
+
 def test_max_clients():
     door = Door(max_clients=2)
     one, _ = door.enter("1.1.1.1", 2)

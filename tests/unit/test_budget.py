@@ -282,3 +282,30 @@ def test_an_abstract_holder_can_do_nothing():
     ):
         with pytest.raises(NotImplementedError):
             call()
+
+
+class LettingGo(Peer):
+    """While another thread asks what it weighs, it lets go of the only buffer that is shared."""
+
+    size, letting_go = 0, None
+
+    @property
+    def shared(self):
+        size, thread, self.letting_go = self.size, self.letting_go, None
+        if thread:
+            thread.start()
+            thread.join(0.1)
+        return size
+
+    @shared.setter
+    def shared(self, size):
+        self.size = size
+
+
+def test_what_is_let_go_of_while_it_is_weighed(budget):
+    buffer, peer = memoryview(bytes(100)), LettingGo(Share())
+    budget.share(peer, buffer)
+    peer.letting_go = thread = threading.Thread(target=budget.unshare, args=(peer, buffer))
+    assert budget.weight(peer) >= 100
+    thread.join()
+    assert budget.weight(peer) == 0

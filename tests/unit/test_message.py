@@ -60,6 +60,12 @@ def test_fragments_of_one_message_are_all_text_or_all_binary(chunks):
         next(sent)
 
 
+@pytest.mark.parametrize("message", [None, 1, {"type": "hello"}])
+def test_what_is_no_iterable_of_fragments(message):
+    with pytest.raises(TypeError, match="or an iterable of them, not"):
+        next(fragments(message))
+
+
 @pytest.mark.parametrize("message", [None, 1, ["x"]])
 def test_message_that_is_neither_text_nor_binary(message):
     with pytest.raises(TypeError, match="a message is str or bytes, not"):

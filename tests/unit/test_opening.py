@@ -196,6 +196,13 @@ def test_fields_that_a_program_may_not_set(headers):
         check_fields(headers)
 
 
+def test_which_hosts_are_this_machine():
+    for host in ("localhost", "LOCALHOST", "127.0.0.1", "127.9.9.9", "[::1]"):
+        assert parse_url(f"ws://{host}:1/").is_loopback
+    for host in ("localhost.example", "10.0.0.1", "[::2]", "127.example"):
+        assert not parse_url(f"ws://{host}:1/").is_loopback
+
+
 def test_fields_that_it_may_set():
     check_fields({"Cookie": "a=b", "Host": "x", "User-Agent": "ü"})
     assert basic("a:ü") == "Basic YTrDvA=="
@@ -256,6 +263,8 @@ def test_status_lines(first, status, reason):
     ("9110-5.1 a name", [OK, ": x"]),
     ("9112-5.1 no space before the colon", [OK, "X : x"]),
     ("9112-5.2 obs-fold", [OK, "X: x", " y"]),
+    ("9112-6.3 two lengths", [OK, "Content-Length: 1", "content-length: 2"]),
+    ("9110-5.5 another control character", [OK, "X: \x1b[2J"]),
     ("9112-2.2 a bare CR", [OK, "X: x\ry"]),
     ("9112-2.2 a bare LF", [OK, "X: x\ny: z"]),
     ("9110-5.5 NUL", [OK, "X: \0"]),

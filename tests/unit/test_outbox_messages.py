@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.lines import CLOSE, LIMIT, Attempt, Line, Plain
 from tests.support.waiting import DEADLINE, eventually
+from ws.engine.backlog import Backlog
 from ws.wire.frames import BINARY, CONT, TEXT, frame
 from ws.wire.message import encode, fragments
 
@@ -52,6 +53,32 @@ def test_other_messages_wait_for_the_last_fragment(line):
     assert line.wire.sent == b"".join(expected)
     assert line.outbox.queued == 0
     assert line.outbox.messages_out == 3
+
+
+def test_what_is_queued_may_be_asked_while_the_last_fragment_leaves(line, monkeypatch):
+    """As `stats` does, in another thread. Its look is interrupted here."""
+    begun, last, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def frames():
+        yield frame(TEXT, b"one", False)
+        begun.set()
+        last.wait(DEADLINE)
+        yield frame(CONT, b"")
+
+    def send():
+        line.outbox.put_fragments(frames(), 0)
+        ended.set()
+
+    def end_first(backlog):
+        last.set()
+        return ended.wait(DEADLINE)
+
+    threading.Thread(target=send).start()
+    assert begun.wait(DEADLINE)
+    monkeypatch.setattr(Backlog, "__bool__", end_first, raising=False)
+    assert line.outbox.queued == 0
+    last.set()
+    assert ended.wait(DEADLINE)
 
 
 def test_a_close_waits_for_all_that_was_accepted_before(line):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from errno import ENOMEM
 from types import SimpleNamespace
 
 import pytest
@@ -345,3 +346,55 @@ def test_who_is_cut_for_another_reason_meanwhile_is_let_go(system):
 def test_a_fault_is_no_end(system):
     system.overload.on_fault()
     assert system.deadline == system.now + TICK_SECONDS
+
+
+def test_memory_that_gets_short_just_after_the_last_look_is_noticed(system, monkeypatch):
+    """Another thread exceeds the mark when the leader has found that nothing is to be done."""
+    one, other = system.peers(76 * MIB, 0)
+    pressed, looks = Overload.pressed.fget, []
+
+    def look(overload):
+        found = pressed(overload)
+        looks.append(found)
+        if len(looks) == last:
+            other.take(80 * MIB)
+            overload.relieve()
+        return found
+
+    def watch_in_vain():
+        system.overload.relieve()
+        one.take(-one.held)
+        looks.clear()
+        system.pass_time(0)
+        return len(looks)
+
+    monkeypatch.setattr(Overload, "pressed", property(look))
+    last = None
+    last = watch_in_vain()
+    one.take(76 * MIB)
+    watch_in_vain()
+    assert other.held
+    system.pass_time(TICK_SECONDS)
+    assert system.overload.pauses == 1
+
+
+def test_reading_on_is_tried_again_when_that_fails(system, monkeypatch):
+    """The system may have no memory to watch one more socket."""
+    (peer,) = system.peers(80 * MIB)
+    peer.turn(0)
+    assert not peer.reading
+    peer.take(-80 * MIB)
+    failures = [OSError(ENOMEM, "no memory")]
+    pause = peer.pause
+
+    def fail_once(paused):
+        if failures:
+            raise failures.pop()
+        pause(paused)
+
+    peer.pause = fail_once
+    with pytest.raises(OSError, match="no memory"):
+        system.pass_time(0)
+    system.overload.on_fault()
+    system.pass_time(TICK_SECONDS)
+    assert peer.reading

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.support.waiting import DEADLINE, eventually
+from tests.support.waiting import DEADLINE, LATE, eventually
 from ws.engine.daemon import DaemonThread
 from ws.engine.loop import Loop, Source
 from ws.engine.poll import READ
@@ -228,6 +228,35 @@ def test_a_source_that_drains_while_its_worker_is_busy_is_read_again(loop, threa
     gate.set()
 
 
+def test_the_monitor_wakes_up_for_callbacks_that_waited_for_congested_sources(
+    loop, threads, monkeypatch
+):
+    """Only the monitor sees that one blocks, so that the other may begin."""
+    monkeypatch.setattr("ws.engine.workers.UNSEEN", 1)
+    first, second, inside = threading.Event(), threading.Event(), []
+
+    def handle(event):
+        if event[1] == "second":
+            inside.append(1)
+        gate = second if event[1] == "second" else first
+        gate.wait(DEADLINE)
+
+    threads.start()
+    threads.workers.distrust(ALWAYS)
+    sources = [Script(handle), Script(handle)]
+    serve(loop, *[(source, [(TEXT, "first"), (TEXT, "second")]) for source in sources])
+    eventually(lambda: all(source.current and source.inbox for source in sources))
+    for source in sources:
+        source.congested = True
+    first.set()
+    eventually(lambda: threads.monitor.asleep and all(source.handled for source in sources))
+    for source in sources:
+        source.congested = False
+        loop.drained(source)
+    eventually(lambda: len(inside) == 2, LATE)
+    second.set()
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_any_events_are_handled_in_order_and_barriers_hold(loop, threads, seed):
     """Under a tiny switch interval, with handlers that block at times."""
@@ -309,3 +338,28 @@ def test_an_error_in_parsing_ends_its_source_only(loop, threads, caplog):
     eventually(lambda: ended and other.handled)
     assert ended == [source]
     assert "error in serving" in caplog.text
+
+
+def test_an_error_in_taking_account_keeps_no_frames_back(loop, threads, caplog):
+    """Those that were written before the callback that blocks."""
+    gate, written = threading.Event(), threading.Event()
+
+    class Broken(Script):
+        protocol = SimpleNamespace(more=True)
+
+        def settle(self):
+            raise MemoryError
+
+    class Written(Script):
+        def on_writable(self):
+            written.set()
+
+    def block(event):
+        assert threads.batch.add(Written()), "the batch is open"
+        gate.wait(DEADLINE)
+
+    threads.start()
+    serve(loop, (Broken(block), [(ASK_ONREQUEST, "")]))
+    assert written.wait(DEADLINE)
+    gate.set()
+    eventually(lambda: "error in the monitor" in caplog.text)

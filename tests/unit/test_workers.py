@@ -11,12 +11,12 @@ from collections import deque
 
 import pytest
 
-from tests.support.waiting import DEADLINE, eventually
+from tests.support.waiting import DEADLINE, LATE, eventually
 from ws.engine import job, workers
 from ws.engine.loop import DRAINED, Loop, Source
 from ws.engine.shares import FairQueue, Share, Turns
 from ws.engine.workers import INLINE_AFTER, TRUSTED_AFTER, UNSEEN, Workers
-from ws.wire.events import TEXT
+from ws.wire.events import CONNECTION_LOST, OPENED, TEXT
 
 LIMIT = 16
 EVENT = TEXT, ""
@@ -132,11 +132,39 @@ def test_a_share_that_computes_without_end_gets_another_worker(pool, monkeypatch
     assert pool.shares[0].endless == 0
 
 
+def test_callbacks_that_block_do_not_wait_for_each_other_after_one_that_computed(pool):
+    """All clients may be of one share, as behind a proxy."""
+
+    def compute():
+        pool.check(crowded=True)
+        end = time.thread_time() + 0.005
+        while time.thread_time() < end:
+            pass
+
+    pool.call(compute)
+    eventually(lambda: pool.shares[0].width == 1)
+    pool.check(crowded=False)
+    pool.call(pool.wait, times=3)
+    eventually(lambda: pool.check(seconds=0.01) or len(pool.inside) == 3, LATE)
+
+
 def test_one_share_leaves_workers_to_others(pool):
     pool.call(pool.wait, times=2 * LIMIT)
     eventually(lambda: pool.check(seconds=0.01) or len(pool.inside) == LIMIT - LIMIT // 4)
     pool.call(pool.wait, share=1)
     eventually(lambda: len(pool.inside) == LIMIT - LIMIT // 4 + 1)
+
+
+def test_a_check_takes_no_longer_for_many_that_wait(pool, monkeypatch):
+    pool.call(pool.wait, times=LIMIT // 2)
+    pool.call(pool.wait, share=1, times=LIMIT // 2)
+    eventually(lambda: pool.check(seconds=0.01) or len(pool.inside) == LIMIT)
+    pool.call(pool.wait, times=100)
+    looks, has_any = [], FairQueue.__bool__
+    monkeypatch.setattr(FairQueue, "__bool__", lambda queue: looks.append(1) or has_any(queue))
+    pool.check()
+    assert len(looks) < 10
+    assert not pool.workers.waiting, "no closer look is needed, as none of them may begin"
 
 
 def test_whose_callbacks_the_leader_runs(pool):
@@ -202,3 +230,39 @@ def test_a_source_that_drains_just_then_is_not_forgotten(pool):
         pool.workers.enqueue(source, EVENT, iter(()))
     filled.set()
     eventually(lambda: len(handled) == 2)
+
+
+def test_messages_of_a_condemned_source_are_dropped(pool):
+    """Other events are not: onopen is called for each onclose."""
+    handled = []
+
+    class Noting(Script):
+        def handle(self, event):
+            self.run()
+            handled.append(event)
+
+    source = Noting(pool.shares[0], lambda: pool.gate.wait(DEADLINE))
+    first, opened, lost = (TEXT, "first"), (OPENED, None), (CONNECTION_LOST, None)
+    pool.workers.enqueue(source, first, iter(()))
+    eventually(lambda: source.current)
+    for event in (opened, (TEXT, "second"), (TEXT, "third")):
+        pool.workers.enqueue(source, event, iter(()))
+    source.condemned = True
+    pool.workers.enqueue(source, lost, iter(()))
+    pool.gate.set()
+    eventually(lambda: source.inbox is None)
+    assert handled == [first, opened, lost]
+
+
+def test_a_worker_outlives_an_error_in_taking_account(pool, caplog):
+    class Broken(Script):
+        def settle(self):
+            raise MemoryError
+
+    handled = []
+    source = Broken(pool.shares[0], lambda: handled.append(1))
+    for _ in range(2):
+        pool.workers.enqueue(source, EVENT, iter(()))
+    eventually(lambda: len(handled) == 2)
+    eventually(lambda: source.inbox is None and not source.share.workers)
+    assert "error in taking account" in caplog.text

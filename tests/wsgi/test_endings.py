@@ -73,6 +73,7 @@ def prod(client, action):
 @pytest.mark.parametrize("server", [gunicorn, gthread])
 def test_gunicorn_stops(server, sign):
     with Site(server("flask_app")) as site, site.connect() as client:
+        time.sleep(0.5)  # gthread's handler hangs if its thread is still passing on the request
         site.signal(getattr(signal, sign))
         assert_told(client)
         assert ended(site) == 0

@@ -57,7 +57,7 @@ class Backlog:
         if size > SMALL_BYTES:
             self._tail = None
             self._hold(data)
-        elif self._tail is None or len(self._tail) + size > CHUNK_BYTES:
+        elif self._tail is None or len(self._tail) + size > CHUNK_BYTES:  # defence: joined-pieces
             self._tail = bytearray(data)
             self._hold(self._tail)
         else:

@@ -23,7 +23,7 @@ SURVEY_SECONDS = 0.05
 class Holder(Source):
     """A source that holds memory by its peer's doing."""
 
-    __slots__ = ("condemned", "held", "shared")
+    __slots__ = ("held", "shared")
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,8 +31,6 @@ class Holder(Source):
         """Bytes that it holds by itself."""
         self.shared: int = 0
         """Bytes of the buffers that it holds, and that others may hold, too."""
-        self.condemned: bool = False
-        """Whether it is being cut, so that what it holds is about to be freed."""
 
     def moved(self) -> float:
         """Return when it has made progress last, by time.monotonic()."""
@@ -138,8 +136,9 @@ class Budget:
 
     def weight(self, holder: Holder) -> int:
         """Return the bytes that a holder holds, with its part of what is shared."""
-        shared = holder.shared * self._shared // self._sharings if holder.shared else 0
-        return holder.held + shared
+        with self.lock:
+            shared = holder.shared * self._shared // self._sharings if holder.shared else 0
+            return holder.held + shared
 
     def allowance(self, share: Share) -> float:
         """Return what each holder of a share may hold when there is little left for others.

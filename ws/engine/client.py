@@ -109,7 +109,8 @@ class BlockingConnection(ClientConnection):
         looked = False
         reading = self._reading
         if not reading.acquire(False):  # another thread waits for a message
-            if not reading.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
+            patience = -1 if timeout is None else max(0.0, min(timeout, threading.TIMEOUT_MAX))
+            if not reading.acquire(timeout=patience):
                 raise TimeoutError(f"no message within {timeout:g} s")
         try:
             if self.interest & READ:

@@ -327,7 +327,9 @@ class Connection(Holder):
         except (OSError, ValueError):
             left = True
         if left and not data:
-            self.dispose()  # defence: early-end
+            with self.outbox.lock:
+                if self.stage == AWAITING_REQUEST:  # else a worker has accepted it just now
+                    self.dispose()  # defence: early-end
             return
         self._rest += data
         self.settle()
@@ -527,14 +529,14 @@ class Connection(Holder):
 
     def _measure(self) -> None:
         """Settle, with what isn't parsed yet. Only the thread that reads may ask for that."""
-        self._parsing = self._reader.held if self._reader else self.protocol.held
-        self.settle()
+        with self.outbox.lock:  # or a worker could dispose of it meanwhile
+            self._parsing = self._reader.held if self._reader else self.protocol.held
+            self.settle()
 
     def settle(self) -> None:
         with self.outbox.lock:
-            waiting = [self.current] if self.current else []
-            if self.inbox:
-                waiting += self.inbox.copy()
+            current, inbox = self.current, self.inbox  # a worker may set both to None
+            waiting = [*([current] if current else ()), *(inbox.copy() if inbox else ())]
             messages = sum([getsizeof(payload) for _, payload in waiting])
             held = self._head + self._parsing + len(self._rest) + messages
             if held != self._charged:

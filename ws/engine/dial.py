@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from contextlib import suppress
-from typing import Any, Sequence
+from typing import Any, Callable, Sequence
 
 from ..wire.opening import ResponseReader, ServerResponse
 from .client import wait_for
@@ -47,39 +47,33 @@ class Stream:
         self.sock: socket.socket = sock
         self.deadline: float = deadline
 
-    def _wait(self, mask: int) -> None:
-        if not wait_for(self.sock.fileno(), mask, self.deadline - time.monotonic()):
-            if time.monotonic() >= self.deadline:  # defence: dial-deadline
-                raise TimeoutError
+    def _complete(self, operation: Callable[..., Any], *arguments: Any, waits_to: int) -> Any:
+        """Call a method of the socket, again and again until it needn't wait."""
+        while True:
+            try:
+                return operation(*arguments)
+            except ssl.SSLWantReadError:
+                mask = READ
+            except ssl.SSLWantWriteError:
+                mask = WRITE
+            except BlockingIOError:
+                mask = waits_to
+            if not wait_for(self.sock.fileno(), mask, self.deadline - time.monotonic()):
+                if time.monotonic() >= self.deadline:  # defence: dial-deadline
+                    raise TimeoutError
 
     def secure(self, context: ssl.SSLContext, host: str) -> None:
         """Do the TLS handshake, and check that the certificate is for this host."""
         context.sslsocket_class = TLSClient
-        try:
-            self.sock = context.wrap_socket(
-                self.sock, server_hostname=host, do_handshake_on_connect=False
-            )
-            while True:
-                try:
-                    self.sock.do_handshake()
-                    return
-                except ssl.SSLWantReadError:
-                    self._wait(READ)
-                except ssl.SSLWantWriteError:
-                    self._wait(WRITE)
-        except BaseException:
-            self.sock.close()
-            raise
+        self.sock = sock = context.wrap_socket(
+            self.sock, server_hostname=host, do_handshake_on_connect=False
+        )
+        self._complete(sock.do_handshake, waits_to=READ)
 
     def send(self, data: bytes) -> None:
         """Send all of *data*."""
         while data:
-            try:
-                data = data[self.sock.send(data) :]
-            except (BlockingIOError, ssl.SSLWantWriteError):
-                self._wait(WRITE)
-            except ssl.SSLWantReadError:
-                self._wait(READ)
+            data = data[self._complete(self.sock.send, data, waits_to=WRITE) :]
 
     def receive(self, size: int = 1 << 14) -> bytes:
         """Return what has come, *size* bytes at most.
@@ -87,17 +81,10 @@ class Stream:
         Raises:
             ConnectionResetError: The other end has ended the connection.
         """
-        while True:
-            try:
-                data = self.sock.recv(size)
-            except (BlockingIOError, ssl.SSLWantReadError):
-                self._wait(READ)
-            except ssl.SSLWantWriteError:
-                self._wait(WRITE)
-            else:
-                if not data:
-                    raise ConnectionResetError("it has ended the connection without an answer")
-                return data
+        data: bytes = self._complete(self.sock.recv, size, waits_to=READ)
+        if not data:
+            raise ConnectionResetError("it has ended the connection without an answer")
+        return data
 
     def read(self, size: int) -> bytes:
         """Return exactly *size* bytes."""
@@ -130,6 +117,15 @@ class Stream:
             return self.sock
         kind = int(self.sock.family), int(self.sock.type), self.sock.proto
         return PlainClient(*kind, fileno=self.sock.detach())
+
+
+def located(error: OSError, where: str) -> OSError:
+    """Have an error say where it happened."""
+    if error.strerror:
+        error.strerror = f"{where}: {error.strerror}"
+    else:
+        error.args = (f"{where}: {error}",)
+    return error
 
 
 def connect(host: str, port: int, deadline: float) -> socket.socket:
@@ -172,7 +168,7 @@ def connect(host: str, port: int, deadline: float) -> socket.socket:
             for key in list(selector.get_map().values()):
                 key.fileobj.close()  # type: ignore[union-attr]
     assert error
-    raise OSError(error.errno, f"{error.strerror}: {host}:{port} ({', '.join(tried)})")
+    raise located(error, f"{host}:{port} ({', '.join(tried)})")
 
 
 def _begin(selector: selectors.BaseSelector, sock: socket.socket, address: Any) -> None:
@@ -221,8 +217,8 @@ def resolve(host: str, port: int, deadline: float) -> Sequence[Any]:
     DaemonThread(ask, "ws-resolve").start()
     if not answered.wait(max(0.0, deadline - time.monotonic())):
         raise TimeoutError
-    if isinstance(found[0], socket.gaierror):
-        raise socket.gaierror(found[0].errno, f"{found[0].strerror}: {host}")
+    if isinstance(found[0], OSError):
+        raise located(found[0], host)
     if isinstance(found[0], Exception):
         raise OSError(f"{found[0]}: {host}")
     addresses: Sequence[Any] = found[0]

@@ -20,7 +20,7 @@ class Job:
         self.started: float = time.monotonic()
         self.unseen: bool = True  # whether it has to be seen what it does
         self.computes: bool = False  # whether it was seen computing
-        self.endless: bool = False  # whether it does so for so long that its share must not wait
+        self.endless: bool = False  # whether it takes so long that its share must not wait
 
     def blocks(self, age: float) -> bool:
         """Say whether it has computed for only a small part of its age, in seconds."""

@@ -40,7 +40,7 @@ class Source:
     While a source is congested, no callback runs for it: too much waits to be written to it.
     """
 
-    __slots__ = "congested current events inbox interest share tick used".split()
+    __slots__ = "condemned congested current events inbox interest share tick used".split()
 
     protocol: Any
     """The parser of a source that has events. Its `more` says whether bytes that came with the
@@ -55,6 +55,8 @@ class Source:
         self.share: Share = NOBODY  # for whom it is served
         self.used: float = 0.0  # seconds for which it was served, see `Turns`
         self.congested: bool = False  # whether it has to drain before it is read on
+        # Whether it is being cut, so that what it holds is about to be freed
+        self.condemned: bool = False
 
     @property
     def forgotten(self) -> bool:

@@ -108,7 +108,8 @@ class Monitor:
         while not self._stopped:
             if idle_checks >= IDLE_CHECKS:
                 self.asleep = True
-                if served == self.served:  # there was no callback before that was set
+                # Whoever has something for it to do, does that first, and then looks at `asleep`
+                if served == self.served and not workers.unsettled:
                     self._alarm.wait()
                 self._alarm.clear()
                 self.asleep = False

@@ -38,8 +38,8 @@ class Outbox(Writer):
     """
 
     __slots__ = (
-        "_closing _context_bytes _context_lock _held _overload _patience accepting deflate "
-        "messages_out waiters"
+        "_closing _context_bytes _context_lock _held _overload _patience accepting "
+        "close_size deflate messages_out waiters"
     ).split()
 
     def __init__(
@@ -67,11 +67,14 @@ class Outbox(Writer):
         self._context_bytes = 0  # what zlib takes for it
         self._held: Backlog | None = None  # messages that wait for a fragmented one to end
         self._closing = b""  # the close frame, if it waits for that, too
+        self.close_size: int = 0
+        """Bytes of the close frame, which comes after all messages."""
 
     @property
     def queued(self) -> int:
         """Bytes that wait, including messages held back by a fragmented message."""
-        return self.waiting + (self._held.size if self._held else 0)
+        held = self._held  # another thread may set it to None
+        return self.waiting + (held.size if held else 0)
 
     @property
     def closing(self) -> bool:
@@ -217,7 +220,7 @@ class Outbox(Writer):
                     self.write(data)
             held.clear()
             if self._closing:
-                self.write(self._closing)
+                self._write_close(self._closing)
                 self._closing = b""
             if self._space:
                 self._space.notify_all()
@@ -239,7 +242,7 @@ class Outbox(Writer):
         if self._held is not None:
             self._closing = data
         else:
-            self.write(data)
+            self._write_close(data)
         if self._space:
             self._space.notify_all()
 
@@ -252,9 +255,13 @@ class Outbox(Writer):
         self.accepting = False
         self.ending: bool = half_close
         if self._closing:  # a fragmented message is of no use any more
-            self.write(self._closing)
+            self._write_close(self._closing)
             self._closing = b""
         self.flush()
+
+    def _write_close(self, data: bytes) -> None:
+        self.close_size = len(data)
+        self.write(data)
 
     def dispose(self) -> None:
         """Drop the queue, because the descriptor is being closed. The caller holds `lock`."""

@@ -154,6 +154,7 @@ class Overload(Source):
 
     def on_deadline(self, now: float) -> None:
         """Free what is condemned, pause those that hold most, and see how these go on."""
+        self._watching = False  # first, or a thread that exceeds the mark meanwhile isn't noticed
         self.make_room()
         for holder in self.budget.holders if self.pressed else ():
             if not (holder in self._paused or holder.condemned or self._holds_little(holder)):
@@ -162,8 +163,8 @@ class Overload(Source):
             self._check(holder, now)
         self._give_turns(now)
         self.make_room()
-        self._watching = self.pressed or bool(self._paused)
-        if self._watching:
+        if self.pressed or self._paused:
+            self._watching = True
             self._loop.schedule(self, now + TICK_SECONDS)
 
     def _check(self, holder: Holder, now: float) -> None:
@@ -171,8 +172,8 @@ class Overload(Source):
         since, before = self._paused[holder]
         weight = self.budget.weight(holder)
         if holder.condemned or not self.pressed or self._holds_little(holder):
+            holder.pause(False)  # first, as it may fail
             self._leave(holder)
-            holder.pause(False)
         elif weight <= before - SMALL_BYTES:
             self._paused[holder] = now, weight
         elif now >= since + PAUSE_SECONDS:  # defence: memory-pause-timeout

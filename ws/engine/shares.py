@@ -36,7 +36,7 @@ class Share:
         self.width: int = 1 << 30
         """How many may. It shrinks when callbacks compute, and grows when they block."""
         self.endless: int = 0
-        """How many do so for so long that the others don't wait for them."""
+        """How many of them take so long that the others don't wait for them."""
         self.trust: int = 0
         """How many of its callbacks in workers were quick since the last slow one, which makes it
         negative."""

@@ -194,6 +194,8 @@ class LeaderFollowers:
     def _resume(self, source: Any, mask: int) -> Iterator[Event] | None:
         """Return the events with which a source continues, which was resumed or has drained."""
         events = self.workers.take_events(source, mask)
+        if self.monitor.asleep and self.workers.unsettled:  # callbacks were waiting for this
+            self.monitor.wake()
         if events is None and source.events is None and not source.interest & READ:
             self._loop.watch(source, add=READ)
             events = source.on_readable()
@@ -284,5 +286,5 @@ class LeaderFollowers:
 
         source = self.workers.adopt(take_baton, computes)
         if source is not None:
-            source.settle()
             self.batch.close()
+            source.settle()

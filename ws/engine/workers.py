@@ -22,7 +22,7 @@ import time
 from collections import deque
 from typing import Any, Callable, Iterator
 
-from ..wire.events import BARRIER, Event
+from ..wire.events import BARRIER, LAST_MESSAGE, Event
 from .daemon import DaemonThread
 from .job import Job
 from .log import logger
@@ -50,7 +50,7 @@ crowded, it is one."""
 SEEN_SECONDS = 0.001
 """A callback that runs for this long while the interpreter isn't crowded is blocking."""
 ENDLESS_SECONDS = 0.5
-"""After a callback has computed for this long, others of its share wait no longer for it."""
+"""Once a callback has computed so long, or blocked for LONG_SECONDS, its share waits no longer."""
 SEEN_LATE_SECONDS = 0.02
 """While the interpreter is crowded, a callback is blocking after this long, if it has computed for
 less than a tenth of the time."""
@@ -123,8 +123,8 @@ class Workers:
 
     @property
     def waiting(self) -> bool:
-        """Whether a source waits for a worker that it may have."""
-        return bool(self._waiting)
+        """Whether a source waits for a worker, and only for what others are seen to do."""
+        return bool(self._waiting) and len(self._jobs) < self._limit
 
     @property
     def unsettled(self) -> bool:
@@ -144,6 +144,8 @@ class Workers:
                 source.inbox = deque()
                 self._waiting.add(source)
                 self._call_thread()
+            elif source.condemned:  # drop its messages; defence: memory-inbox
+                source.inbox = deque(event for event in source.inbox if event[0] > LAST_MESSAGE)
             source.inbox.append(event)
             if (
                 not event[0] & BARRIER
@@ -210,11 +212,11 @@ class Workers:
         self._crowded = crowded
         if not self.unsettled:
             return
-        now = time.monotonic()
         with self._lock:
             for job in self._jobs.values():
-                age, share = now - job.started, job.share
-                if job.computes and not job.endless and age > ENDLESS_SECONDS:
+                age, share = time.monotonic() - job.started, job.share
+                blocks = not job.computes and age > LONG_SECONDS and job.blocks(age)
+                if not job.endless and (blocks or (job.computes and age > ENDLESS_SECONDS)):
                     job.endless = True
                     share.endless += 1
                     self._waiting.place(share)
@@ -225,8 +227,9 @@ class Workers:
                         self._see(job)
                         job.computes = True
                         share.width = 1  # defence: computing-width
-            for _ in range(1 + self._waiting.size):
-                self._call_thread()
+            calls = 1 + self._waiting.size
+            while calls and self._call_thread():
+                calls -= 1
 
     def distrust(self, turns: int) -> None:
         """Have workers run callbacks until *turns* of them were quick."""
@@ -291,26 +294,27 @@ class Workers:
         unseen = 1 if self._crowded else UNSEEN  # defence: computing-alone
         return len(self._jobs) + more < self._limit and self._unseen + more < unseen
 
-    def _call_thread(self) -> None:
-        """Wake or start a thread, if the lead is vacant or a source may have a worker."""
+    def _call_thread(self) -> bool:
+        """Wake or start a thread, if there is work for one. Return whether it did."""
         self.short_of_threads = False
         more = self._called - self._vacant  # threads that were called for waiting sources
         if more >= 0 and not (self._waiting and self._may_begin(more)):
-            return
+            return False
         if self._followers:
             self._followers.pop().release()
-            self._called += 1
-            return
-        if self._count > self._limit and not self._vacant:  # one of them is about to ask for work
-            return
-        try:
-            DaemonThread(self._run, "ws-thread").start()
+        elif self._count > self._limit and not self._vacant:  # one of them is about to ask for work
+            return False
+        else:
+            try:
+                DaemonThread(self._run, "ws-thread").start()
+            except RuntimeError:  # there can't be more threads now: the monitor tries again
+                if not self._idents:
+                    raise
+                self.short_of_threads = True
+                return False
             self._count += 1
-            self._called += 1
-        except RuntimeError:  # there can't be more threads now: the monitor tries again
-            if not self._idents:
-                raise
-            self.short_of_threads = True
+        self._called += 1
+        return True
 
     def _run(self) -> None:
         ident = threading.get_ident()
@@ -390,4 +394,7 @@ class Workers:
     def _settle(self, source: Any) -> None:
         """Let go of the event that was handled."""
         source.current = None
-        source.settle()
+        try:
+            source.settle()
+        except Exception:  # no memory; the next time corrects it
+            logger.exception("error in taking account of %r", source)

@@ -262,12 +262,7 @@ def parse_request(head: bytes) -> Request:
     Raises:
         HandshakeError: The head is malformed, or too large.
     """
-    start, *lines = head.decode("latin-1").split("\r\n", MAX_FIELDS + 1)
-    if len(lines) > MAX_FIELDS:
-        raise HandshakeError(431, f"request of over {MAX_FIELDS} header fields")
-    text = "".join([start, *lines]).encode("latin-1")
-    if text.translate(None, _HEAD_BYTES):  # defence: line-ends
-        raise HandshakeError(400, "control character in the request head")
+    start, lines = split_head(head)
     parts = start.split(" ", 3)
     if len(parts) != 3 or not parts[1] or not is_token(parts[0]):
         raise HandshakeError(400, "malformed request line")
@@ -290,7 +285,7 @@ def parse_request(head: bytes) -> Request:
                 raise ValueError
         except ValueError:
             raise HandshakeError(400, "malformed request target") from None
-    headers = _parse_fields(lines)
+    headers = parse_fields(lines)
     host = headers.get("host", "").lower()
     if not is_host(host) if host else version == "HTTP/1.1":
         raise HandshakeError(400, "missing or malformed Host")
@@ -299,7 +294,27 @@ def parse_request(head: bytes) -> Request:
     return Request(method, target, version, headers)
 
 
-def _parse_fields(lines: Iterable[str]) -> Headers:
+def split_head(head: bytes) -> tuple[str, Sequence[str]]:
+    """Return the first line of a head without its empty line, and the others.
+
+    Raises:
+        HandshakeError: There are too many, or there is a control character in one.
+    """
+    start, *lines = head.decode("latin-1").split("\r\n", MAX_FIELDS + 1)
+    if len(lines) > MAX_FIELDS:
+        raise HandshakeError(431, f"over {MAX_FIELDS} header fields")
+    text = "".join([start, *lines]).encode("latin-1")
+    if text.translate(None, _HEAD_BYTES):  # defence: line-ends
+        raise HandshakeError(400, "control character in the head")
+    return start, lines
+
+
+def parse_fields(lines: Iterable[str]) -> Headers:
+    """Parse the field lines of a head (RFC 9112 §5).
+
+    Raises:
+        HandshakeError: One is malformed, or repeated although it may not be.
+    """
     fields: dict[str, str] = {}
     repeated: dict[str, list[str]] = {}
     for line in lines:

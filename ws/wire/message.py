@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Iterable, Iterator, Sequence, Union
+from typing import Iterable, Iterator, Mapping, Sequence, Union
 
 from .deflate import Deflate
 from .frames import BINARY, CONT, RSV1, SHORT_HEADERS, TEXT, Buffer, frame, mask
@@ -35,8 +35,13 @@ def fragments(chunks: Iterable[Message]) -> Iterator[bytes]:
     """Yield the frames of one message: one for each chunk, and an empty last one (RFC 6455 §5.4).
 
     Raises:
-        TypeError: The chunks are not all str, or not all bytes-like.
+        TypeError: The chunks are not all str, or not all bytes-like; or it is a mapping, of which
+            only the keys would be sent.
     """
+    if isinstance(chunks, Mapping) or not isinstance(chunks, Iterable):
+        raise TypeError(
+            f"a message is str, bytes or an iterable of them, not {type(chunks).__name__}"
+        )
     text: bool | None = None
     for chunk in chunks:
         if isinstance(chunk, str):

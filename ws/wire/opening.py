@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import ipaddress
 import os
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Mapping, Sequence
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from .deflate import NAME, Compression, Deflate, agree, offer
 from .handshake import GUID, parse_extensions
-from .http11 import DIGITS, MAX_FIELDS, HandshakeError, Headers, Request, is_token
+from .http11 import DIGITS, HandshakeError, Headers, Request, is_token, parse_fields, split_head
 
 REDIRECTS = frozenset((301, 302, 303, 307, 308))
 """The statuses with a Location to go to (RFC 9110 §15.4)."""
@@ -45,6 +47,13 @@ class URL:
     def host_field(self) -> str:
         """The host, and the port unless it is the scheme's own (RFC 9110 §7.2)."""
         return self.authority.rpartition(":")[0] if self.port == self._default else self.authority
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it is on this machine, by name or by an address (RFC 6761 §6.3)."""
+        with suppress(ValueError):
+            return ipaddress.ip_address(self.host).is_loopback
+        return self.host == "localhost"
 
     @property
     def _default(self) -> int:
@@ -180,20 +189,14 @@ def parse_response(head: bytes) -> ServerResponse:
     Raises:
         ConnectionError: It is malformed.
     """
-    first, *lines = head.decode("latin-1").split("\r\n")
-    if any(c in "".join((first, *lines)) for c in "\r\n\0"):
-        raise ConnectionError("it answered with a control character in the head")
+    try:
+        first, lines = split_head(head)
+        headers = parse_fields(lines)
+    except HandshakeError as error:
+        raise ConnectionError(f"it answered with a wrong head: {error.args[1]}") from None
     digits, _, reason = first[9:].partition(" ")
     if first[:9] not in _STATUS_LINES or len(digits) != 3 or digits.strip(DIGITS):
         raise ConnectionError("it doesn't speak HTTP/1.1")
-    if len(lines) > MAX_FIELDS:
-        raise ConnectionError(f"it answered with over {MAX_FIELDS} header fields")
-    headers = Headers()
-    for line in lines:
-        name, colon, value = line.partition(":")
-        if not colon or not is_token(name):
-            raise ConnectionError("it answered with a malformed header field")
-        headers.add(name, value.strip(" \t"))
     return ServerResponse(int(digits), reason, headers)
 
 
