@@ -134,7 +134,7 @@ def attacks(session: nox.Session) -> None:
     session.install(*TEST_TOOLS.split(), *OTHER_PROTOCOLS.split())
     if {"--write-table", "--peers"} & set(session.posargs):
         if "--peers" in session.posargs:
-            session.install(MATPLOTLIB)
+            session.install(*BENCH_TOOLS.split())
             _install_peers(session)
         session.run("python", "-m", "tests.attacks.crowds", *session.posargs)
         return
