@@ -379,7 +379,10 @@ TESTS = [  # each with the defences that are taken out for it, some with a repla
     ("live/test_client_faults.py::test_a_fault_of_the_server", "mask-bit"),
     ("live/test_client_faults.py::test_a_close_frame_that_is_not_answered", "close-timeout"),
     ("live/test_client_faults.py::test_a_frozen_server_is_noticed", "unanswered-ping"),
-    ("live/test_client_processes.py::test_a_forked_child_has_no_clients_of_its_parent", "client-fork"),
+    (
+        "live/test_client_processes.py::test_a_forked_child_has_no_clients_of_its_parent",
+        "client-fork",
+    ),
     ("live/test_client_processes.py::test_the_interpreter_exits_with_clients_open", "client-exit"),
     (
         "live/test_client_reconnecting.py::test_pauses_grow_and_are_bounded",

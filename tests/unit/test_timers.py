@@ -34,6 +34,29 @@ def set_deadlines(timers, deadlines):
     timers.apply()
 
 
+class Changes(dict):
+    """Notes what is due when the last change has been applied: others may set a deadline then."""
+
+    def __init__(self, timers, deadlines):
+        super().__init__(deadlines)
+        self.timers, self.due = timers, None
+
+    def __len__(self):
+        length = super().__len__()
+        if not length:
+            self.due = self.timers.due
+        return length
+
+
+def test_while_changes_are_applied_no_old_deadline_is_due(timers, source):
+    """Or the wait for a deadline that was put off would outlast another one that is set now."""
+    set_deadlines(timers, {source: 1000.0})
+    timers.changes = changes = Changes(timers, {source: 5000.0})
+    timers.apply()
+    assert changes.due == math.inf
+    assert timers.due > 5000
+
+
 def test_without_deadlines_nothing_is_due(timers):
     timers.apply()
     assert timers.due == math.inf

@@ -26,6 +26,7 @@ class Timers:
 
     def apply(self) -> None:
         """Apply the changes to the heap. Only the leader calls it."""
+        self.due = math.inf  # meanwhile, so that `Loop.schedule` doesn't compare with an old one
         while self.changes:
             source, deadline = self.changes.popitem()
             if source.tick is not None:
