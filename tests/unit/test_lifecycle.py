@@ -364,3 +364,15 @@ def test_a_lock_of_another_thread_is_no_reason_not_to_wait(world):
         world.lifecycle.stop(0)
         world.advance()
         assert ended.wait(DEADLINE)
+
+
+@pytest.mark.parametrize("started", [False, True])
+def test_in_a_forked_child_nothing_runs_and_starting_says_why(started):
+    world = World()
+    if started:
+        world.start()
+    world.lifecycle.orphan()
+    assert not world.lifecycle.active
+    world.lifecycle.wait()  # for nothing
+    with pytest.raises(RuntimeError, match="forked"):
+        world.lifecycle.begin()

@@ -304,3 +304,15 @@ class AgainstModel(RuleBasedStateMachine):
 
 def test_any_steps_do_as_the_model():
     run_state_machine_as_test(AgainstModel)
+
+
+def test_a_forked_child_has_nobody_and_tells_nothing(house):
+    house.join("ab", "tea")
+    house.told.clear()
+    held = house.rooms.lock
+    with held:  # by a thread that isn't in the child
+        house.rooms.orphan()
+    assert house.rooms.lock is not held
+    assert (list(house.rooms.clients), house.rooms.presence("tea")) == ([], 0)
+    house.rooms.enter(house["a"], "connection of a")
+    assert house.told == []
