@@ -83,6 +83,7 @@ class BlockingConnection(ClientConnection):
     __slots__ = (
         "_ending _handing_over _hand_over _messages _parsed _reading _received _seen _size".split()
     )
+    messages_in: int
 
     def start(self, rest: bytes, deflate: Deflate | None) -> None:
         self._reading = threading.Lock()  # held by the thread that reads and parses
