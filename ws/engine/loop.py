@@ -123,7 +123,7 @@ class Loop:
         """
         self.polling = True
         timers = self._timers
-        while timers.changes:  # again, until `due` is what `schedule` has compared with
+        if timers.changes:
             timers.apply()
         timeout = min(timers.due - time.monotonic(), LONGEST_POLL_SECONDS)
         ready = self._poller.wait(0 if self.resumed or timeout < 0 else timeout)

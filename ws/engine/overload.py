@@ -121,7 +121,7 @@ class Overload(Source):
         """Do as `relieve`, and free at once what only the leader may free."""
         self.relieve()
         while self._condemned:
-            self._condemned.pop(0).free()
+            self._condemned.pop().free()
         if self.pressed:
             self._trim()
 
