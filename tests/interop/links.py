@@ -16,7 +16,15 @@ SETTLE_SECONDS = 5.0
 
 
 class Link:
-    """What both kinds have; `peer` is the foreign program."""
+    """What both kinds have; `peer` is the foreign program, `_client` the client of the two."""
+
+    @property
+    def latency(self):
+        return self._client.latency
+
+    @property
+    def subprotocol(self):
+        return self._client.subprotocol
 
     def settle(self):
         """Let the program see the end of the connection, so that it is ready for the next one."""
@@ -70,14 +78,6 @@ class ServerLink(Link):
 
     def ping(self):
         assert self._server.ping(self._client)
-
-    @property
-    def latency(self):
-        return self._client.latency
-
-    @property
-    def subprotocol(self):
-        return self._client.subprotocol
 
     def bytes_in(self):
         return self._server.stats()["bytes_in"]
@@ -156,14 +156,6 @@ class ClientLink(Link):
 
     def ping(self):
         assert self._client.ping()
-
-    @property
-    def latency(self):
-        return self._client.latency
-
-    @property
-    def subprotocol(self):
-        return self._client.subprotocol
 
     def bytes_in(self):
         return self._counter.to_clients
